@@ -1,0 +1,56 @@
+"""Gaussian mixture models for pixels, in JAX.
+
+    result = jgmm.fit(pixels, k)             # any array [N, D]
+    picture = jgmm.segment("photo.jpg", k)   # any image
+
+The functions below work on NumPy and jax arrays; all but `segment`, `save` and `load` work under
+`jax.jit` and `jax.vmap` too.
+"""
+
+from jgmm._status import Status
+from jgmm.criteria import aic, bic, icl
+from jgmm.em import SufficientStats, e_step, em_step, m_step
+from jgmm.fitting import FitResult, fit
+from jgmm.image.segmentation import Segmentation, segment
+from jgmm.io import load, save
+from jgmm.lloyd import KMeansResult, kmeans, lloyd_step
+from jgmm.mixture import (
+    Mixture,
+    certainty,
+    log_prob,
+    predict,
+    responsibilities,
+    sample,
+    score,
+)
+from jgmm.selection import SweepResult, sweep
+
+__version__ = "0.1.0"
+__all__ = [
+    "FitResult",
+    "KMeansResult",
+    "Mixture",
+    "Segmentation",
+    "Status",
+    "SufficientStats",
+    "SweepResult",
+    "aic",
+    "bic",
+    "certainty",
+    "e_step",
+    "em_step",
+    "fit",
+    "icl",
+    "kmeans",
+    "lloyd_step",
+    "load",
+    "log_prob",
+    "m_step",
+    "predict",
+    "responsibilities",
+    "sample",
+    "save",
+    "score",
+    "segment",
+    "sweep",
+]

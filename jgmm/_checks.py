@@ -1,0 +1,117 @@
+"""Validation of what a caller passes in: TypeError and ValueError that say expected and got.
+
+Shapes and dtypes are checked at trace time too; values only when they are concrete, because a
+tracer has none. Data that goes wrong under a trace is reported by `jgmm.Status` instead.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def is_concrete(x: Any) -> bool:
+    """True where ``x`` has values to look at, False for a tracer."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The floating dtype that keeps the values of ``dtype``, as far as JAX is set up to.
+
+    float32 and float64 stay; integers of up to 16 bits and half precision become float32;
+    wider integers become JAX's default float.
+    """
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, np.float32))
+    if jnp.issubdtype(dtype, jnp.integer):
+        return np.dtype(jnp.float32) if dtype.itemsize <= 2 else np.dtype(jnp.result_type(float))
+    raise TypeError(f"pixels: expected integers or floating point numbers, got dtype {dtype}")
+
+
+def as_pixels(pixels: ArrayLike, n_features: int | None = None) -> Array:
+    """``pixels`` as a floating-point array [..., D].
+
+    Raises:
+        TypeError: not numeric.
+        ValueError: fewer than two axes, no samples, no features, NaN or infinite values, or a
+            number of features other than ``n_features``.
+    """
+    array = pixels if isinstance(pixels, jax.Array) else np.asarray(pixels)
+    dtype = floating_dtype(array.dtype)
+    if array.ndim < 2:
+        raise ValueError(
+            f"pixels: expected shape [N, D] or [..., D], got {array.shape}; "
+            "for one feature pass pixels[:, None]"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"pixels: expected at least one sample and feature, got {array.shape}")
+    if n_features is not None and array.shape[-1] != n_features:
+        raise ValueError(
+            f"pixels: expected {n_features} features on the last axis, got shape {array.shape}"
+        )
+    if is_concrete(array) and jnp.issubdtype(array.dtype, jnp.floating):
+        finite = np.isfinite if isinstance(array, np.ndarray) else jnp.isfinite
+        if not bool(finite(array).all()):
+            raise ValueError("pixels: expected finite values, got NaN or infinity")
+    return jnp.asarray(array, dtype)
+
+
+def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Sample weights with the leading ``shape`` of the pixels, flattened to [N].
+
+    None means weight 1 for every sample.
+    """
+    n = int(np.prod(shape))
+    if weights is None:
+        return jnp.ones(n, dtype)
+    array = jnp.asarray(weights)
+    if array.shape not in (shape, (n,)):
+        raise ValueError(f"weights: expected shape {shape} as of the pixels, got {array.shape}")
+    if not (
+        jnp.issubdtype(array.dtype, jnp.floating)
+        or jnp.issubdtype(array.dtype, jnp.integer)
+        or array.dtype == jnp.bool_
+    ):
+        raise TypeError(f"weights: expected real numbers, got dtype {array.dtype}")
+    array = array.reshape(n).astype(dtype)
+    if is_concrete(array) and not bool((jnp.isfinite(array) & (array >= 0)).all()):
+        raise ValueError("weights: expected finite values of at least 0")
+    return array
+
+
+def as_count(name: str, value: Any, minimum: int = 1) -> int:
+    """A count as a Python int of at least ``minimum``."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if count < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {count}")
+    return count
+
+
+def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
+    """A scalar or vector of numbers >= 0, as an array of ``dtype``."""
+    array = jnp.asarray(value)
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    if is_concrete(array) and not bool((jnp.isfinite(array) & (array >= 0)).all()):
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    return array.astype(dtype)
+
+
+def one_of(name: str, value: Any, options: Iterable[str]) -> str:
+    """``value`` if it is one of ``options``, else a ValueError that lists them."""
+    options = tuple(options)
+    if value not in options:
+        raise ValueError(f"{name}: expected one of {', '.join(options)}; got {value!r}")
+    return str(value)

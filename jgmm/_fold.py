@@ -1,0 +1,172 @@
+"""Blocks of weighted samples, and the one loop that goes over them.
+
+Everything that touches the data is a sum, over blocks of samples, of something small. A block
+fits the processor's cache, so that no array with both a sample axis and a component axis ever
+reaches memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jgmm._checks import is_concrete
+from jgmm._struct import struct
+
+T = TypeVar("T")
+
+
+@struct
+class Blocks:
+    """Samples and their weights, cut into blocks. Padding has weight 0."""
+
+    samples: Array  # [B, D, S]: features before samples, so that samples are contiguous
+    weights: Array  # [B, S]
+    n_blocks: Array | None  # [] how many of the B blocks to visit; None means all
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.samples.shape[-2])
+
+
+def block_size(n_components: int, n_features: int) -> int:
+    """Samples in a block: the largest power of two whose working set stays in a core's L2.
+
+    The working set of a fused EM step is about (D + 1)(D + 2)/2 values per sample and component.
+    """
+    values = n_components * (n_features + 1) * (n_features + 2) // 2
+    size = 4096
+    while size > 128 and size * values * 4 > 1 << 19:
+        size //= 2
+    return size
+
+
+def padded_length(n: int) -> int:
+    """``n`` rounded up to one of few lengths, a quarter of an octave apart.
+
+    Arrays of one length share one compiled program.
+    """
+    octave = max(n - 1, 1).bit_length() - 1
+    step = max(1, (1 << octave) // 4)
+    return max(256, -(-n // step) * step)
+
+
+def block_up(pixels: Array, size: int) -> Array:
+    """Cut ``pixels`` [N, D] into [B, D, S], the last block padded with zeros."""
+    length, n_features = pixels.shape
+    count = -(-length // size)
+    samples = jnp.pad(pixels, ((0, count * size - length), (0, 0)))
+    return samples.reshape(count, size, n_features).swapaxes(1, 2)
+
+
+def make_blocks(pixels: Array, weights: Array, size: int, n: Array | None = None) -> Blocks:
+    """Cut ``pixels`` [N, D] and ``weights`` [N] into blocks of ``size`` samples.
+
+    With a traced ``n`` only the blocks that hold the first ``n`` samples are visited, so that one
+    compiled program serves many sizes. Without it all are, by a scan, which reverse-mode
+    differentiation can follow.
+    """
+    samples = block_up(pixels, size)
+    weights = jnp.pad(weights, (0, len(samples) * size - len(weights)))
+    return Blocks(
+        samples=samples,
+        weights=weights.reshape(len(samples), size),
+        n_blocks=None if n is None else -(-n // size),
+    )
+
+
+def pad_rows(rows: Array) -> Array:
+    """Rows [N, ...] padded with zeros to `padded_length`; as they are under a trace."""
+    pad = padded_length(len(rows)) - len(rows)
+    if not (pad and is_concrete(rows)):
+        return rows
+    width = ((0, pad), *((0, 0),) * (rows.ndim - 1))
+    # On a CPU NumPy pads without compiling a program for this length.
+    on_cpu = jax.default_backend() == "cpu"
+    return jnp.asarray(np.pad(np.asarray(rows), width)) if on_cpu else jnp.pad(rows, width)
+
+
+def pad_samples(pixels: Array, weights: Array) -> tuple[Array, Array, Array | None]:
+    """Samples [N, D] and weights [N] padded to one of few lengths, and the true N.
+
+    Under a trace nothing is padded and N is None: the program is compiled for its shapes anyway.
+    """
+    if not (is_concrete(pixels) and is_concrete(weights)):
+        return pixels, weights, None
+    return pad_rows(pixels), pad_rows(weights), jnp.asarray(len(pixels), jnp.int32)
+
+
+def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
+    """At most ``most`` of the samples as a single block, one at random from each of equal strata."""
+    count, n_features, size = blocks.samples.shape
+    if count * size <= most:
+        index = jnp.arange(count * size, dtype=jnp.int32)
+    else:
+        n = size * (count if blocks.n_blocks is None else blocks.n_blocks)
+        strata = jnp.arange(most, dtype=jnp.int32)
+        # strata * n / most, without the overflow
+        start = strata * (n // most) + strata * (n % most) // most
+        within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(
+            n // most, jnp.float32
+        )
+        index = start + within.astype(jnp.int32)
+    block, offset = index // size, index % size
+    return Blocks(
+        samples=blocks.samples[block, :, offset].T[None],
+        weights=blocks.weights[block, offset][None],
+        n_blocks=None,
+    )
+
+
+def fold(function: Callable[[T, Array, Array], T], init: T, blocks: Blocks) -> T:
+    """Carry a value through the blocks: ``function(carry, samples [D, S], weights [S])``."""
+    if blocks.n_blocks is None:
+        # Recompute a block in the backward pass rather than keep its N x K values.
+        body = jax.checkpoint(
+            lambda carry, block: (function(carry, *block), None), prevent_cse=False
+        )
+        return lax.scan(body, init, (blocks.samples, blocks.weights))[0]
+
+    def visit(i: Array, carry: T) -> T:
+        samples = lax.dynamic_index_in_dim(blocks.samples, i, keepdims=False)
+        weights = lax.dynamic_index_in_dim(blocks.weights, i, keepdims=False)
+        return function(carry, samples, weights)
+
+    return lax.fori_loop(0, blocks.n_blocks, visit, init)
+
+
+def fold_sum(function: Callable[[Array, Array], T], blocks: Blocks) -> tuple[T, T]:
+    """The sum over blocks of ``function(samples [D, S], weights [S])``, a pytree of arrays.
+
+    Returns the sum and, with the same structure, the rounding error left in it, so that
+    ``total + error`` is the sum in about twice the working precision (Neumaier 1974).
+    """
+    shapes = jax.eval_shape(function, blocks.samples[0], blocks.weights[0])
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def add(carry: tuple[T, T], samples: Array, weights: Array) -> tuple[T, T]:
+        total, error = carry
+        term = function(samples, weights)
+        new = jax.tree.map(jnp.add, total, term)
+        error = jax.tree.map(
+            lambda e, s, t, x: e + jnp.where(abs(s) >= abs(x), (s - t) + x, (x - t) + s),
+            error,
+            total,
+            new,
+            term,
+        )
+        return new, error
+
+    return fold(add, (zeros, zeros), blocks)
+
+
+def map_samples(function: Callable[[Array], Array], pixels: Array, size: int) -> Array:
+    """``function`` of each block of samples, [D, S] to [..., S], as one array [N, ...]."""
+    out = lax.map(jax.checkpoint(function, prevent_cse=False), block_up(pixels, size))
+    return jnp.moveaxis(out, -1, 1).reshape(-1, *out.shape[1:-1])[: len(pixels)]

@@ -1,0 +1,91 @@
+"""The frame of reference of a fit: centred and scaled samples, and the way back.
+
+In float32 a square of 10,000 hides everything below 6; in this frame all features are of order
+one. It also makes a fit equivariant under shift and scale of each feature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jgmm._fold import Blocks, fold_sum
+from jgmm._struct import struct
+from jgmm.mixture import Mixture
+
+
+@struct
+class Frame:
+    """``x = center + scale * x'`` for each feature."""
+
+    center: Array  # [D]
+    scale: Array  # [D], > 0
+
+
+def measure(blocks: Blocks, *, isotropic: bool = False) -> Frame:
+    """The weighted mean and standard deviation of each feature.
+
+    A feature that does not vary gets the scale of the others, or 1 where none varies. With
+    ``isotropic`` one scale serves all features, as methods need that measure plain distances.
+    """
+    # Two passes: the first mean need only be near, the second corrects it without cancellation.
+    rough = _mean(blocks, blocks.samples[0, :, 0])
+    center = _mean(blocks, rough)
+
+    def square(x: Array, w: Array) -> tuple[Array, Array]:
+        return jnp.sum(w * (x - center[:, None]) ** 2, -1), jnp.sum(w)
+
+    (total, weight), _ = fold_sum(square, blocks)
+    variance = total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)
+    # What rounding alone can leave of a constant feature does not count as variation.
+    noise = (4 * np.finfo(variance.dtype).eps * jnp.abs(center)) ** 2
+    varies = variance > noise
+    typical = jnp.sum(jnp.where(varies, variance, 0)) / jnp.maximum(
+        jnp.sum(varies, dtype=variance.dtype), 1
+    )
+    typical = jnp.where(typical > 0, typical, 1)
+    variance = jnp.where(varies & (not isotropic), variance, typical)
+    return Frame(center=center, scale=jnp.sqrt(variance))
+
+
+def _mean(blocks: Blocks, origin: Array) -> Array:
+    def shift(x: Array, w: Array) -> tuple[Array, Array]:
+        return jnp.sum(w * (x - origin[:, None]), -1), jnp.sum(w)
+
+    (total, weight), _ = fold_sum(shift, blocks)
+    return origin + total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)
+
+
+def enter(blocks: Blocks, frame: Frame) -> Blocks:
+    """The samples in the frame's units; those of weight 0 at its center, where they do no harm."""
+    samples = (blocks.samples - frame.center[:, None]) / frame.scale[:, None]
+    samples = jnp.where(blocks.weights[:, None, :] > 0, samples, 0)
+    return dataclasses.replace(blocks, samples=samples)
+
+
+def mixture_enter(mixture: Mixture, frame: Frame) -> Mixture:
+    """A mixture of the data, as a mixture of the samples in the frame."""
+    return Mixture(
+        weights=mixture.weights,
+        means=(mixture.means - frame.center) / frame.scale,
+        covariances=_rescale(mixture.covariances, 1 / frame.scale),
+    )
+
+
+def mixture_leave(mixture: Mixture, frame: Frame) -> Mixture:
+    """A mixture of the samples in the frame, as a mixture of the data."""
+    return Mixture(
+        weights=mixture.weights,
+        means=mixture.means * frame.scale + frame.center,
+        covariances=_rescale(mixture.covariances, frame.scale),
+    )
+
+
+def _rescale(covariances: Array, scale: Array) -> Array:
+    if covariances.ndim == 3:
+        return covariances * scale[:, None] * scale[None, :]
+    # Spherical covariances [K, 1] live in isotropic frames, where every scale is the first.
+    return covariances * (scale**2)[: covariances.shape[-1]]

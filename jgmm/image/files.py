@@ -1,0 +1,165 @@
+"""Photographs in, PNG out.
+
+`read_image` gives every pixel exactly as the file holds it, in the file's own depth, with the
+pixels that take no part (transparent, or not finite) in a mask. `write_png` writes PNG files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jgmm._atomic import atomic_write
+from jgmm.image._decode import ImageError, decode
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image as its file holds it.
+
+    Attributes:
+      pixels: [H, W, C] uint8, uint16 or float32, without the alpha channel.
+      alpha: [H, W] bool, True where the pixel takes part; None where all do.
+      source: the file it came from.
+    """
+
+    pixels: Array
+    alpha: Mask | None
+    source: Path
+
+
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """Read an image file, keeping the file's own depth.
+
+    Reads JPEG, PNG (8 and 16 bit), TIFF (8 and 16 bit, float, any number of bands, planar or
+    interleaved), WebP, and whatever else imageio reads. Of several frames or pages the first is
+    taken. The EXIF orientation is applied; colour profiles are not. Palettes and CMYK become
+    RGB, 1 bit images 0 and 255, wider integers uint16 where they fit, other floats float32.
+
+    Pixels whose alpha is 0, or that carry a value that is not finite, are left out by the mask;
+    values that are not finite become 0. Partly transparent pixels take part with their colour.
+
+    Args:
+      path: the file.
+
+    Raises:
+      ImageError: no such file, not an image, damaged, or of a kind whose pixels cannot be had
+        without loss.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_png(f"{folder}/grey.png", np.array([[0, 65535]], np.uint16))
+      ...     read_image(f"{folder}/grey.png").pixels.shape
+      (1, 2, 1)
+    """
+    source = Path(path)
+    if source.is_dir():
+        raise ImageError(f"is a folder, not an image: {source}")
+    if not source.is_file():
+        raise ImageError(f"no such file: {source}")
+    log = logging.getLogger("tifffile")
+    was_disabled, log.disabled = log.disabled, True  # what matters comes as an exception
+    try:
+        with source.open("rb") as file:
+            head = file.read(4096)
+        if not head:
+            raise ImageError(f"is empty: {source}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large photographs, odd metadata
+            return _finish(*decode(source, head), source)
+    except ImageError:
+        raise
+    except OSError as error:
+        raise ImageError(f"cannot read {source}: {error.strerror or _line(error)}") from error
+    except Exception as error:  # decoders raise what they like on damaged files
+        raise ImageError(f"cannot read {source}: {_line(error)}") from error
+    finally:
+        log.disabled = was_disabled
+
+
+def sample_image() -> Image:
+    """The built-in photograph: a rocket on its pad at dusk, 427 x 640, 8 bit RGB (NASA).
+
+    Example:
+      >>> sample_image().pixels.shape
+      (427, 640, 3)
+    """
+    from skimage import data
+
+    rocket: Any = data.rocket  # untyped
+    return Image(pixels=np.asarray(rocket()), alpha=None, source=Path("rocket.jpg"))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _finish(pixels: Array, alpha: Array | None, source: Path) -> Image:
+    """Check the shape, bring the dtype to one of three, make the mask."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ImageError(f"expected an image [H, W, C], got shape {pixels.shape}: {source}")
+    mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha != 0
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif pixels.dtype.kind == "f":
+        pixels = pixels.astype(np.float32)
+        finite = np.isfinite(pixels)
+        mask &= finite.all(axis=-1)
+        pixels = np.where(finite, pixels, np.float32(0))
+    elif pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
+        low, high = pixels.min(), pixels.max()
+        if low < 0 or high > 65535:
+            raise ImageError(
+                f"expected integers within 0 to 65535, got {low} to {high}; "
+                f"save it as float: {source}"
+            )
+        pixels = pixels.astype(np.uint16)
+    elif pixels.dtype != np.uint8:
+        raise ImageError(f"expected integer or float pixels, got {pixels.dtype}: {source}")
+    return Image(np.ascontiguousarray(pixels), None if mask.all() else mask, source)
+
+
+def write_png(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
+    """Write an image as PNG.
+
+    Args:
+      path: the file to write; it appears whole or not at all.
+      array: uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGB and alpha; or uint16 [H, W].
+
+    Raises:
+      TypeError: another dtype.
+      ValueError: another shape.
+      OSError: the file cannot be written.
+
+    Example:
+      >>> write_png("wide.png", np.zeros((2, 2, 5), np.uint8))
+      Traceback (most recent call last):
+      ...
+      ValueError: expected an image [H, W], [H, W, 3] or [H, W, 4], got uint8 (2, 2, 5)
+    """
+    import imageio.v3 as iio
+
+    pixels = np.asarray(array)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"expected uint8 or uint16 pixels, got {pixels.dtype}")
+    channels = pixels.shape[2:]
+    depths = {(): (np.uint8, np.uint16), (3,): (np.uint8,), (4,): (np.uint8,)}
+    if pixels.ndim < 2 or 0 in pixels.shape or pixels.dtype not in depths.get(channels, ()):
+        raise ValueError(
+            f"expected an image [H, W], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}"
+        )
+    with atomic_write(path) as temporary:
+        iio.imwrite(temporary, pixels, extension=".png")

@@ -1,0 +1,198 @@
+"""Images segmented by a mixture: from pixels to samples for a fit, and from a fit to labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._struct import struct
+from jgmm.fitting import FitResult, fit
+from jgmm.image.colours import unique_colours
+from jgmm.image.features import as_channels, of_colours, quantisation
+from jgmm.image.files import Image, read_image
+from jgmm.mixture import Mixture, certainty, predict
+
+Array = npt.NDArray[Any]
+
+
+@struct
+class Segmentation:
+    """An image cut into the segments of a mixture, on the host.
+
+    Segment 0 is the component of the largest weight, and so on down, so that runs and numbers of
+    components can be compared. Pixels that were left out have label -1.
+    """
+
+    labels: Array  # [H, W] int32, -1 where left out
+    image: Array  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
+    certainty: Array  # [H, W] float, the posterior probability of the label; 0 where left out
+    fit: FitResult  # of the features, components by decreasing weight
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """What a fit needs of an image: the features of its distinct colours, weighted by counts."""
+
+    features: Array  # [M, D]
+    weights: Array  # [M]
+    floor: Array  # [D], least variance relative to that of the features
+    index: Array | None  # of each pixel that takes part, its sample; None where it is its own
+    mask: Array  # [H, W] bool, True where a pixel takes part
+    colours: Array  # [M, 3], as shown
+
+
+def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
+    """The samples of an image.
+
+    Integer images are reduced to their distinct colours with counts as weights: the fit to those
+    is the fit to all pixels, in a fraction of the work.
+
+    Args:
+        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
+        features: a name in `jgmm.image.features.FEATURES`.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: another shape, unknown features, values that are not finite, or no pixel that
+            takes part.
+    """
+    alpha = image.alpha if isinstance(image, Image) else None
+    pixels = as_channels(image.pixels if isinstance(image, Image) else np.asarray(image))
+    mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha
+    flat = pixels.reshape(-1, pixels.shape[2]) if alpha is None else pixels[mask]
+    if len(flat) == 0:
+        raise ValueError("expected an image with pixels that are not transparent, got none")
+    index = None
+    weights = np.ones(len(flat))
+    if flat.dtype.kind in "iu":
+        flat, index, counts = unique_colours(flat)
+        weights = counts.astype(float)
+    dtype = np.dtype(jnp.result_type(float))
+    values = of_colours(flat, features, dtype)
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite pixels, got NaN or infinity")
+    mean = np.average(values, axis=0, weights=weights)
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    # No component can be narrower than the rounding of its values, nor, where that is finer than
+    # floating point can tell, than a millionth of the whole.
+    step = quantisation(pixels.dtype, features) / np.where(variance > 0, variance, 1)
+    return Samples(
+        features=values,
+        weights=weights.astype(dtype),
+        floor=np.clip(step, 1e-6, 1).astype(dtype),
+        index=index,
+        mask=mask,
+        colours=_shown(flat),
+    )
+
+
+def _shown(colours: Array) -> Array:
+    """Colours [M, C] as red, green and blue [M, 3]: of many bands the first three, one as grey."""
+    if colours.shape[1] < 3:
+        return np.repeat(colours[:, :1], 3, axis=1)
+    return colours[:, :3]
+
+
+def by_weight(result: FitResult) -> FitResult:
+    """The fit with its components in order of decreasing weight."""
+    mixture = result.mixture
+    order = jnp.argsort(-mixture.weights, stable=True)
+    tied = mixture.covariance_type == "tied"
+    return dataclasses.replace(
+        result,
+        mixture=Mixture(
+            weights=mixture.weights[order],
+            means=mixture.means[order],
+            covariances=mixture.covariances if tied else mixture.covariances[order],
+        ),
+    )
+
+
+def segmentation_of(samples: Samples, result: FitResult) -> Segmentation:
+    """What a fit makes of the image that the samples came from."""
+    result = by_weight(result)
+    labels = np.asarray(predict(result.mixture, samples.features))
+    sure = np.asarray(certainty(result.mixture, samples.features))
+    means = _mean_colours(samples, labels, result.mixture.n_components)
+    return Segmentation(
+        labels=_spread(samples, labels, -1),
+        image=_spread(samples, means[labels], 0),
+        certainty=_spread(samples, sure, 0),
+        fit=result,
+    )
+
+
+def _mean_colours(samples: Samples, labels: Array, k: int) -> Array:
+    """The mean colour [K, 3] of the pixels of each segment, in the dtype of the colours."""
+    weights = samples.weights.astype(float)
+    total = np.bincount(labels, weights, minlength=k)
+    sums = [np.bincount(labels, weights * band, minlength=k) for band in samples.colours.T]
+    means = np.stack(sums, axis=-1) / np.maximum(total, 1)[:, None]
+    if samples.colours.dtype.kind in "iu":
+        means = np.rint(means)
+    return means.astype(samples.colours.dtype)
+
+
+def _spread(samples: Samples, values: Array, fill: int) -> Array:
+    """Values of samples [M, ...] as an image [H, W, ...], ``fill`` where pixels are left out."""
+    if samples.index is not None:
+        values = values[samples.index]
+    if samples.mask.all():
+        return values.reshape(*samples.mask.shape, *values.shape[1:])
+    image = np.full((*samples.mask.shape, *values.shape[1:]), fill, values.dtype)
+    image[samples.mask] = values
+    return image
+
+
+def segment(
+    image: ArrayLike | Image | str | os.PathLike[str],
+    k: int,
+    *,
+    features: str = "rgb",
+    **options: Any,
+) -> Segmentation:
+    """Segment an image by a mixture of k Gaussians over the features of its pixels.
+
+    Runs on the host, not under a trace: the number of distinct colours is a matter of values.
+
+    Args:
+        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1]; an `Image`; or a path.
+            Transparent pixels take no part.
+        k: the number of segments.
+        features: "rgb", "lab", "gray" or "hsv".
+        **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
+            ``max_iter``, ``tol``, ``accelerate``, and ``reg_covar``, which here is by default the
+            variance that rounding to the image's depth makes.
+
+    Returns:
+        The label of each pixel, the image in mean colours, how certain each label is, and the
+        fit, whose log-likelihood is in nats per pixel.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a file that is not an image, k < 1, unknown names, an unsuitable shape.
+
+    Example:
+        >>> import numpy as np, jgmm
+        >>> image = np.zeros((4, 6, 3), np.uint8)
+        >>> image[:, 4:] = 200, 100, 0
+        >>> result = jgmm.segment(image, 2)
+        >>> result.labels[0].tolist(), result.image[0, 5].tolist()
+        ([0, 0, 0, 0, 1, 1], [200, 100, 0])
+    """
+    if "weights" in options:
+        raise TypeError("weights: expected none, because segment weighs colours by their counts")
+    _checks.as_count("k", k)
+    if isinstance(image, str | os.PathLike):
+        image = read_image(image)
+    samples = samples_of(image, features)
+    options.setdefault("reg_covar", samples.floor)
+    result = fit(samples.features, k, weights=samples.weights, **options)
+    return segmentation_of(samples, result)

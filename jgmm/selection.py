@@ -1,0 +1,228 @@
+"""`sweep`: many fits of the same pixels at once, over numbers of components and restarts."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jgmm import _checks, _frame
+from jgmm._fold import block_size, make_blocks
+from jgmm._struct import struct
+from jgmm.covariance import FAMILIES
+from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
+from jgmm.fitting import FitResult, best_lane, fit_lanes, history_capacity, prepare
+from jgmm.lloyd import restart_keys
+from jgmm.mixture import Mixture
+
+CRITERIA = ("bic", "aic", "icl")
+
+
+@struct
+class SweepResult:
+    """The result of `sweep`: S numbers of components by R restarts.
+
+    Mixtures are padded to the largest number of components with components of weight 0;
+    indexing takes the padding off.
+    """
+
+    fits: FitResult  # leaves [S, R, ...]
+    n_components: Array  # [S]
+    bic: Array  # [S, R]
+    aic: Array  # [S, R]
+    icl: Array  # [S, R]
+
+    def __getitem__(self, k: int) -> FitResult:
+        """The fit of ``k`` components with the highest likelihood among the restarts."""
+        ks = np.asarray(self.n_components).tolist()
+        if k not in ks:
+            raise KeyError(f"expected one of the numbers of components {ks}, got {k!r}")
+        lanes = jax.tree.map(lambda leaf: leaf[ks.index(k)], self.fits)
+        length = self.fits.history.shape[-1]
+        return _without_padding(best_lane(lanes, length - 1), k)
+
+    def best(self, criterion: str = "bic") -> FitResult:
+        """The fit with the least "bic", "aic" or "icl" of all."""
+        _checks.one_of("criterion", criterion, CRITERIA)
+        values = np.asarray(getattr(self, criterion))
+        values = np.where(np.isfinite(values), values, np.inf)
+        s, r = np.unravel_index(np.argmin(values), values.shape)
+        lane: FitResult = jax.tree.map(lambda leaf: leaf[s, r], self.fits)
+        return _without_padding(lane, int(self.n_components[s]))
+
+
+def _without_padding(result: FitResult, k: int) -> FitResult:
+    mixture = result.mixture
+    return dataclasses.replace(
+        result,
+        mixture=Mixture(
+            weights=mixture.weights[:k],
+            means=mixture.means[:k],
+            covariances=mixture.covariances[:k],  # the one matrix of a tied family stays
+        ),
+    )
+
+
+@partial(jax.jit, static_argnames="size")
+def _judge(
+    pixels: Array, weights: Array, n: Array | None, fits: FitResult, size: int
+) -> tuple[Array, Array, Array]:
+    """BIC, AIC and ICL of fits with leading axes [S, R]."""
+    blocks = make_blocks(pixels, weights, size, n)
+    frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
+    blocks = _frame.enter(blocks, frame)
+
+    def lane(fit: FitResult) -> tuple[Array, Array, Array]:
+        moved = _frame.mixture_enter(fit.mixture, frame)
+        entropy, _, total = entropy_and_likelihood(moved, blocks)
+        log_likelihood = fit.log_likelihood * total
+        parameters = n_parameters(fit.mixture)
+        value = bic_of(log_likelihood, parameters, total)
+        return value, aic_of(log_likelihood, parameters, total), value + 2 * entropy
+
+    return jax.vmap(jax.vmap(lane))(fits)
+
+
+Lanes = Callable[[Array, Array], FitResult]
+Report = Callable[[int, int, float], None]
+
+
+def _side_by_side(lanes: Lanes, used: Array, keys: Array, report: Report) -> FitResult:
+    """All lanes as one vmap."""
+    start = time.perf_counter()
+    fits = lanes(used, keys)
+    if _checks.is_concrete(fits.n_iter):
+        jax.block_until_ready(fits)
+        for s, r in itertools.product(range(len(used)), range(len(keys))):
+            report(s, r, time.perf_counter() - start)
+    return fits
+
+
+def _in_turn(lanes: Lanes, used: Array, keys: Array, report: Report) -> FitResult:
+    """The same, one lane after the other on each core."""
+    # Those of most components, which are the longest, go first.
+    order = np.argsort(-np.asarray(used).sum(axis=1), kind="stable").tolist()
+    turns = list(itertools.product(order, range(len(keys))))
+
+    def take(turn: tuple[int, int]) -> FitResult:
+        start = time.perf_counter()
+        s, r = turn
+        fit = jax.block_until_ready(lanes(used[s, None], keys[r, None]))
+        report(s, r, time.perf_counter() - start)
+        return fit
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = dict(zip(turns, pool.map(take, turns), strict=True))
+    rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
+    joined = [jax.tree.map(lambda *leaf: jnp.concatenate(leaf, axis=1), *row) for row in rows]
+    return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *joined)
+
+
+def sweep(
+    pixels: ArrayLike,
+    ks: Sequence[int],
+    *,
+    key: Array | None = None,
+    weights: ArrayLike | None = None,
+    covariance_type: str = "full",
+    n_restarts: int = 1,
+    max_iter: int = 500,
+    tol: ArrayLike = 1e-6,
+    reg_covar: ArrayLike = 1e-6,
+    accelerate: bool = True,
+    on_fit: Callable[[int, int, float], None] | None = None,
+) -> SweepResult:
+    """Fit mixtures of several numbers of components, each from several starts.
+
+    One compiled program serves all of them, by padding to the largest k with components of
+    weight 0. Under a trace and on accelerators they run side by side, as lanes of a vmap.
+
+    Every fit is what `fit` gives for that k and key: restart r of R takes the key
+    ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1.
+
+    Args:
+        pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
+        ks: the S different numbers of components.
+        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
+        covariance_type: "full", "tied", "diag" or "spherical".
+        n_restarts: R, starts for each k.
+        max_iter: steps at most.
+        tol: see `fit`.
+        reg_covar: see `fit`.
+        accelerate: see `fit`.
+        on_fit: called from the host after each fit, in any order, with k, the restart and the
+            seconds it took, compilation included; where fits run side by side, after all of them.
+
+    Returns:
+        All fits and their criteria; ``result[k]`` is the best fit of k components and
+        ``result.best()`` the one that BIC chooses.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a k < 1, no or repeated ks, an unknown name, shapes that do not fit, values
+            that are not finite.
+
+    Example:
+        >>> import jax, jgmm
+        >>> pixels = jax.random.normal(jax.random.key(1), (1000, 1))
+        >>> pixels = pixels.at[500:].add(20.0)
+        >>> result = jgmm.sweep(pixels, [1, 2, 3])
+        >>> result.best().mixture.n_components
+        2
+    """
+    counts = [_checks.as_count("ks", k) for k in ks]
+    if not counts or len(set(counts)) < len(counts):
+        raise ValueError(f"ks: expected different numbers of components, got {list(ks)}")
+    n_restarts = _checks.as_count("n_restarts", n_restarts)
+    max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
+    _checks.one_of("covariance_type", covariance_type, FAMILIES)
+    flat, sample_weights, n, settings = prepare(pixels, weights, reg_covar, tol, max_iter)
+    most = max(counts)
+    used = jnp.arange(most)[None, :] < jnp.array(counts)[:, None]
+    keys = restart_keys(key, n_restarts)
+    # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
+    # them in step, the same program takes them in turn instead.
+    in_turn = n is not None and jax.default_backend() == "cpu"
+    size = block_size(most if in_turn else most * len(counts) * n_restarts, flat.shape[1])
+
+    def lanes(used: Array, keys: Array) -> FitResult:
+        return fit_lanes(
+            flat,
+            sample_weights,
+            n,
+            used,
+            keys,
+            None,
+            settings,
+            covariance_type=covariance_type,
+            size=size,
+            capacity=history_capacity(max_iter),
+            accelerate=accelerate,
+        )
+
+    def report(s: int, r: int, seconds: float) -> None:
+        if on_fit is not None:
+            on_fit(counts[s], r, seconds)
+
+    run = _in_turn if in_turn else _side_by_side
+    fits = run(lanes, used, keys, report)
+    fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
+    bic, aic, icl = _judge(flat, sample_weights, n, fits, size=size)
+    return SweepResult(
+        fits=fits,
+        n_components=jnp.array(counts, jnp.int32),
+        bic=bic,
+        aic=aic,
+        icl=icl,
+    )

@@ -1,0 +1,39 @@
+"""What all tests run under: both precisions, and no silent change of dtype."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import jax
+import pytest
+
+# The same examples each time: a test that fails, fails again.
+hypothesis.settings.register_profile(
+    "jgmm", deadline=None, max_examples=10, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("jgmm")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """float64 beside float32, and strict promotion, for the tests of this folder.
+
+    Not for the whole process: the examples in the docstrings of the package run as a user who
+    has set up nothing sees them.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of photographs beside the checkout, or where JGMM_SHARED_DATA says."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("JGMM_SHARED_DATA", beside))
+    if not (folder / "scenery.jpg").is_file():
+        pytest.skip("the shared photographs are not here")
+    return folder

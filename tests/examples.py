@@ -1,0 +1,76 @@
+"""Data and starts that many tests share, so that they share compiled programs too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import reference
+
+import jgmm
+
+# Up to 256 samples are padded to one length, so all of N <= 256 is one program.
+N, D, K = 240, 3, 3
+FAMILIES = ("full", "tied", "diag", "spherical")
+DTYPES = (np.float32, np.float64)
+# Results agree with float64 to so much, relative to numbers of order one.
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
+
+
+def overlapping(seed: int = 0, n: int = N, d: int = D, k: int = K) -> np.ndarray:
+    """[n, d] draws from k correlated Gaussians that overlap, so that EM takes many steps."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(k, size=n)
+    factors = rng.normal(size=(k, d, d)) / np.sqrt(d) + 0.5 * np.eye(d)
+    centers = 1.5 * rng.normal(size=(k, d))
+    return centers[labels] + np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(n, d)))
+
+
+def start(family: str, x: np.ndarray, k: int = K) -> jgmm.Mixture:
+    """A rough mixture of the family for x, in float64, in which no two components are alike."""
+    d = x.shape[1]
+    rng = np.random.default_rng(7)
+    weights = np.arange(2.0, k + 2)
+    means = x.mean(0) + x.std(0) * rng.normal(size=(k, d))
+    sizes = np.linspace(0.5, 1.0, k)
+    scatter = np.cov(x.T).reshape(d, d)
+    covariances = {
+        "full": sizes[:, None, None] * scatter,
+        "tied": 0.6 * scatter[None],
+        "diag": sizes[:, None] * np.diag(scatter),
+        "spherical": sizes[:, None] * np.trace(scatter) / d,
+    }[family]
+    return jgmm.Mixture(weights=weights / weights.sum(), means=means, covariances=covariances)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """All arrays of a mixture, or one array, as NumPy arrays of a dtype."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
+
+
+def plain(mixture: jgmm.Mixture) -> reference.Gmm:
+    """The mixture as the reference has it: float64, one full matrix per component."""
+    k, d = mixture.means.shape
+    c = np.asarray(mixture.covariances, np.float64)
+    if c.ndim == 2:
+        c = np.array([np.diag(row) for row in np.broadcast_to(c, (k, d))])
+    return reference.Gmm(
+        np.asarray(mixture.weights, np.float64),
+        np.asarray(mixture.means, np.float64),
+        np.array(np.broadcast_to(c, (k, d, d))),
+    )
+
+
+def assert_mixtures_close(
+    actual: jgmm.Mixture | reference.Gmm, expected: jgmm.Mixture | reference.Gmm, tolerance: float
+) -> None:
+    """Weights, means and covariances agree, relative to the size of the components."""
+    a = plain(actual) if isinstance(actual, jgmm.Mixture) else actual
+    b = plain(expected) if isinstance(expected, jgmm.Mixture) else expected
+    size = np.sqrt(np.max(np.abs(b.covariances)))
+    np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(a.means / size, b.means / size, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        a.covariances / size**2, b.covariances / size**2, rtol=0, atol=tolerance
+    )

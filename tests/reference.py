@@ -1,0 +1,182 @@
+"""EM and k-means as a textbook writes them: float64 NumPy, loops, nothing clever.
+
+The tests compare the library with this. A mixture here always has one full covariance matrix per
+component; the family says only how the M-step constrains them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Gmm(NamedTuple):
+    """A mixture of K Gaussians in D dimensions."""
+
+    weights: Array  # [K]
+    means: Array  # [K, D]
+    covariances: Array  # [K, D, D]
+
+
+def log_density(x: Array, mean: Array, covariance: Array) -> Array:
+    """log N(x; mean, covariance) of each row of x [N, D]."""
+    inverse = np.linalg.inv(covariance)
+    constant = -0.5 * (len(mean) * math.log(2 * math.pi) + np.linalg.slogdet(covariance)[1])
+    return np.array([constant - 0.5 * (row - mean) @ inverse @ (row - mean) for row in x])
+
+
+def log_joint(gmm: Gmm, x: Array) -> Array:
+    """log (weight · density) [N, K]; -inf for a component of weight 0."""
+    joint = np.full((len(x), len(gmm.weights)), -np.inf)
+    for k, (weight, mean, covariance) in enumerate(zip(*gmm, strict=True)):
+        if weight > 0:
+            joint[:, k] = math.log(weight) + log_density(x, mean, covariance)
+    return joint
+
+
+def log_prob(gmm: Gmm, x: Array) -> Array:
+    """The log-density of the mixture [N]."""
+    joint = log_joint(gmm, x)
+    top = joint.max(axis=1)
+    return top + np.log(np.exp(joint - top[:, None]).sum(axis=1))
+
+
+def responsibilities(gmm: Gmm, x: Array) -> Array:
+    """The posterior probability of each component [N, K]."""
+    return np.exp(log_joint(gmm, x) - log_prob(gmm, x)[:, None])
+
+
+def score(gmm: Gmm, x: Array, w: Array) -> float:
+    """The mean log-likelihood per unit of weight."""
+    return float(np.sum(w * log_prob(gmm, x)) / np.sum(w))
+
+
+def e_step(gmm: Gmm, x: Array, w: Array) -> tuple[Array, Array, Array]:
+    """Σr [K], Σr·y [K, D] and Σr·y·yᵀ [K, D, D], with y = L⁻¹(x - μ) and r the weight of x."""
+    k, d = gmm.means.shape
+    counts, shifts, scatters = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    shares = responsibilities(gmm, x)
+    for j in range(k):
+        whitener = np.linalg.inv(np.linalg.cholesky(gmm.covariances[j]))
+        for row, weight, share in zip(x, w, shares[:, j], strict=True):
+            y = whitener @ (row - gmm.means[j])
+            counts[j] += weight * share
+            shifts[j] += weight * share * y
+            scatters[j] += weight * share * np.outer(y, y)
+    return counts, shifts, scatters
+
+
+def m_step(x: Array, r: Array, family: str, floor: Array) -> Gmm:
+    """The mixture that responsibilities r [N, K], times the sample weights, make most likely.
+
+    Among covariances of the family that are nowhere smaller than diag(floor [D]).
+    """
+    k, d = r.shape[1], x.shape[1]
+    counts = r.sum(axis=0)
+    means, scatters = np.zeros((k, d)), np.zeros((k, d, d))
+    for j in range(k):
+        means[j] = sum(r[n, j] * x[n] for n in range(len(x))) / counts[j]
+        for n in range(len(x)):
+            scatters[j] += r[n, j] * np.outer(x[n] - means[j], x[n] - means[j])
+    covariances = scatters / counts[:, None, None]
+    if family == "full":
+        covariances = np.array([raise_to_floor(c, floor) for c in covariances])
+    elif family == "tied":
+        pooled = raise_to_floor(scatters.sum(axis=0) / counts.sum(), floor)
+        covariances = np.array([pooled] * k)
+    elif family == "diag":
+        covariances = np.array([np.diag(np.maximum(np.diag(c), floor)) for c in covariances])
+    elif family == "spherical":
+        least = np.mean(floor)
+        covariances = np.array([max(np.trace(c) / d, least) * np.eye(d) for c in covariances])
+    else:
+        raise ValueError(family)
+    return Gmm(counts / counts.sum(), means, covariances)
+
+
+def raise_to_floor(covariance: Array, floor: Array) -> Array:
+    """The most likely Σ with Σ - diag(floor) positive semi-definite, given the scatter matrix.
+
+    In units where the floor is the identity: eigenvalues below 1 become 1.
+    """
+    if np.all(floor == 0):
+        return covariance
+    unit = np.diag(np.sqrt(floor))
+    inverse = np.diag(1 / np.sqrt(floor))
+    values, vectors = np.linalg.eigh(inverse @ covariance @ inverse)
+    return unit @ vectors @ np.diag(np.maximum(values, 1)) @ vectors.T @ unit
+
+
+def em_step(gmm: Gmm, x: Array, w: Array, family: str, floor: Array) -> tuple[Gmm, float]:
+    """One step of EM, and the mean log-likelihood of the mixture given."""
+    r = responsibilities(gmm, x) * w[:, None]
+    return m_step(x, r, family, floor), score(gmm, x, w)
+
+
+def fit(
+    gmm: Gmm, x: Array, w: Array, family: str, floor: Array, n_steps: int
+) -> tuple[Gmm, list[float]]:
+    """So many steps of EM, and the log-likelihood of the start and after each."""
+    history = []
+    for _ in range(n_steps):
+        gmm, before = em_step(gmm, x, w, family, floor)
+        history.append(before)
+    return gmm, [*history, score(gmm, x, w)]
+
+
+def mean_and_variance(x: Array, w: Array) -> tuple[Array, Array]:
+    """The weighted mean and variance of each feature [D]."""
+    mean = sum(weight * row for weight, row in zip(w, x, strict=True)) / w.sum()
+    square = sum(weight * (row - mean) ** 2 for weight, row in zip(w, x, strict=True))
+    return mean, square / w.sum()
+
+
+def squared_distances(centroids: Array, x: Array) -> Array:
+    """[N, K]."""
+    return np.array([[np.sum((row - c) ** 2) for c in centroids] for row in x])
+
+
+def nearest(centroids: Array, x: Array) -> Array:
+    """The index of the nearest centroid [N]."""
+    return squared_distances(centroids, x).argmin(axis=1)
+
+
+def inertia(centroids: Array, x: Array, w: Array) -> float:
+    """The weighted sum of squared distances to the nearest centroid."""
+    return float(np.sum(w * squared_distances(centroids, x).min(axis=1)))
+
+
+def lloyd_step(centroids: Array, x: Array, w: Array) -> tuple[Array, float]:
+    """Each centroid moved to the weighted mean of its samples, and the inertia before."""
+    labels = nearest(centroids, x)
+    moved = centroids.copy()
+    for k in range(len(centroids)):
+        mine = labels == k
+        if w[mine].sum() > 0:
+            moved[k] = (w[mine, None] * x[mine]).sum(axis=0) / w[mine].sum()
+    return moved, inertia(centroids, x, w)
+
+
+def plus_plus_probabilities(centroids: list[Array], x: Array, w: Array) -> Array:
+    """The probability [N] that k-means++ draws each sample as a candidate for the next centroid."""
+    mass = w * squared_distances(np.array(centroids), x).min(axis=1) if len(centroids) else w
+    return mass / mass.sum()
+
+
+def greedy_probabilities(centroids: list[Array], x: Array, w: Array, trials: int) -> Array:
+    """The probability [N] that greedy k-means++ takes each sample as the next centroid.
+
+    It draws ``trials`` candidates and takes the one that leaves the least inertia, so sample i is
+    taken when no candidate is better and at least one is i. No two samples may be equally good.
+    """
+    drawn = plus_plus_probabilities(centroids, x, w)
+    left = np.array([inertia(np.array([*centroids, row]), x, w) for row in x])
+    taken = np.zeros(len(x))
+    for i in range(len(x)):
+        not_better, worse = drawn[left >= left[i]].sum(), drawn[left > left[i]].sum()
+        taken[i] = not_better**trials - worse**trials
+    return taken

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from examples import DTYPES, FAMILIES, TOLERANCE, D, K, assert_mixtures_close, overlapping, start
+
+import jgmm
+from jgmm import accelerate
+
+
+def typed(mixture: jgmm.Mixture, dtype: type = np.float64) -> jgmm.Mixture:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), mixture)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parameterisation_is_one_to_one(family: str, dtype: type) -> None:
+    mixture = typed(start(family, overlapping()), dtype)
+    back = accelerate.constrained(accelerate.unconstrained(mixture), mixture.weights > 0)
+    assert_mixtures_close(back, mixture, TOLERANCE[np.dtype(dtype)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_point_is_a_mixture(family: str) -> None:
+    rng = np.random.default_rng(0)
+    shape = start(family, overlapping()).covariances.shape
+    parameters = (rng.normal(size=K), rng.normal(size=(K, D)), rng.normal(size=shape))
+    if len(shape) == 3:
+        parameters = (*parameters[:2], np.tril(parameters[2]))
+    mixture = accelerate.constrained(jax.tree.map(jnp.asarray, parameters), jnp.ones(K, bool))
+    np.testing.assert_allclose(mixture.weights.sum(), 1, rtol=1e-12)
+    assert (mixture.weights > 0).all()
+    if len(shape) == 3:
+        assert np.linalg.eigvalsh(mixture.covariances).min() > 0
+    else:
+        assert (mixture.covariances > 0).all()
+
+
+def test_an_unused_component_stays_unused() -> None:
+    mixture = typed(start("full", overlapping()))
+    unused = jgmm.Mixture(
+        weights=jnp.array([0.25, 0.0, 0.75]),
+        means=mixture.means,
+        covariances=mixture.covariances,
+    )
+    parameters = accelerate.unconstrained(unused)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in parameters)
+    back = accelerate.constrained(parameters, unused.weights > 0)
+    np.testing.assert_allclose(back.weights, [0.25, 0, 0.75], rtol=1e-15)
+    far, length = accelerate.extrapolate(unused, unused, unused, jnp.asarray(4.0))
+    np.testing.assert_allclose(far.weights, [0.25, 0, 0.75], rtol=1e-15)
+    assert jnp.isfinite(length)
+
+
+def geometric(rate: float) -> list[jgmm.Mixture]:
+    """Three successive mixtures whose means contract towards 0 at the rate."""
+    mixture = typed(start("diag", overlapping()))
+    return [
+        jgmm.Mixture(
+            weights=mixture.weights, means=rate**i * mixture.means, covariances=mixture.covariances
+        )
+        for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+def test_linear_convergence_is_extrapolated_to_its_limit(rate: float) -> None:
+    far, length = accelerate.extrapolate(*geometric(rate), jnp.asarray(1e6))
+    np.testing.assert_allclose(length, 1 / (1 - rate), rtol=1e-9)
+    np.testing.assert_allclose(far.means, 0, atol=1e-9)
+
+
+def test_the_step_is_no_longer_than_allowed() -> None:
+    *_, second = points = geometric(0.9)
+    far, length = accelerate.extrapolate(*points, jnp.asarray(4.0))
+    assert length == 4
+    # (1 - length · (1 - rate))² of the way is left.
+    np.testing.assert_allclose(far.means, (1 - 4 * 0.1) ** 2 * points[0].means, rtol=1e-9)
+    far, length = accelerate.extrapolate(*points, jnp.asarray(1.0))
+    assert length == 1
+    assert_mixtures_close(far, second, 1e-12)
+
+
+def test_at_a_fixed_point_it_stays() -> None:
+    points = [typed(start("full", overlapping()))] * 3
+    far, length = accelerate.extrapolate(*points, jnp.asarray(4.0))
+    assert length == 1
+    assert_mixtures_close(far, points[0], 1e-12)
