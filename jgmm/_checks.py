@@ -81,7 +81,7 @@ def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) ->
     ):
         raise TypeError(f"weights: expected real numbers, got dtype {array.dtype}")
     array = array.reshape(n).astype(dtype)
-    if is_concrete(array) and not bool((jnp.isfinite(array) & (array >= 0)).all()):
+    if is_concrete(array) and not _all_nonnegative(array):
         raise ValueError("weights: expected finite values of at least 0")
     return array
 
@@ -104,9 +104,16 @@ def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
     array = jnp.asarray(value)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
-    if is_concrete(array) and not bool((jnp.isfinite(array) & (array >= 0)).all()):
+    if is_concrete(array) and not _all_nonnegative(array):
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
     return array.astype(dtype)
+
+
+def _all_nonnegative(array: Array) -> bool:
+    """True where all values are finite and at least 0."""
+    xp: Any = np if jax.default_backend() == "cpu" else jnp  # NumPy has nothing to compile
+    values = xp.asarray(array)
+    return bool((xp.isfinite(values) & (values >= 0)).all())
 
 
 def one_of(name: str, value: Any, options: Iterable[str]) -> str:

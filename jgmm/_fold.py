@@ -36,15 +36,15 @@ class Blocks:
 
 
 def block_size(n_components: int, n_features: int) -> int:
-    """Samples in a block: the largest power of two whose working set stays in a core's L2.
+    """Samples in a block, for the fastest EM step: see experiments/benchmarks/README.md.
 
-    The working set of a fused EM step is about (D + 1)(D + 2)/2 values per sample and component.
+    The arrays of a block have K(D + 1) rows. While they are small enough XLA runs a block on one
+    core out of its cache; when not, large blocks make up for the price of sharing them out.
     """
-    values = n_components * (n_features + 1) * (n_features + 2) // 2
-    size = 4096
-    while size > 128 and size * values * 4 > 1 << 19:
-        size //= 2
-    return size
+    size = 40960 // (n_components * (n_features + 1))
+    if size < 128:
+        return 2048
+    return min(size // 128 * 128, 2048)
 
 
 def padded_length(n: int) -> int:
@@ -103,7 +103,7 @@ def pad_samples(pixels: Array, weights: Array) -> tuple[Array, Array, Array | No
 
 
 def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
-    """At most ``most`` of the samples as a single block, one at random from each of equal strata."""
+    """At most ``most`` of the samples as one block, one at random from each of equal strata."""
     count, n_features, size = blocks.samples.shape
     if count * size <= most:
         index = jnp.arange(count * size, dtype=jnp.int32)
@@ -112,9 +112,7 @@ def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
         strata = jnp.arange(most, dtype=jnp.int32)
         # strata * n / most, without the overflow
         start = strata * (n // most) + strata * (n % most) // most
-        within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(
-            n // most, jnp.float32
-        )
+        within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(n // most, jnp.float32)
         index = start + within.astype(jnp.int32)
     block, offset = index // size, index % size
     return Blocks(
@@ -166,7 +164,11 @@ def fold_sum(function: Callable[[Array, Array], T], blocks: Blocks) -> tuple[T, 
     return fold(add, (zeros, zeros), blocks)
 
 
-def map_samples(function: Callable[[Array], Array], pixels: Array, size: int) -> Array:
-    """``function`` of each block of samples, [D, S] to [..., S], as one array [N, ...]."""
+def map_samples(function: Callable[[Array], T], pixels: Array, size: int) -> T:
+    """``function`` of each block of samples, [D, S] to [..., S], as arrays [N, ...]."""
     out = lax.map(jax.checkpoint(function, prevent_cse=False), block_up(pixels, size))
-    return jnp.moveaxis(out, -1, 1).reshape(-1, *out.shape[1:-1])[: len(pixels)]
+
+    def join(leaf: Array) -> Array:
+        return jnp.moveaxis(leaf, -1, 1).reshape(-1, *leaf.shape[1:-1])[: len(pixels)]
+
+    return jax.tree.map(join, out)

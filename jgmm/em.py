@@ -25,11 +25,10 @@ from jgmm.mixture import (
     normalise,
     whiten,
     whitening,
+    with_one,
 )
 
 _HIGHEST = lax.Precision.HIGHEST
-# Up to this many features, second moments as sums of products beat a batched matrix product.
-_FEW_FEATURES = 8
 
 
 @struct
@@ -44,27 +43,39 @@ class SufficientStats:
     scatters: Array  # [K, D, D]; [K, D] (the diagonal) under diag and spherical mixtures
 
 
-def moments(form: Whitening, y: Array, r: Array) -> SufficientStats:
-    """Sums over the samples of y [D, K, S] weighted by r [K, S]."""
-    d, k, size = y.shape
-    ones = jnp.ones(size, y.dtype)
+def moments(form: Whitening, samples: Array, y: Array, r: Array) -> tuple[Array, ...]:
+    """What `statistics` needs of a block: samples [D, S], (1, y) [D + 1, K, S], weights r [K, S].
 
-    def total(values: Array) -> Array:
-        # As a product with ones the sum over samples is three times as fast as a reduction.
-        flat = jnp.dot(values.reshape(-1, size), ones, precision=_HIGHEST)
-        return flat.reshape(values.shape[:-1])
+    One matrix product gives Σr·(1, y)·(1, x)ᵀ for all components. Only y is in the frame of the
+    component; that leaves one factor of the offset to cancel where two would do harm.
+    """
+    ry = (r * y).reshape(-1, samples.shape[1])
+    if form.matrix is not None:
+        return (jnp.dot(ry, with_one(samples).T, precision=_HIGHEST),)
+    ones = jnp.ones(samples.shape[1], y.dtype)
+    squares = (r * y[1:] ** 2).reshape(-1, samples.shape[1])
+    return (
+        jnp.dot(ry, ones, precision=_HIGHEST).reshape(len(y), -1),
+        jnp.dot(squares, ones, precision=_HIGHEST).reshape(len(y) - 1, -1),
+    )
 
-    ry = r * y
+
+def statistics(form: Whitening, total: tuple[Array, ...]) -> SufficientStats:
+    """The statistics from the sum over blocks of `moments`."""
+    k, d = form.means.shape
+    if form.matrix is None:
+        first, squares = total
+        return SufficientStats(counts=first[0], shifts=first[1:].T, scatters=squares.T)
+    table = total[0].reshape(d + 1, k, d + 1).swapaxes(0, 1)
+    shifts = table[:, 1:, 0]
+    # Σr·y·xᵀ to Σr·y·(x - μ)ᵀ to Σr·y·yᵀ
+    mixed = table[:, 1:, 1:] - shifts[:, :, None] * form.means[:, None, :]
     if form.factors.ndim == 2:
-        scatters = total(ry * y).T
-    elif d <= _FEW_FEATURES:
-        # One diagonal of the symmetric matrices at a time.
-        diagonals = [total(ry[offset:] * y[: d - offset]) for offset in range(d)]
-        rows = [[diagonals[abs(i - j)][min(i, j)] for j in range(d)] for i in range(d)]
-        scatters = jnp.array(rows).transpose(2, 0, 1)
+        scatters = covariance.variances(mixed) * form.factors
     else:
-        scatters = jnp.einsum("iks,jks->kij", ry, y, precision=_HIGHEST)
-    return SufficientStats(counts=total(r), shifts=total(ry).T, scatters=scatters)
+        scatters = jnp.einsum("kij,klj->kil", mixed, form.factors, precision=_HIGHEST)
+        scatters = (scatters + scatters.swapaxes(-1, -2)) / 2
+    return SufficientStats(counts=table[:, 0, 0], shifts=shifts, scatters=scatters)
 
 
 def expectation(
@@ -83,20 +94,22 @@ def expectation(
     """
     form = whitening(mixture)
 
-    def block(samples: Array, weights: Array) -> tuple[SufficientStats, Array]:
+    def block(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
         y = whiten(form, samples)
         joint = log_joint(form, y)
         p, total, log_density = normalise(joint)
         # A sample of weight 0 counts for nothing, not even where its density underflows.
-        log_likelihood = jnp.sum(jnp.where(weights > 0, weights * log_density, 0))
+        weighted = jnp.where(weights > 0, weights * log_density, 0)
+        log_likelihood = jnp.dot(weighted, jnp.ones_like(weighted), precision=_HIGHEST)
         if hard:
             r = jax.nn.one_hot(jnp.argmax(joint, axis=0), len(joint), axis=0, dtype=p.dtype)
-            return moments(form, y, r * weights), log_likelihood
+            return moments(form, samples, y, r * weights), log_likelihood
         # total is 0 only where a sample is too far from every component to be told from infinity.
-        return moments(form, y, p * (weights / jnp.where(total > 0, total, 1))), log_likelihood
+        r = p * (weights / jnp.where(total > 0, total, 1))
+        return moments(form, samples, y, r), log_likelihood
 
-    (stats, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
-    stats = jax.tree.map(jnp.add, stats, error)
+    (total, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
+    stats = statistics(form, jax.tree.map(jnp.add, total, error))
     weight = jnp.sum(stats.counts)
     weight = jnp.where(weight > 0, weight, 1)
     return stats, _divide(log_likelihood, log_likelihood_error, weight)

@@ -56,11 +56,16 @@ class Mixture:
 
 @struct
 class Whitening:
-    """A mixture in the form that evaluates fastest: y = L⁻¹x - L⁻¹μ, log-joint = c - |y|²/2."""
+    """A mixture in the form that evaluates fastest: y = L⁻¹(x - μ), log-joint = c - |y|²/2."""
 
     factors: Array  # L⁻¹: [K, D, D], or 1/σ: [K, D]
-    offsets: Array  # L⁻¹μ: [K, D]
+    means: Array  # μ: [K, D]
     log_scales: Array  # c = log weight - log det L - D/2 log 2π: [K], -inf where unused
+    matrix: Array | None  # [(D + 1)K, D + 1]: (1, x) to (1, y) of all components
+
+
+# With more features than this, variances are not spelled out as matrices.
+_FEW_FEATURES = 8
 
 
 def whitening(mixture: Mixture) -> Whitening:
@@ -69,12 +74,20 @@ def whitening(mixture: Mixture) -> Whitening:
     factors, log_diagonals = covariance.inverse_factor(mixture.covariances)
     factors = jnp.broadcast_to(factors, (k, d, d) if factors.ndim == 3 else (k, d))
     half_log_det = jnp.sum(jnp.broadcast_to(log_diagonals, (k, d)), axis=-1)
-    subscripts = "kij,kj->ki" if factors.ndim == 3 else "kj,kj->kj"
-    offsets = jnp.einsum(subscripts, factors, mixture.means, precision=lax.Precision.HIGHEST)
+    matrix = None
+    if factors.ndim == 3 or d <= _FEW_FEATURES:
+        full = (
+            factors if factors.ndim == 3 else factors[:, :, None] * jnp.eye(d, dtype=factors.dtype)
+        )
+        offsets = jnp.einsum("kij,kj->ki", full, mixture.means, precision=lax.Precision.HIGHEST)
+        rows = jnp.concatenate([-offsets[:, :, None], full], axis=2)
+        first = jnp.zeros((k, 1, d + 1), rows.dtype).at[:, :, 0].set(1)
+        matrix = jnp.concatenate([first, rows], axis=1).swapaxes(0, 1).reshape(-1, d + 1)
     return Whitening(
         factors=factors,
-        offsets=offsets,
+        means=mixture.means,
         log_scales=log_weights(mixture.weights) - half_log_det - d / 2 * math.log(2 * math.pi),
+        matrix=matrix,
     )
 
 
@@ -85,18 +98,25 @@ def log_weights(weights: Array) -> Array:
 
 
 def whiten(form: Whitening, samples: Array) -> Array:
-    """Samples [D, S] as y [D, K, S], in the frame of each component."""
-    k, d = form.offsets.shape
-    if form.factors.ndim == 3:
-        flat = form.factors.swapaxes(0, 1).reshape(d * k, d)
-        y = jnp.dot(flat, samples, precision=lax.Precision.HIGHEST)
-        return (y - form.offsets.T.reshape(d * k, 1)).reshape(d, k, -1)
-    return form.factors.T[:, :, None] * samples[:, None, :] - form.offsets.T[:, :, None]
+    """Samples [D, S] as (1, y) [D + 1, K, S], in the frame of each component."""
+    k, d = form.means.shape
+    if form.matrix is not None:
+        y = jnp.dot(form.matrix, with_one(samples), precision=lax.Precision.HIGHEST)
+        return y.reshape(d + 1, k, -1)
+    y = (samples[:, None, :] - form.means.T[:, :, None]) * form.factors.T[:, :, None]
+    return jnp.concatenate([jnp.ones_like(y[:1]), y])
+
+
+def with_one(samples: Array) -> Array:
+    """Samples x [D, S] as (1, x) [D + 1, S]."""
+    return jnp.concatenate([jnp.ones_like(samples[:1]), samples])
 
 
 def log_joint(form: Whitening, y: Array) -> Array:
-    """Logarithms of weight times density [K, S] of samples given as whitened y [D, K, S]."""
-    return form.log_scales[:, None] - 0.5 * jnp.sum(y * y, axis=0)
+    """Logarithms of weight times density [K, S] of samples given as (1, y) [D + 1, K, S]."""
+    # Spelled out, because XLA's sum over a leading axis takes half as long again.
+    squares = [row * row for row in y[1:]] if len(y) <= 65 else [jnp.sum(y[1:] ** 2, axis=0)]
+    return form.log_scales[:, None] - 0.5 * sum(squares[1:], start=squares[0])
 
 
 def normalise(joint: Array) -> tuple[Array, Array, Array]:

@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -47,7 +48,7 @@ class SweepResult:
         ks = np.asarray(self.n_components).tolist()
         if k not in ks:
             raise KeyError(f"expected one of the numbers of components {ks}, got {k!r}")
-        lanes = jax.tree.map(lambda leaf: leaf[ks.index(k)], self.fits)
+        lanes = jax.tree.map(lambda leaf: leaf[ks.index(k)], _on_host(self.fits))
         length = self.fits.history.shape[-1]
         return _without_padding(best_lane(lanes, length - 1), k)
 
@@ -57,13 +58,19 @@ class SweepResult:
         values = np.asarray(getattr(self, criterion))
         values = np.where(np.isfinite(values), values, np.inf)
         s, r = np.unravel_index(np.argmin(values), values.shape)
-        lane: FitResult = jax.tree.map(lambda leaf: leaf[s, r], self.fits)
+        lane: FitResult = jax.tree.map(lambda leaf: leaf[s, r], _on_host(self.fits))
         return _without_padding(lane, int(self.n_components[s]))
 
 
+def _on_host(fits: FitResult) -> FitResult:
+    """Fits as NumPy arrays, which nothing is compiled for; tracers as they are."""
+    return jax.device_get(fits) if _checks.is_concrete(fits.log_likelihood) else fits
+
+
 def _without_padding(result: FitResult, k: int) -> FitResult:
+    result = _on_host(result)
     mixture = result.mixture
-    return dataclasses.replace(
+    cut = dataclasses.replace(
         result,
         mixture=Mixture(
             weights=mixture.weights[:k],
@@ -71,6 +78,7 @@ def _without_padding(result: FitResult, k: int) -> FitResult:
             covariances=mixture.covariances[:k],  # the one matrix of a tied family stays
         ),
     )
+    return jax.tree.map(jnp.asarray, cut)
 
 
 @partial(jax.jit, static_argnames="size")
@@ -93,11 +101,12 @@ def _judge(
     return jax.vmap(jax.vmap(lane))(fits)
 
 
-Lanes = Callable[[Array, Array], FitResult]
+Used = npt.NDArray[np.bool_]
+Lanes = Callable[[Used, Array], FitResult]
 Report = Callable[[int, int, float], None]
 
 
-def _side_by_side(lanes: Lanes, used: Array, keys: Array, report: Report) -> FitResult:
+def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
     """All lanes as one vmap."""
     start = time.perf_counter()
     fits = lanes(used, keys)
@@ -108,24 +117,28 @@ def _side_by_side(lanes: Lanes, used: Array, keys: Array, report: Report) -> Fit
     return fits
 
 
-def _in_turn(lanes: Lanes, used: Array, keys: Array, report: Report) -> FitResult:
+def _in_turn(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
     """The same, one lane after the other on each core."""
     # Those of most components, which are the longest, go first.
-    order = np.argsort(-np.asarray(used).sum(axis=1), kind="stable").tolist()
+    order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
     turns = list(itertools.product(order, range(len(keys))))
+
+    wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
 
     def take(turn: tuple[int, int]) -> FitResult:
         start = time.perf_counter()
         s, r = turn
-        fit = jax.block_until_ready(lanes(used[s, None], keys[r, None]))
+        with jax.enable_x64(wide):
+            fit = jax.device_get(lanes(used[s, None], keys[r, None]))
         report(s, r, time.perf_counter() - start)
         return fit
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = dict(zip(turns, pool.map(take, turns), strict=True))
     rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
-    joined = [jax.tree.map(lambda *leaf: jnp.concatenate(leaf, axis=1), *row) for row in rows]
-    return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *joined)
+    # On the host: to join arrays on the device, each shape would be compiled for.
+    joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]
+    return jax.tree.map(lambda *leaf: jnp.asarray(np.concatenate(leaf)), *joined)
 
 
 def sweep(
@@ -189,14 +202,14 @@ def sweep(
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
     flat, sample_weights, n, settings = prepare(pixels, weights, reg_covar, tol, max_iter)
     most = max(counts)
-    used = jnp.arange(most)[None, :] < jnp.array(counts)[:, None]
+    used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
     # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
     # them in step, the same program takes them in turn instead.
     in_turn = n is not None and jax.default_backend() == "cpu"
     size = block_size(most if in_turn else most * len(counts) * n_restarts, flat.shape[1])
 
-    def lanes(used: Array, keys: Array) -> FitResult:
+    def lanes(used: Used, keys: Array) -> FitResult:
         return fit_lanes(
             flat,
             sample_weights,

@@ -6,18 +6,20 @@ import dataclasses
 import os
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._fold import block_size, map_samples, pad_rows
 from jgmm._struct import struct
 from jgmm.fitting import FitResult, fit
 from jgmm.image.colours import unique_colours
 from jgmm.image.features import as_channels, of_colours, quantisation
 from jgmm.image.files import Image, read_image
-from jgmm.mixture import Mixture, certainty, predict
+from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
 
 Array = npt.NDArray[Any]
 
@@ -102,24 +104,60 @@ def _shown(colours: Array) -> Array:
 
 def by_weight(result: FitResult) -> FitResult:
     """The fit with its components in order of decreasing weight."""
-    mixture = result.mixture
-    order = jnp.argsort(-mixture.weights, stable=True)
+    # On the host, where nothing is compiled for each number of components.
+    mixture = jax.device_get(result.mixture)
+    order = np.argsort(-mixture.weights, stable=True)
     tied = mixture.covariance_type == "tied"
     return dataclasses.replace(
         result,
         mixture=Mixture(
-            weights=mixture.weights[order],
-            means=mixture.means[order],
-            covariances=mixture.covariances if tied else mixture.covariances[order],
+            weights=jnp.asarray(mixture.weights[order]),
+            means=jnp.asarray(mixture.means[order]),
+            covariances=jnp.asarray(mixture.covariances[slice(None) if tied else order]),
         ),
     )
+
+
+def assign(mixture: Mixture, features: ArrayLike) -> tuple[Array, Array]:
+    """The most probable component of each sample [N, D], and its posterior probability.
+
+    The mixture is padded with components of weight 0 to one of few sizes, so that mixtures of
+    different k share one compiled program.
+    """
+    mixture, samples = conform(mixture, features)
+    k = mixture.n_components
+    more = max(16, 1 << (k - 1).bit_length()) - k
+
+    def pad(leaf: jax.Array, mode: Any) -> jax.Array:
+        return jnp.asarray(np.pad(leaf, ((0, more), *((0, 0),) * (leaf.ndim - 1)), mode=mode))
+
+    tied = mixture.covariance_type == "tied"
+    padded = Mixture(
+        weights=pad(mixture.weights, "constant"),
+        means=pad(mixture.means, "edge"),
+        covariances=mixture.covariances if tied else pad(mixture.covariances, "edge"),
+    )
+    labels, sure = jax.device_get(_assign(padded, pad_rows(samples)))
+    return labels[: len(samples)], sure[: len(samples)]
+
+
+@jax.jit
+def _assign(mixture: Mixture, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    mixture, pixels = centered(mixture, pixels)
+    form = whitening(mixture)
+
+    def block(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        joint = log_joint(form, whiten(form, samples))
+        p, total, _ = normalise(joint)
+        return jnp.argmax(joint, axis=0).astype(jnp.int32), jnp.max(p, axis=0) / total
+
+    return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
 
 
 def segmentation_of(samples: Samples, result: FitResult) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
     result = by_weight(result)
-    labels = np.asarray(predict(result.mixture, samples.features))
-    sure = np.asarray(certainty(result.mixture, samples.features))
+    labels, sure = assign(result.mixture, samples.features)
     means = _mean_colours(samples, labels, result.mixture.n_components)
     return Segmentation(
         labels=_spread(samples, labels, -1),
