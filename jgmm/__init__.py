@@ -10,10 +10,11 @@ The functions below work on NumPy and jax arrays; all but `segment`, `save` and 
 from jgmm._status import Status
 from jgmm.criteria import aic, bic, icl
 from jgmm.em import SufficientStats, e_step, em_step, m_step
-from jgmm.fitting import FitResult, fit
+from jgmm.fitting import fit
 from jgmm.image.segmentation import Segmentation, segment
 from jgmm.io import load, save
 from jgmm.lloyd import KMeansResult, kmeans, lloyd_step
+from jgmm.loop import FitResult
 from jgmm.mixture import (
     Mixture,
     certainty,

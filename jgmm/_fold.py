@@ -7,6 +7,7 @@ reaches memory.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,6 +22,15 @@ from jgmm._struct import struct
 T = TypeVar("T")
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """The mesh axis over which blocks are shared out, inside `jax.shard_map`."""
+
+    name: str
+    size: int
+
+
 @struct
 class Blocks:
     """Samples and their weights, cut into blocks. Padding has weight 0."""
@@ -28,6 +38,7 @@ class Blocks:
     samples: Array  # [B, D, S]: features before samples, so that samples are contiguous
     weights: Array  # [B, S]
     n_blocks: Array | None  # [] how many of the B blocks to visit; None means all
+    axis: Axis | None = None  # where the other blocks are, if these are a share of them
 
     @property
     def n_features(self) -> int:
@@ -65,7 +76,13 @@ def block_up(pixels: Array, size: int) -> Array:
     return samples.reshape(count, size, n_features).swapaxes(1, 2)
 
 
-def make_blocks(pixels: Array, weights: Array, size: int, n: Array | None = None) -> Blocks:
+def make_blocks(
+    pixels: Array,
+    weights: Array,
+    size: int,
+    n: Array | None = None,
+    axis: Axis | None = None,
+) -> Blocks:
     """Cut ``pixels`` [N, D] and ``weights`` [N] into blocks of ``size`` samples.
 
     With a traced ``n`` only the blocks that hold the first ``n`` samples are visited, so that one
@@ -78,6 +95,7 @@ def make_blocks(pixels: Array, weights: Array, size: int, n: Array | None = None
         samples=samples,
         weights=weights.reshape(len(samples), size),
         n_blocks=None if n is None else -(-n // size),
+        axis=axis,
     )
 
 
@@ -92,19 +110,12 @@ def pad_rows(rows: Array) -> Array:
     return jnp.asarray(np.pad(np.asarray(rows), width)) if on_cpu else jnp.pad(rows, width)
 
 
-def pad_samples(pixels: Array, weights: Array) -> tuple[Array, Array, Array | None]:
-    """Samples [N, D] and weights [N] padded to one of few lengths, and the true N.
-
-    Under a trace nothing is padded and N is None: the program is compiled for its shapes anyway.
-    """
-    if not (is_concrete(pixels) and is_concrete(weights)):
-        return pixels, weights, None
-    return pad_rows(pixels), pad_rows(weights), jnp.asarray(len(pixels), jnp.int32)
-
-
 def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
     """At most ``most`` of the samples as one block, one at random from each of equal strata."""
     count, n_features, size = blocks.samples.shape
+    if blocks.axis is not None:
+        most //= blocks.axis.size
+        key = jax.random.fold_in(key, lax.axis_index(blocks.axis.name))
     if count * size <= most:
         index = jnp.arange(count * size, dtype=jnp.int32)
     else:
@@ -115,11 +126,11 @@ def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
         within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(n // most, jnp.float32)
         index = start + within.astype(jnp.int32)
     block, offset = index // size, index % size
-    return Blocks(
-        samples=blocks.samples[block, :, offset].T[None],
-        weights=blocks.weights[block, offset][None],
-        n_blocks=None,
-    )
+    samples, weights = blocks.samples[block, :, offset], blocks.weights[block, offset]
+    if blocks.axis is not None:
+        samples = lax.all_gather(samples, blocks.axis.name, tiled=True)
+        weights = lax.all_gather(weights, blocks.axis.name, tiled=True)
+    return Blocks(samples=samples.T[None], weights=weights[None], n_blocks=None)
 
 
 def fold(function: Callable[[T, Array, Array], T], init: T, blocks: Blocks) -> T:
@@ -148,20 +159,32 @@ def fold_sum(function: Callable[[Array, Array], T], blocks: Blocks) -> tuple[T, 
     shapes = jax.eval_shape(function, blocks.samples[0], blocks.weights[0])
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def add(carry: tuple[T, T], samples: Array, weights: Array) -> tuple[T, T]:
-        total, error = carry
-        term = function(samples, weights)
-        new = jax.tree.map(jnp.add, total, term)
-        error = jax.tree.map(
-            lambda e, s, t, x: e + jnp.where(abs(s) >= abs(x), (s - t) + x, (x - t) + s),
-            error,
-            total,
-            new,
-            term,
-        )
-        return new, error
+    def visit(carry: tuple[T, T], samples: Array, weights: Array) -> tuple[T, T]:
+        return _add(*carry, function(samples, weights))
 
-    return fold(add, (zeros, zeros), blocks)
+    total, error = fold(visit, (zeros, zeros), blocks)
+    if blocks.axis is None:
+        return total, error
+    name = blocks.axis.name
+    totals = jax.tree.map(lambda leaf: lax.all_gather(leaf, name), total)
+    error = lax.psum(error, name)
+    total = zeros
+    for i in range(blocks.axis.size):
+        total, error = _add(total, error, jax.tree.map(lambda leaf: leaf[i], totals))  # noqa: B023
+    return total, error
+
+
+def _add(total: T, error: T, term: T) -> tuple[T, T]:
+    """A compensated addition."""
+    new = jax.tree.map(jnp.add, total, term)
+    error = jax.tree.map(
+        lambda e, s, t, x: e + jnp.where(abs(s) >= abs(x), (s - t) + x, (x - t) + s),
+        error,
+        total,
+        new,
+        term,
+    )
+    return new, error
 
 
 def map_samples(function: Callable[[Array], T], pixels: Array, size: int) -> T:

@@ -32,7 +32,7 @@ def measure(blocks: Blocks, *, isotropic: bool = False) -> Frame:
     ``isotropic`` one scale serves all features, as methods need that measure plain distances.
     """
     # Two passes: the first mean need only be near, the second corrects it without cancellation.
-    rough = _mean(blocks, blocks.samples[0, :, 0])
+    rough = _mean(blocks, jnp.zeros(blocks.n_features, blocks.samples.dtype))
     center = _mean(blocks, rough)
 
     def square(x: Array, w: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""k-means: greedy k-means++ (Arthur and Vassilvitskii 2007) and Lloyd's steps (Lloyd 1982)."""
+"""k-means: Lloyd's algorithm (Lloyd 1982) from a k-means++ start."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame
-from jgmm._fold import (
-    Blocks,
-    block_size,
-    fold_sum,
-    make_blocks,
-    map_samples,
-    pad_samples,
-    subsample,
-)
+from jgmm._fold import Blocks, block_size, fold_sum, make_blocks, map_samples, subsample
+from jgmm._parallel import Data, gather_rows, over_blocks, over_rows, place
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import struct
+from jgmm.plusplus import plus_plus, squared_distances
 
 _HIGHEST = lax.Precision.HIGHEST
-# Candidates that each k-means++ step chooses from: scikit-learn's 2 + log k for k from 8 to 20.
-# One number for all k, so that a start of k centroids is the beginning of a start of k + 1.
-_TRIALS = 4
 
 
 @struct
@@ -51,12 +44,6 @@ class LloydStats:
     counts: Array  # [K]
     residuals: Array  # [K, D], weighted sum of sample minus centroid
     inertia: Array  # []
-
-
-def squared_distances(centroids: Array, samples: Array) -> Array:
-    """Squared distances [K, S] of centroids [K, D] and samples [D, S], without cancellation."""
-    differences = samples[None] - centroids[:, :, None]
-    return jnp.sum(differences**2, axis=1)
 
 
 def assign(centroids: Array, used: Array, blocks: Blocks) -> LloydStats:
@@ -121,43 +108,6 @@ def lloyd_step(
     blocks = make_blocks(flat, sample_weights, block_size(*start.shape))
     stats = assign(start - center, jnp.ones(len(start), bool), blocks)
     return update(start - center, stats) + center, stats.inertia
-
-
-def plus_plus(samples: Array, weights: Array, k: int, key: Array) -> Array:
-    """Greedy k-means++: k centroids [k, D] among samples [D, M] with weights [M].
-
-    Each is the best of a few drawn with probability proportional to weight times squared distance
-    to the nearest centroid so far.
-    """
-    # A key for each centroid, so that the first k of more are the same k.
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(k))
-    dice = jax.vmap(lambda key: jax.random.uniform(key, (_TRIALS, 2), samples.dtype))(keys)
-
-    def draw(dice: Array, mass: Array) -> Array:
-        """An index into ``mass`` with that probability, by rows first: float32 has the digits."""
-        width = max(1, int(mass.size**0.5))
-        rows = jnp.pad(mass, (0, -mass.size % width)).reshape(-1, width)
-        cumulative = jnp.cumsum(jnp.sum(rows, axis=1))
-        row = _search(cumulative, dice[0])
-        return jnp.minimum(row * width + _search(jnp.cumsum(rows[row]), dice[1]), mass.size - 1)
-
-    def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        centroids, distances = carry
-        candidates = samples[:, jax.vmap(draw, (0, None))(dice[i], weights * distances)].T
-        left = jnp.minimum(distances, squared_distances(candidates, samples))
-        best = jnp.argmin(left @ weights)
-        return centroids.at[i].set(candidates[best]), left[best]
-
-    first = samples[:, draw(dice[0, 0], weights)]
-    centroids = jnp.zeros((k, len(samples)), samples.dtype).at[0].set(first)
-    distances = squared_distances(first[None], samples)[0]
-    return lax.fori_loop(1, k, add, (centroids, distances))[0]
-
-
-def _search(cumulative: Array, u: Array) -> Array:
-    """The first index where the cumulative mass exceeds the fraction ``u`` of the whole."""
-    # Rounded up to 1, the fraction would point behind the last index that has any mass.
-    return jnp.argmax(cumulative > jnp.minimum(u, 1 - 1e-6) * cumulative[-1])
 
 
 @struct
@@ -241,41 +191,42 @@ def cluster(blocks: Blocks, k: int, used: Array, key: Array, tol: Array, max_ite
     return run(start, used, blocks, pool, tol, max_iter)
 
 
-@partial(jax.jit, static_argnames=("k", "size"))
+@partial(jax.jit, static_argnames=("k", "size", "mesh"))
 def _kmeans(
-    pixels: Array,
-    weights: Array,
-    n: Array | None,
-    keys: Array,
-    tol: Array,
-    max_iter: Array,
-    k: int,
-    size: int,
+    data: Data, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
 ) -> KMeansResult:
-    blocks = make_blocks(pixels, weights, size, n)
-    frame = _frame.measure(blocks, isotropic=True)
-    blocks = _frame.enter(blocks, frame)
-    used = jnp.ones(k, bool)
-    # Rounding moves a centroid back and forth by so much for ever.
-    rounding = 4 * float(jnp.finfo(tol.dtype).eps)
-    tol = jnp.maximum(tol, k * pixels.shape[1] * rounding**2)
-    lanes = jax.vmap(lambda key: cluster(blocks, k, used, key, tol, max_iter))(keys)
-    best = jax.tree.map(lambda leaf: leaf[jnp.argmin(lanes.inertia)], lanes)
+    def best_of(blocks: Blocks, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
+        frame = _frame.measure(blocks, isotropic=True)
+        blocks = _frame.enter(blocks, frame)
+        used = jnp.ones(k, bool)
+        # Rounding moves a centroid back and forth by so much for ever.
+        rounding = 4 * float(np.finfo(tol.dtype).eps)
+        tol = jnp.maximum(tol, k * blocks.n_features * rounding**2)
+        lanes = jax.vmap(lambda key: cluster(blocks, k, used, key, tol, max_iter))(keys)
+        best = jax.tree.map(lambda leaf: leaf[jnp.argmin(lanes.inertia)], lanes)
+        status = jnp.where(best.shift <= tol, Status.CONVERGED, Status.MAX_ITER)
+        status = jnp.where(jnp.isfinite(best.inertia), status, Status.NONFINITE)
+        return KMeansResult(
+            centroids=best.centroids * frame.scale + frame.center,
+            labels=jnp.zeros(0, jnp.int32),
+            inertia=best.inertia * frame.scale[0] ** 2,
+            n_iter=best.n_iter,
+            status=status.astype(jnp.int32),
+        )
 
-    def nearest(samples: Array) -> Array:
-        x = (samples - frame.center[:, None]) / frame.scale[:, None]
-        half = 0.5 * jnp.sum(best.centroids**2, axis=-1, keepdims=True)
-        return jnp.argmax(jnp.dot(best.centroids, x, precision=_HIGHEST) - half, axis=0)
+    def labels(pixels: Array, centroids: Array) -> Array:
+        center = jnp.mean(centroids, axis=0)
+        moved = centroids - center
+        half = 0.5 * jnp.sum(moved**2, axis=-1, keepdims=True)
 
-    status = jnp.where(best.shift <= tol, Status.CONVERGED, Status.MAX_ITER)
-    status = jnp.where(jnp.isfinite(best.inertia), status, Status.NONFINITE)
-    return KMeansResult(
-        centroids=best.centroids * frame.scale + frame.center,
-        labels=map_samples(nearest, pixels, size).astype(jnp.int32),
-        inertia=best.inertia * frame.scale[0] ** 2,
-        n_iter=best.n_iter,
-        status=status.astype(jnp.int32),
-    )
+        def nearest(samples: Array) -> Array:
+            x = samples - center[:, None]
+            return jnp.argmax(jnp.dot(moved, x, precision=_HIGHEST) - half, axis=0)
+
+        return map_samples(nearest, pixels, size).astype(jnp.int32)
+
+    result = over_blocks(best_of, data, size, mesh, keys, tol, max_iter)
+    return dataclasses.replace(result, labels=over_rows(labels, data, mesh, result.centroids))
 
 
 def kmeans(
@@ -322,18 +273,18 @@ def kmeans(
     array = _checks.as_pixels(pixels)
     dtype = array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
-    flat, sample_weights, n = pad_samples(array.reshape(-1, array.shape[-1]), sample_weights)
+    flat = array.reshape(-1, array.shape[-1])
+    data, mesh = place(flat, sample_weights)
     result = _kmeans(
-        flat,
-        sample_weights,
-        n,
+        data,
         restart_keys(key, n_restarts),
         _checks.as_nonnegative("tol", tol, dtype),
         jnp.asarray(max_iter, jnp.int32),
         k=k,
         size=block_size(k, flat.shape[1]),
+        mesh=mesh,
     )
-    return dataclasses.replace(result, labels=result.labels[: array.size // array.shape[-1]])
+    return dataclasses.replace(result, labels=gather_rows(result.labels, data, len(flat)))
 
 
 def restart_keys(key: Array | None, n_restarts: int) -> Array:

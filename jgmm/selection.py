@@ -15,15 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame
-from jgmm._fold import block_size, make_blocks
+from jgmm._fold import Blocks, block_size
+from jgmm._parallel import Data, over_blocks
 from jgmm._struct import struct
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
-from jgmm.fitting import FitResult, best_lane, fit_lanes, history_capacity, prepare
+from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
 from jgmm.lloyd import restart_keys
+from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 
 CRITERIA = ("bic", "aic", "icl")
@@ -81,24 +84,25 @@ def _without_padding(result: FitResult, k: int) -> FitResult:
     return jax.tree.map(jnp.asarray, cut)
 
 
-@partial(jax.jit, static_argnames="size")
-def _judge(
-    pixels: Array, weights: Array, n: Array | None, fits: FitResult, size: int
-) -> tuple[Array, Array, Array]:
+@partial(jax.jit, static_argnames=("size", "mesh"))
+def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[Array, Array, Array]:
     """BIC, AIC and ICL of fits with leading axes [S, R]."""
-    blocks = make_blocks(pixels, weights, size, n)
-    frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
-    blocks = _frame.enter(blocks, frame)
 
-    def lane(fit: FitResult) -> tuple[Array, Array, Array]:
-        moved = _frame.mixture_enter(fit.mixture, frame)
-        entropy, _, total = entropy_and_likelihood(moved, blocks)
-        log_likelihood = fit.log_likelihood * total
-        parameters = n_parameters(fit.mixture)
-        value = bic_of(log_likelihood, parameters, total)
-        return value, aic_of(log_likelihood, parameters, total), value + 2 * entropy
+    def lanes(blocks: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
+        frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
+        inside = _frame.enter(blocks, frame)
 
-    return jax.vmap(jax.vmap(lane))(fits)
+        def lane(fit: FitResult) -> tuple[Array, Array, Array]:
+            moved = _frame.mixture_enter(fit.mixture, frame)
+            entropy, _, total = entropy_and_likelihood(moved, inside)
+            log_likelihood = fit.log_likelihood * total
+            parameters = n_parameters(fit.mixture)
+            value = bic_of(log_likelihood, parameters, total)
+            return value, aic_of(log_likelihood, parameters, total), value + 2 * entropy
+
+        return jax.vmap(jax.vmap(lane))(fits)
+
+    return over_blocks(lanes, data, size, mesh, fits)
 
 
 Used = npt.NDArray[np.bool_]
@@ -117,7 +121,9 @@ def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitR
     return fits
 
 
-def _in_turn(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
+def _in_turn(
+    lanes: Lanes, used: Used, keys: Array, report: Report, n_threads: int | None
+) -> FitResult:
     """The same, one lane after the other on each core."""
     # Those of most components, which are the longest, go first.
     order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
@@ -133,7 +139,7 @@ def _in_turn(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult
         report(s, r, time.perf_counter() - start)
         return fit
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads) as pool:
         done = dict(zip(turns, pool.map(take, turns), strict=True))
     rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
     # On the host: to join arrays on the device, each shape would be compiled for.
@@ -200,20 +206,18 @@ def sweep(
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
-    flat, sample_weights, n, settings = prepare(pixels, weights, reg_covar, tol, max_iter)
+    data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter, spread=False)
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
     # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
     # them in step, the same program takes them in turn instead.
-    in_turn = n is not None and jax.default_backend() == "cpu"
-    size = block_size(most if in_turn else most * len(counts) * n_restarts, flat.shape[1])
+    in_turn = data.n is not None and jax.default_backend() == "cpu"
+    size = block_size(most if in_turn else most * len(counts) * n_restarts, data.pixels.shape[1])
 
     def lanes(used: Used, keys: Array) -> FitResult:
         return fit_lanes(
-            flat,
-            sample_weights,
-            n,
+            data,
             used,
             keys,
             None,
@@ -222,16 +226,19 @@ def sweep(
             size=size,
             capacity=history_capacity(max_iter),
             accelerate=accelerate,
+            mesh=mesh,
         )
 
     def report(s: int, r: int, seconds: float) -> None:
         if on_fit is not None:
             on_fit(counts[s], r, seconds)
 
-    run = _in_turn if in_turn else _side_by_side
+    # Programs that span devices wait for each other, so that only one may run at a time.
+    n_threads = 1 if mesh is not None else os.cpu_count()
+    run = partial(_in_turn, n_threads=n_threads) if in_turn else _side_by_side
     fits = run(lanes, used, keys, report)
     fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
-    bic, aic, icl = _judge(flat, sample_weights, n, fits, size=size)
+    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh)
     return SweepResult(
         fits=fits,
         n_components=jnp.array(counts, jnp.int32),
