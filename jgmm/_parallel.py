@@ -68,9 +68,9 @@ def _deal(pixels: Any, weights: Any, count: int) -> Data:
         padded[i, :share] = pixels[start : start + share]
         padded_weights[i, :share] = weights[start : start + share]
         start += share
-    flat = padded.reshape(-1, pixels.shape[1])
-    rows: Any = np.array(shares, np.int32)
-    return Data(pixels=flat, weights=padded_weights.reshape(-1), n=rows)
+    flat: Any = padded.reshape(-1, pixels.shape[1])
+    flat_weights: Any = padded_weights.reshape(-1)
+    return Data(pixels=flat, weights=flat_weights, n=jnp.array(shares, jnp.int32))
 
 
 def gather_rows(rows: Array, data: Data, n: int) -> Array:

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._fold import block_size, map_samples, pad_rows
 from jgmm._struct import struct
-from jgmm.fitting import fit
+from jgmm.fitting import FitResult, fit
 from jgmm.image.colours import unique_colours
 from jgmm.image.features import as_channels, of_colours, quantisation
 from jgmm.image.files import Image, read_image
