@@ -110,23 +110,31 @@ def pad_rows(rows: Array) -> Array:
     return jnp.asarray(np.pad(np.asarray(rows), width)) if on_cpu else jnp.pad(rows, width)
 
 
-def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
-    """At most ``most`` of the samples as one block, one at random from each of equal strata."""
+def subsample(blocks: Blocks, key: Array, most: int = 1 << 14, grain: int = 4096) -> Blocks:
+    """At most ``most`` of the samples as one block, one at random from each of equal strata.
+
+    Whatever the size of the blocks: the samples are counted in units of ``grain``, which it
+    divides.
+    """
     count, n_features, size = blocks.samples.shape
     if blocks.axis is not None:
         most //= blocks.axis.size
         key = jax.random.fold_in(key, lax.axis_index(blocks.axis.name))
-    if count * size <= most:
-        index = jnp.arange(count * size, dtype=jnp.int32)
+    length = -(-count * size // grain) * grain
+    if length <= most:
+        index = jnp.arange(length, dtype=jnp.int32)
     else:
-        n = size * (count if blocks.n_blocks is None else blocks.n_blocks)
+        visited = count if blocks.n_blocks is None else blocks.n_blocks
+        n = -(-visited * size // grain) * grain
         strata = jnp.arange(most, dtype=jnp.int32)
         # strata * n / most, without the overflow
         start = strata * (n // most) + strata * (n % most) // most
         within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(n // most, jnp.float32)
         index = start + within.astype(jnp.int32)
-    block, offset = index // size, index % size
-    samples, weights = blocks.samples[block, :, offset], blocks.weights[block, offset]
+    inside = index < count * size
+    block, offset = jnp.where(inside, index // size, 0), index % size
+    samples = blocks.samples[block, :, offset]
+    weights = jnp.where(inside, blocks.weights[block, offset], 0)
     if blocks.axis is not None:
         samples = lax.all_gather(samples, blocks.axis.name, tiled=True)
         weights = lax.all_gather(weights, blocks.axis.name, tiled=True)

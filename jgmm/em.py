@@ -111,7 +111,6 @@ def expectation(
     (total, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
     stats = statistics(form, jax.tree.map(jnp.add, total, error))
     weight = jnp.sum(stats.counts)
-    weight = jnp.where(weight > 0, weight, 1)
     return stats, _divide(log_likelihood, log_likelihood_error, weight)
 
 

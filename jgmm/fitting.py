@@ -92,7 +92,11 @@ def fit_lanes(
                 status=status.astype(jnp.int32),
             )
 
-        result = jax.vmap(jax.vmap(lane, (None, 0)), (0, None))(used, keys)
+        if len(used) == len(keys) == 1:  # without vmap it compiles faster, and cond branches
+            alone = lane(used[0], keys[0])
+            result: FitResult = jax.tree.map(lambda leaf: leaf[None, None], alone)
+        else:
+            result = jax.vmap(jax.vmap(lane, (None, 0)), (0, None))(used, keys)
         # In the data's units a density is smaller by the volume of the frame's unit cell.
         volume = jnp.sum(jnp.log(frame.scale))
         return dataclasses.replace(

@@ -40,7 +40,7 @@ def save(
         ...     jgmm.load(f"{folder}/model.safetensors").covariance_type
         'diag'
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as to_bytes
 
     tensors = {name: np.ascontiguousarray(getattr(mixture, name)) for name in _TENSORS}
     header = {
@@ -49,7 +49,7 @@ def save(
         "metadata": json.dumps(dict(metadata or {})),
     }
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, header)
+        temporary.write_bytes(to_bytes(tensors, header))
 
 
 def load(path: str | os.PathLike[str]) -> Mixture:

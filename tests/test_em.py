@@ -239,7 +239,10 @@ def test_no_weight_at_all() -> None:
     mixture = start("full", X)
     fitted, before = em_step(mixture, X, np.zeros(N), covariance_type="full")
     np.testing.assert_array_equal(fitted.weights, 0)
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((fitted, before)))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(fitted))
+    # The mean of nothing, as of `score`.
+    assert jnp.isnan(before)
+    assert jnp.isnan(jgmm.score(mixture, X, np.zeros(N)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

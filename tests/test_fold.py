@@ -132,7 +132,7 @@ def test_padding_leaves_shapes_alone_under_a_trace() -> None:
 
 def test_a_small_subsample_is_everything() -> None:
     x, w = random_samples(20)
-    pool = _fold.subsample(_fold.make_blocks(jnp.asarray(x), w, 8), jax.random.key(0), most=24)
+    pool = _fold.subsample(_fold.make_blocks(jnp.asarray(x), w, 8), jax.random.key(0), most=24, grain=8)
     assert pool.samples.shape == (1, 2, 24)
     np.testing.assert_array_equal(pool.samples[0].T[:20], x)
     np.testing.assert_array_equal(pool.weights[0, :20], w)
@@ -148,7 +148,7 @@ def test_a_large_one_takes_one_sample_of_each_stratum(n: int, traced: bool) -> N
         index, weights = jnp.pad(index, ((0, 1024 - n), (0, 0))), jnp.pad(weights, (0, 1024 - n))
     count = jnp.asarray(n, jnp.int32) if traced else None
     blocks = _fold.make_blocks(index, weights, 16, count)
-    pool = _fold.subsample(blocks, jax.random.key(3), most=64)
+    pool = _fold.subsample(blocks, jax.random.key(3), most=64, grain=16)
     # Blocks are visited whole, so the last one's padding may be drawn, with weight 0.
     chosen = np.asarray(pool.samples[0, 0])[np.asarray(pool.weights[0]) > 0]
     assert len(chosen) >= 64 - 16
@@ -156,3 +156,16 @@ def test_a_large_one_takes_one_sample_of_each_stratum(n: int, traced: bool) -> N
     assert np.diff(chosen).max() <= 2 * -(-n // 64) + 1
     assert chosen.max() < n
     assert chosen.max() > n - 1 - 2 * -(-n // 64) - 16
+
+
+@pytest.mark.parametrize("n", [50, 1000])
+def test_a_subsample_does_not_know_the_size_of_the_blocks(n: int) -> None:
+    x, w = random_samples(n)
+    pools = []
+    for size in (8, 16, 32):
+        blocks = _fold.make_blocks(jnp.asarray(x), jnp.asarray(w), size)
+        pools.append(_fold.subsample(blocks, jax.random.key(0), most=64, grain=64))
+    for pool in pools:
+        np.testing.assert_array_equal(pool.weights, pools[2].weights)
+        weighted = pool.weights[:, None] * pool.samples
+        np.testing.assert_array_equal(weighted, pools[2].weights[:, None] * pools[2].samples)

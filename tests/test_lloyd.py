@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
 import jgmm
-from jgmm import Status, _fold, lloyd
+from jgmm import Status, _fold, lloyd, plusplus
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -104,14 +104,14 @@ def test_plus_plus_draws_with_the_right_probabilities() -> None:
     """First in proportion to the weights, then greedily among candidates drawn by w · D²."""
     draws = 20_000
     keys = jax.random.split(jax.random.key(11), draws)
-    run = jax.jit(jax.vmap(lambda key: lloyd.plus_plus(jnp.asarray(POINTS.T), jnp.asarray(MASSES), 2, key)))
+    run = jax.jit(jax.vmap(lambda key: plusplus.plus_plus(jnp.asarray(POINTS.T), jnp.asarray(MASSES), 2, key)))
     centroids = np.asarray(run(keys))
     taken = np.array([[np.flatnonzero((POINTS == c).all(1))[0] for c in pair] for pair in centroids])
     expected = np.zeros((6, 6))
     for i, first in enumerate(reference.plus_plus_probabilities([], POINTS, MASSES)):
         if first > 0:
             expected[i] = first * reference.greedy_probabilities(
-                [POINTS[i]], POINTS, MASSES, lloyd._TRIALS
+                [POINTS[i]], POINTS, MASSES, plusplus._TRIALS
             )
     np.testing.assert_allclose(expected.sum(), 1, rtol=1e-12)
     observed = np.zeros((6, 6))
@@ -131,7 +131,7 @@ def test_plus_plus_takes_distinct_pixels() -> None:
     colours = np.random.default_rng(0).permutation(8)[:, None] * np.ones(3)
     x = np.repeat(colours, 20, axis=0)
     weights = np.where(x[:, 0] == 5, 0.0, 1.0)
-    run = jax.jit(lambda key: lloyd.plus_plus(jnp.asarray(x.T), jnp.asarray(weights), 7, key))
+    run = jax.jit(lambda key: plusplus.plus_plus(jnp.asarray(x.T), jnp.asarray(weights), 7, key))
     for seed in range(10):
         values = sorted(np.asarray(run(jax.random.key(seed)))[:, 0].tolist())
         assert values == [0, 1, 2, 3, 4, 6, 7]
@@ -139,7 +139,7 @@ def test_plus_plus_takes_distinct_pixels() -> None:
 
 def test_a_start_of_fewer_is_the_beginning_of_a_start_of_more() -> None:
     three, five = (
-        lloyd.plus_plus(jnp.asarray(X.T), jnp.asarray(W), k, jax.random.key(1)) for k in (3, 5)
+        plusplus.plus_plus(jnp.asarray(X.T), jnp.asarray(W), k, jax.random.key(1)) for k in (3, 5)
     )
     np.testing.assert_array_equal(three, five[:3])
 

@@ -15,10 +15,12 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._fold import block_size, map_samples, pad_rows
 from jgmm._struct import struct
-from jgmm.fitting import FitResult, fit
+from jgmm.fitting import fit
 from jgmm.image.colours import unique_colours
+from jgmm.image.display import as_rgb
 from jgmm.image.features import as_channels, of_colours, quantisation
 from jgmm.image.files import Image, read_image
+from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
 
 Array = npt.NDArray[Any]
@@ -91,15 +93,8 @@ def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
         floor=np.clip(step, 1e-6, 1).astype(dtype),
         index=index,
         mask=mask,
-        colours=_shown(flat),
+        colours=as_rgb(flat),
     )
-
-
-def _shown(colours: Array) -> Array:
-    """Colours [M, C] as red, green and blue [M, 3]: of many bands the first three, one as grey."""
-    if colours.shape[1] < 3:
-        return np.repeat(colours[:, :1], 3, axis=1)
-    return colours[:, :3]
 
 
 def by_weight(result: FitResult) -> FitResult:
@@ -157,13 +152,18 @@ def _assign(mixture: Mixture, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
 def segmentation_of(samples: Samples, result: FitResult) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
     result = by_weight(result)
-    labels, sure = assign(result.mixture, samples.features)
-    means = _mean_colours(samples, labels, result.mixture.n_components)
-    return Segmentation(
-        labels=_spread(samples, labels, -1),
-        image=_spread(samples, means[labels], 0),
-        certainty=_spread(samples, sure, 0),
-        fit=result,
+    labels, image, sure = apply(result.mixture, samples)
+    return Segmentation(labels=labels, image=image, certainty=sure, fit=result)
+
+
+def apply(mixture: Mixture, samples: Samples) -> tuple[Array, Array, Array]:
+    """Labels, image in mean colours and certainty, as in `Segmentation`, under a mixture."""
+    labels, sure = assign(mixture, samples.features)
+    means = _mean_colours(samples, labels, mixture.n_components)
+    return (
+        _spread(samples, labels, -1),
+        _spread(samples, means[labels], 0),
+        _spread(samples, sure, 0),
     )
 
 

@@ -1,0 +1,93 @@
+"""What the command line shows: progress while it works, a table when it is done."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def printable(text: str) -> str:
+    """The text on one line, without anything that a terminal cannot show."""
+    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"jgmm: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+
+
+class Terminal:
+    """Standard output: live on a terminal, plain lines elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(
+            quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._name = ""
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(printable(text))
+
+    def begin(self, name: str, about: str, steps: int) -> None:
+        """Start with an image, of so many steps."""
+        self._name = printable(name)
+        self.line(f"{name}: {about}")
+        if self._console.is_terminal and not self._console.quiet:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=30),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.add_task("fitting", total=steps)
+            self._progress.start()
+
+    def step(self, text: str, advance: int = 1) -> None:
+        """Say what has just been done; from any thread."""
+        with self._lock:
+            if self._progress is None:
+                self.line(f"{self._name}: {text}")
+            else:
+                task = self._progress.task_ids[0]
+                self._progress.update(task, description=printable(text), advance=advance)
+
+    def end(self) -> None:
+        """Take the live display away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def table(self, summary: dict[str, Any]) -> None:
+        """The closing table: a line for each k."""
+        table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
+        for heading in ("k", "log-likelihood", "iterations", "status", "BIC", "seconds"):
+            table.add_column(heading, justify="left" if heading == "status" else "right")
+        for fit in summary["fits"]:
+            mark = " *" if fit["k"] == summary["chosen_k"] else "  "
+            table.add_row(
+                str(fit["k"]),
+                _number(fit["log_likelihood"], ".4f"),
+                str(fit["iterations"]),
+                fit["status"],
+                _number(fit["bic"], ",.0f") + mark,
+                f"{fit['seconds']:.1f}",
+            )
+        self._console.print(table)
+        if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
+            self.line("log-likelihood: mean nats per pixel; * the least BIC")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

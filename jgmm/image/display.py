@@ -1,0 +1,63 @@
+"""Any image as 8 bit red, green and blue, for files and figures that people look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def as_rgb(pixels: Array) -> Array:
+    """Pixels [..., C] as [..., 3]: of many bands the first three, the first as grey otherwise."""
+    if pixels.shape[-1] < 3:
+        return np.repeat(pixels[..., :1], 3, axis=-1)
+    return pixels[..., :3]
+
+
+@dataclass(frozen=True)
+class Display:
+    """The values that are shown as black and as white; those beyond are cut off.
+
+    An image and its segments are shown by one of these, so that their colours can be compared.
+    """
+
+    black: float
+    white: float
+
+    def __call__(self, colours: Array) -> Array:
+        """Colours of any shape as uint8."""
+        if colours.dtype == np.uint8:
+            return colours
+        unit = (colours.astype(np.float64) - self.black) / (self.white - self.black)
+        return np.asarray(np.rint(255 * np.clip(unit, 0, 1)), np.uint8)
+
+
+def display_of(pixels: Array, mask: Array | None = None) -> Display:
+    """How to show an image.
+
+    8 bit images are shown as they are. 16 bit images often hold 10, 12 or 14 bits: white is the
+    largest value that has as many bits as the largest present. Floats within [0, 1] are
+    shown as they are, others between their 0.1th and 99.9th percentiles.
+
+    Args:
+      pixels: [H, W, C] uint8, uint16 or float.
+      mask: [H, W] bool, True for the pixels that count; None for all.
+
+    Example:
+      >>> display_of(np.array([[[0], [4000]]], np.uint16))
+      Display(black=0.0, white=4095.0)
+    """
+    if pixels.dtype == np.uint8:
+        return Display(0.0, 255.0)
+    values = as_rgb(pixels) if mask is None else as_rgb(pixels[mask])
+    low, high = float(values.min()), float(values.max())
+    if pixels.dtype.kind == "u":
+        return Display(0.0, float((1 << max(8, int(high).bit_length())) - 1))
+    if low >= 0 and high <= 1:
+        return Display(0.0, 1.0)
+    black, white = (float(v) for v in np.percentile(values.astype(np.float64), (0.1, 99.9)))
+    return Display(black, white) if white > black else Display(low, max(high, low + 1))
