@@ -101,8 +101,8 @@ def aic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
     Example:
         >>> import jax.numpy as jnp, jgmm
         >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
-        >>> print(jgmm.aic(normal, jnp.zeros((1, 1))))
-        5.837877
+        >>> print(round(float(jgmm.aic(normal, jnp.zeros((1, 1)))), 3))
+        5.838
     """
     return _evaluate(mixture, pixels, weights, "aic")
 
@@ -125,8 +125,8 @@ def icl(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
         >>> import jax.numpy as jnp, jgmm
         >>> same = jgmm.Mixture(jnp.ones(2) / 2, jnp.zeros((2, 1)), jnp.ones((2, 1)))
         >>> pixels = jnp.zeros((1, 1))
-        >>> print(jgmm.icl(same, pixels) - jgmm.bic(same, pixels))
-        1.3862944
+        >>> print(round(float(jgmm.icl(same, pixels) - jgmm.bic(same, pixels)), 3))
+        1.386
     """
     return _evaluate(mixture, pixels, weights, "icl")
 

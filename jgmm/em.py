@@ -183,7 +183,7 @@ def e_step(
 
     Example:
         >>> import jax.numpy as jnp, jgmm
-        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1, 1)))
         >>> stats, log_likelihood = jgmm.e_step(normal, jnp.array([[-1.0], [1.0]]))
         >>> print(stats.counts, stats.scatters)
         [2.] [[[2.]]]
@@ -220,7 +220,7 @@ def m_step(
 
     Example:
         >>> import jax.numpy as jnp, jgmm
-        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1, 1)))
         >>> stats, _ = jgmm.e_step(normal, jnp.array([[1.0], [5.0]]))
         >>> fitted = jgmm.m_step(normal, stats)
         >>> print(fitted.means, fitted.covariances)
@@ -256,7 +256,7 @@ def em_step(
 
     Example:
         >>> import jax.numpy as jnp, jgmm
-        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1, 1)))
         >>> fitted, before = jgmm.em_step(normal, jnp.array([[1.0], [5.0]]))
         >>> print(fitted.means, before)
         [[3.]] -7.4189386

@@ -264,8 +264,8 @@ def kmeans(
     Example:
         >>> import jax.numpy as jnp, jgmm
         >>> result = jgmm.kmeans(jnp.array([[0.0], [1.0], [10.0], [11.0]]), 2)
-        >>> print(sorted(result.centroids.ravel().tolist()), result.inertia)
-        [0.5, 10.5] 1.0
+        >>> [round(x, 3) for x in sorted(result.centroids.ravel().tolist())]
+        [0.5, 10.5]
     """
     k = _checks.as_count("k", k)
     n_restarts = _checks.as_count("n_restarts", n_restarts)
