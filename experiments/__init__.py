@@ -1,0 +1,1 @@
+"""Programs that show and measure what jgmm does; run them from the repository's root."""
