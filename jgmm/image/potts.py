@@ -123,14 +123,15 @@ def fit_potts(
     # Averages over 5 by 5 pixels tell the classes apart where single pixels do not.
     plain = isinstance(start.get("init"), Mixture)
     first = values if plain else jnp.asarray(_averages(np.asarray(values), inside))
-    rough = fit(first, k, weights=inside, max_iter=0, **common, **start)
+    part = inside.astype(values.dtype)
+    rough = fit(first, k, weights=part, max_iter=0, **common, **start)
     tall, wide = padded_size(height), padded_size(width)
     pixels = np.zeros((tall, wide, d), values.dtype)
     pixels[:height, :width] = values
     weights = np.zeros((tall, wide), values.dtype)
-    weights[:height, :width] = inside
+    weights[:height, :width] = part
     q = np.zeros((k, tall, wide), values.dtype)
-    q[:, :height, :width] = np.moveaxis(responsibilities(rough.mixture, first), -1, 0) * inside
+    q[:, :height, :width] = np.moveaxis(responsibilities(rough.mixture, first), -1, 0) * part
     image = _Image(samples=jnp.asarray(pixels.swapaxes(1, 2)), mask=jnp.asarray(weights))
     result, q, used = _fit(
         image,

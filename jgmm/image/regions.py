@@ -52,6 +52,10 @@ def find_regions(
         raise ValueError(f"colours: expected {(*pixels.shape, 'C')}, got shape {values.shape}")
     # skimage takes 0 for background, unless told otherwise
     parts = np.asarray(label(np.maximum(pixels, -1), background=-1, connectivity=1)) - 1
+    if parts.max() < 0:
+        return np.full(pixels.shape, -1, np.int32)
+    if not (min_region or merge):
+        return by_size(parts, parts >= 0)
     graph = _Graph(parts, values)
     graph.absorb(min_region)
     graph.merge(merge * math.sqrt(pixels.size))
@@ -155,7 +159,7 @@ class _Graph:
 
     def names(self) -> Array:
         """For each of the first regions the one it has become part of."""
-        names = np.array(self.parents)
+        names = np.array(self.parents, np.intp)
         while True:
             further = names[names]
             if (further == names).all():

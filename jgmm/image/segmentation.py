@@ -76,6 +76,13 @@ class Spatial:
 
 
 NOT_SPATIAL = Spatial()
+# Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
+RECOMMENDED: dict[str, Any] = {
+    "features": "lab",
+    "smooth": True,
+    "min_region": 100,
+    "merge": 5.0,
+}
 CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
 
 
