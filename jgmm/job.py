@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +17,21 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm import io, summary
+from jgmm import io, results, summary
+from jgmm.choice import choose
+from jgmm.image.display import display_of
+from jgmm.image.files import Image, read_image
+from jgmm.image.recipe import Recipe, from_metadata
+from jgmm.image.samples import Samples, samples_of
+from jgmm.image.segmentation import (
+    CANDIDATES,
+    Segmentation,
+    Spatial,
+    apply,
+    potts_segmentation,
+    segmentation_of,
+)
 from jgmm.loop import FitResult
-from jgmm.image.display import as_rgb, display_of
-from jgmm.image.features import FEATURES
-from jgmm.image.files import Image, read_image, write_png
-from jgmm.image.segmentation import Samples, apply, samples_of, segmentation_of
 from jgmm.mixture import Mixture, score
 from jgmm.selection import SweepResult, sweep
 
@@ -48,7 +57,7 @@ class Monitor(Protocol):
 class Options:
     """How to segment; see `jgmm.sweep` and `jgmm.segment`."""
 
-    ks: tuple[int, ...] = (3, 5, 7, 10)
+    ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
     features: str = "rgb"
     covariance: str = "full"
     restarts: int = 1
@@ -56,6 +65,17 @@ class Options:
     max_iter: int = 500
     tol: float = 1e-6
     dtype: str = "float32"
+    smooth: bool = False
+    noise_model: str | None = None
+    beta: float | str = "auto"
+    min_region: int = 0
+    merge: float = 0.0
+    choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
+
+    @property
+    def spatial(self) -> Spatial:
+        """How labels and regions see their neighbours."""
+        return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
 
 
 def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
@@ -70,40 +90,47 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
     """
     start = time.perf_counter()
     with jax.enable_x64(options.dtype == "float64"):
-        samples = _samples(image, options.features)
+        samples = _samples(image, options.features, options.covariance)
         show = display_of(image.pixels, image.alpha)
-        with _writing_to(folder), _drawing() as draw:
+        metadata = _metadata(image, samples, options)
+        with _writing_to(folder), results.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
-            steps = len(options.ks) * (options.restarts + 1)
+            offered = options.ks or CANDIDATES
+            n_written = len(options.ks) or 1
+            steps = len(offered) * options.restarts + n_written
             monitor.begin(image.source.name, _about(image, samples), steps)
-            result, seconds = _fit(samples, options, monitor)
+            result, seconds = _fit(image.source, samples, options, monitor)
+            rule = options.choose_by or ("bic" if options.ks else "knee")
+            chosen = choose(result, rule)
+            ks = options.ks or (chosen,)
             fits: dict[int, FitResult] = {}
             pictures: dict[int, Array] = {}
-            for k in options.ks:
-                found = segmentation_of(samples, result[k])
+            original = show(image.pixels)
+            for k in ks:
+                found = _segment(samples, result, k, options)
                 fits[k], pictures[k] = found.fit, show(found.image)
                 title = f"{image.source.name}, k = {k}"
-                draw(_draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
-                _write_segments(folder, k, found.labels, pictures[k])
-                io.save(
-                    folder / f"model_k{k}.safetensors", fits[k].mixture, _metadata(image, options)
-                )
+                draw(results.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
+                results.write_segments(folder, k, found.labels, pictures[k])
+                results.write_spatial(folder, k, found, original)
+                io.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
                 monitor.step(f"wrote k = {k}")
-            draw(_draw_all, image.source.name, fits, folder / "learning_curves.png")
-            draw(_draw_comparison, show(as_rgb(image.pixels)), pictures, fits, folder)
-            parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in options.ks]
+            draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
+            draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
+            draw.wait()
+            parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in ks]
             content = {
                 "input": summary.input_summary(image, samples),
                 "features": options.features,
                 "seed": options.seed,
                 "options": asdict(options),
                 "versions": summary.versions(),
-                "chosen_k": summary.least(parts, "bic"),
-                "chosen_by": "bic",
+                "chosen_k": chosen,
+                "chosen_by": rule,
+                "chosen_from": summary.candidates(result),
                 "fits": parts,
+                "seconds": round(time.perf_counter() - start, 4),
             }
-            draw.wait()
-            content["seconds"] = round(time.perf_counter() - start, 4)
             summary.write_json(folder / "summary.json", content)
     return content
 
@@ -122,7 +149,12 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     mixture, metadata = _load(model)
     image = read_image(source)
     with jax.enable_x64(mixture.means.dtype == np.float64):
-        samples = _samples(image, metadata["features"])
+        if image.pixels.shape[2] != metadata["channels"] and metadata["recipe"].base == "bands":
+            raise JobError(
+                f"the model expects an image of {metadata['channels']} channels, "
+                f"got {image.pixels.shape[2]}: {source}"
+            )
+        samples = _samples(image, metadata["recipe"], mixture.covariance_type)
         if samples.features.shape[1] != mixture.n_features:
             raise JobError(
                 f"the model expects an image of {metadata['channels']} channels, "
@@ -130,10 +162,11 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
             )
         with _writing_to(folder):
             (folder / "summary.json").unlink(missing_ok=True)
-            labels, colours, _ = apply(mixture, samples)
+            found = apply(mixture, samples, metadata["spatial"])
             show = display_of(image.pixels, image.alpha)
             k = mixture.n_components
-            _write_segments(folder, k, labels, show(colours))
+            results.write_segments(folder, k, found.labels, show(found.image))
+            results.write_spatial(folder, k, found, show(image.pixels))
             content = {
                 "input": summary.input_summary(image, samples),
                 "model": os.fspath(model),
@@ -149,9 +182,25 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def _samples(image: Image, features: str) -> Samples:
+def _segment(samples: Samples, result: SweepResult, k: int, options: Options) -> Segmentation:
+    """The segmentation by a fit, or by one under a Potts prior instead."""
+    if options.noise_model is None:
+        return segmentation_of(samples, result[k], options.spatial)
+    return potts_segmentation(
+        samples,
+        k,
+        options.spatial,
+        key=jax.random.key(options.seed),
+        covariance_type=options.covariance,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        reg_covar=samples.floor,
+    )
+
+
+def _samples(image: Image, features: str | Recipe, covariance: str) -> Samples:
     try:
-        return samples_of(image, features)
+        return samples_of(image, features, covariance)
     except (TypeError, ValueError) as error:
         raise JobError(f"{error}: {image.source}") from error
 
@@ -160,13 +209,23 @@ def _about(image: Image, samples: Samples) -> str:
     height, width, channels = image.pixels.shape
     bands = "1 channel" if channels == 1 else f"{channels} channels"
     about = f"{width} x {height} pixels, {bands}"
-    return about if samples.index is None else f"{about}, {len(samples.features):,} colours"
+    if samples.index is None:
+        return about
+    colours = len(samples.features)
+    return f"{about}, {colours:,} {'colour' if colours == 1 else 'colours'}"
 
 
-def _metadata(image: Image, options: Options) -> dict[str, Any]:
+def _metadata(image: Image, samples: Samples, options: Options) -> dict[str, Any]:
     """What `apply_job` has to know of the image that a mixture was fitted to."""
     return {
         "features": options.features,
+        "recipe": samples.recipe.to_metadata(),
+        # A Potts fit is repeated as near as can be by smoothing: another image has other noise.
+        "spatial": {
+            "smooth": options.smooth or options.noise_model is not None,
+            "min_region": options.min_region,
+            "merge": options.merge,
+        },
         "channels": image.pixels.shape[2],
         "image_dtype": str(image.pixels.dtype),
     }
@@ -182,19 +241,25 @@ def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
         raise JobError(str(error)) from error
     if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
         raise JobError(f"expected a model that `jgmm segment` wrote, got another mixture: {model}")
-    if metadata["features"] not in FEATURES:
-        raise JobError(f"fitted to features {metadata['features']!r}, unknown here: {model}")
-    return mixture, metadata
+    try:
+        recipe = from_metadata(metadata.get("recipe", {"features": metadata["features"]}))
+        spatial = Spatial(**metadata.get("spatial", {}))
+    except (TypeError, ValueError) as error:
+        raise JobError(
+            f"fitted to features {metadata['features']!r}, unknown here: {model}"
+        ) from error
+    return mixture, {**metadata, "recipe": recipe, "spatial": spatial}
 
 
 def _fit(
-    samples: Samples, options: Options, monitor: Monitor
+    name: Path, samples: Samples, options: Options, monitor: Monitor
 ) -> tuple[SweepResult, dict[int, float]]:
-    """The sweep over all k, and the seconds that each took."""
-    seconds = dict.fromkeys(options.ks, 0.0)
+    """The sweep over all k, and the seconds that each took: the longest of its restarts."""
+    offered = options.ks or CANDIDATES
+    seconds = dict.fromkeys(offered, 0.0)
 
     def on_fit(k: int, restart: int, elapsed: float) -> None:
-        seconds[k] += elapsed
+        seconds[k] = max(seconds[k], elapsed)
         which = f", start {restart + 1} of {options.restarts}" if options.restarts > 1 else ""
         monitor.step(f"fitted k = {k}{which} in {elapsed:.1f} s")
 
@@ -202,7 +267,7 @@ def _fit(
         with jax.enable_x64(options.dtype == "float64"):
             return sweep(
                 samples.features,
-                options.ks,
+                offered,
                 key=jax.random.key(options.seed),
                 weights=samples.weights,
                 covariance_type=options.covariance,
@@ -213,7 +278,10 @@ def _fit(
                 on_fit=on_fit,
             )
 
-    return _interruptible(work), seconds
+    result = _interruptible(work)
+    if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
+        raise JobError(f"has values that {options.dtype} cannot work with: {name}")
+    return result, seconds
 
 
 def _interruptible(work: Callable[[], T]) -> T:
@@ -242,71 +310,3 @@ def _writing_to(folder: Path) -> Iterator[None]:
         raise JobError(f"cannot write to {folder}: there is a file of that name") from error
     except OSError as error:
         raise JobError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-class _Artist:
-    """Draws figures one after the other in a thread of its own."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self._jobs: list[Future[None]] = []
-
-    def __call__(self, function: Callable[..., None], *args: Any) -> None:
-        self._jobs.append(self._pool.submit(function, *args))
-
-    def wait(self) -> None:
-        """Until all are drawn; raises what went wrong."""
-        for job in self._jobs:
-            job.result()
-
-
-@contextmanager
-def _drawing() -> Iterator[_Artist]:
-    pool = ThreadPoolExecutor(1)
-    try:
-        artist = _Artist(pool)
-        artist(_import_plot)  # takes a while, most of all the first time on a machine
-        yield artist
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _import_plot() -> None:
-    from jgmm import plot  # noqa: F401
-
-
-def _draw_curve(fit: FitResult, title: str, path: Path) -> None:
-    from jgmm import plot
-
-    plot.save(plot.learning_curve(np.asarray(fit.history), title=title), path)
-
-
-def _draw_all(name: str, fits: dict[int, FitResult], path: Path) -> None:
-    from jgmm import plot
-
-    histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
-    plot.save(plot.learning_curves(histories, title=name), path)
-
-
-def _draw_comparison(
-    original: Array, pictures: dict[int, Array], fits: dict[int, FitResult], folder: Path
-) -> None:
-    from jgmm import plot
-
-    scores = {k: float(fit.log_likelihood) for k, fit in fits.items()}
-    plot.save(plot.comparison(original, pictures, scores), folder / "comparison.png")
-
-
-def _write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
-    """The label indices, and each pixel in its segment's colour.
-
-    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out are transparent
-    in the picture and have the largest value, 255 or 65535, as label.
-    """
-    left_out = labels < 0
-    if left_out.any():
-        picture = np.dstack([picture, np.where(left_out, 0, 255).astype(np.uint8)])
-    depth = np.uint8 if k + left_out.any() <= 256 else np.uint16
-    coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
-    write_png(folder / f"segmented_k{k}.png", picture)
-    write_png(folder / f"labels_k{k}.png", coded)

@@ -56,9 +56,7 @@ def test_measures_are_what_their_definitions_say(pair: tuple[np.ndarray, np.ndar
     a, b = pair
     table = metrics.overlaps(a, b)
     np.testing.assert_allclose(metrics.rand_index(table), brute_rand(a, b), atol=1e-12)
-    np.testing.assert_allclose(
-        metrics.variation_of_information(table), brute_voi(a, b), atol=1e-12
-    )
+    np.testing.assert_allclose(metrics.variation_of_information(table), brute_voi(a, b), atol=1e-12)
     found = metrics.agreement(a, [b, a, b[::-1]])
     np.testing.assert_allclose(found.covering, brute_covering(a, [b, a, b[::-1]]), atol=1e-12)
     assert found.segments == len(set(a.ravel()))
@@ -77,9 +75,7 @@ def test_measures_are_those_of_other_libraries(pair: tuple[np.ndarray, np.ndarra
 
 
 @given(pairs, st.permutations(range(6)))
-def test_numbering_does_not_matter(
-    pair: tuple[np.ndarray, np.ndarray], order: list[int]
-) -> None:
+def test_numbering_does_not_matter(pair: tuple[np.ndarray, np.ndarray], order: list[int]) -> None:
     a, b = pair
     renamed = np.array(order)[a + 1] * 10_000_019 - 7
     one, other = metrics.agreement(a, [b]), metrics.agreement(renamed, [b])

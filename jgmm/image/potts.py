@@ -131,7 +131,8 @@ def fit_potts(
     weights = np.zeros((tall, wide), values.dtype)
     weights[:height, :width] = part
     q = np.zeros((k, tall, wide), values.dtype)
-    q[:, :height, :width] = np.moveaxis(responsibilities(rough.mixture, first), -1, 0) * part
+    likely = np.asarray(responsibilities(rough.mixture, first))
+    q[:, :height, :width] = likely.transpose(2, 0, 1) * part
     image = _Image(samples=jnp.asarray(pixels.swapaxes(1, 2)), mask=jnp.asarray(weights))
     result, q, used = _fit(
         image,
@@ -174,7 +175,7 @@ def _fit(
     covariance_type: str,
     estimate: bool,
 ) -> tuple[FitResult, jax.Array, jax.Array]:
-    blocks = Blocks(samples=image.samples, weights=image.mask, n_blocks=None)
+    blocks = Blocks(samples=image.samples, weights=image.mask, n=None, length=image.mask.size)
     frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
     image = dataclasses.replace(image, samples=_frame.enter(blocks, frame).samples)
     mixture = _frame.mixture_enter(mixture, frame)
@@ -255,10 +256,11 @@ def _m_step(
 
     def visit(total: Any, row: Any) -> Any:
         samples, r = row
-        return jax.tree.map(jnp.add, total, moments(form, samples, whiten(form, samples), r)), None
+        added = moments(form, samples, whiten(form, samples), r)
+        return (added if total is None else jax.tree.map(jnp.add, total, added)), None
 
     rows = (image.samples, q.swapaxes(0, 1))
-    shapes = jax.eval_shape(lambda x, r: moments(form, x, whiten(form, x), r), rows[0][0], rows[1][0])
+    shapes = jax.eval_shape(visit, None, jax.tree.map(lambda leaf: leaf[0], rows))[0]
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total, _ = lax.scan(visit, zero, rows)
     return maximisation(mixture, statistics(form, total), covariance_type, floor)
@@ -272,9 +274,7 @@ def _objective(image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array) -
     return jnp.sum(jnp.sum(q * logs, axis=(0, 1))) / n - beta * unlike / (2 * n)
 
 
-def _pseudo_likelihood(
-    image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array
-) -> jax.Array:
+def _pseudo_likelihood(image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
     """The β under which the neighbours of each pixel foretell its label best: Newton's method."""
     around = _around(q)
     prior = log_weights(mixture.weights)[:, None, None]

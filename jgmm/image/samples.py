@@ -113,5 +113,5 @@ def comparable_colours(samples: Samples) -> Array:
 
     L*a*b* with half the weight on L, which light and shadow change most.
     """
-    shown = display_of(samples.colours[None])(samples.colours)
+    shown = display_of(samples.colours[None])(samples.colours[None])[0]
     return of_colours(shown, "lab") * np.array([0.5, 1, 1], np.float32)

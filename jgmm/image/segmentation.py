@@ -168,9 +168,7 @@ def _segmentation(
         labels=labels,
         image=paint(colours, labels),
         certainty=sure,
-        regions=find_regions(
-            labels, shown, min_region=spatial.min_region, merge=spatial.merge
-        ),
+        regions=find_regions(labels, shown, min_region=spatial.min_region, merge=spatial.merge),
         fit=fit,
     )
 

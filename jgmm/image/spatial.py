@@ -20,7 +20,6 @@ rows of pixels, and keeps of q no more than Uᵀq: no array of H times W times K
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import jax

@@ -53,9 +53,7 @@ def test_without_coupling_it_is_the_plain_mixture() -> None:
     _, noisy = synthetic()
     fit = fit_potts(noisy, 4, beta=0.0, **COMMON).fit
     # The start of a step, whose bound is tight, has the likelihood of its mixture.
-    np.testing.assert_allclose(
-        fit.log_likelihood, jgmm.score(fit.mixture, noisy), rtol=1e-9
-    )
+    np.testing.assert_allclose(fit.log_likelihood, jgmm.score(fit.mixture, noisy), rtol=1e-9)
     assert (np.diff(np.asarray(fit.history)[: int(fit.n_iter) + 1]) > -1e-12).all()
 
 
