@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.image.colours import unique_colours
 from jgmm.image.features import FEATURES, of_colours, quantisation, to_unit
 
 Array = npt.NDArray[Any]
@@ -76,10 +77,14 @@ class Recipe:
                     f"got shape {values.shape}"
                 )
             return values.astype(dtype)
-        values = self.of_colours(pixels, dtype)
+        height, width = pixels.shape[:2]
+        if pixels.dtype.kind in "iu":  # there are fewer colours than pixels
+            colours, index, _ = unique_colours(pixels.reshape(height * width, -1))
+            values = self.of_colours(colours, dtype)[index].reshape(height, width, -1)
+        else:
+            values = self.of_colours(pixels, dtype)
         if not self.has_position:
             return values
-        height, width = pixels.shape[:2]
         places = positions(height, width) * self.position
         return np.concatenate([values, places.astype(values.dtype)], axis=-1)
 

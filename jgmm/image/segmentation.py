@@ -24,7 +24,7 @@ from jgmm.image.potts import fit_potts
 from jgmm.image.recipe import Function, Recipe
 from jgmm.image.regions import find_regions
 from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
-from jgmm.image.spatial import padded
+from jgmm.image.spatial import UNARY, padded
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
@@ -78,10 +78,10 @@ class Spatial:
 NOT_SPATIAL = Spatial()
 # Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
 RECOMMENDED: dict[str, Any] = {
-    "features": "lab",
+    "features": "lab+xy",
     "smooth": True,
     "min_region": 100,
-    "merge": 5.0,
+    "merge": 4.5,
 }
 CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
 
@@ -139,13 +139,18 @@ def apply(mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL) ->
 
     Its ``fit`` is empty but for the mixture.
     """
-    if spatial.smooth:
-        grid = spread(samples, samples.features, 0)
-        labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
-    else:
+    if not spatial.smooth:
         flat, certain = assign(mixture, samples.features)
         labels, sure = spread(samples, flat, -1), spread(samples, certain, 0)
-    return _segmentation(samples, _only(mixture), labels, sure, spatial)
+        return _segmentation(samples, _only(mixture), labels, sure, labels, spatial)
+    grid = spread(samples, samples.features, 0)
+    labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
+    parts = labels
+    if spatial.merge:
+        # Merging starts from finer labels: it undoes what is too fine, but not what is lost.
+        finer = {**spatial.smoothing, "unary": 2 * spatial.smoothing.get("unary", UNARY)}
+        parts, _ = spatial_prior(mixture, grid, samples.mask, **finer)
+    return _segmentation(samples, _only(mixture), labels, sure, parts, spatial)
 
 
 def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: Any) -> Segmentation:
@@ -155,22 +160,28 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
     result = by_weight(found.fit)
     order = np.argsort(-np.asarray(found.fit.mixture.weights), stable=True)
     rank = np.append(np.argsort(order), -1).astype(np.int32)
-    return _segmentation(samples, result, rank[found.labels], found.certainty, spatial)
+    labels = rank[found.labels]
+    return _segmentation(samples, result, labels, found.certainty, labels, spatial)
 
 
 def _segmentation(
-    samples: Samples, fit: FitResult, labels: Array, sure: Array, spatial: Spatial
+    samples: Samples, fit: FitResult, labels: Array, sure: Array, parts: Array, spatial: Spatial
 ) -> Segmentation:
-    colours = spread(samples, samples.colours, 0)
-    flat = not (spatial.min_region or spatial.merge)
-    shown = colours if flat else spread(samples, comparable_colours(samples), 0)
     return Segmentation(
         labels=labels,
-        image=paint(colours, labels),
+        image=paint(spread(samples, samples.colours, 0), labels),
         certainty=sure,
-        regions=find_regions(labels, shown, min_region=spatial.min_region, merge=spatial.merge),
+        regions=_regions(samples, parts, spatial),
         fit=fit,
     )
+
+
+def _regions(samples: Samples, parts: Array, spatial: Spatial) -> Array:
+    """The connected regions of labels ``parts``."""
+    plain = not (spatial.min_region or spatial.merge)
+    colours = samples.colours if plain else comparable_colours(samples)
+    options = {"min_region": spatial.min_region, "merge": spatial.merge}
+    return find_regions(parts, spread(samples, colours, 0), **options)
 
 
 def paint(colours: Array, labels: Array) -> Array:

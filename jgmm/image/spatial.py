@@ -35,6 +35,7 @@ from jgmm.mixture import Mixture, centered, conform, log_joint, log_weights, whi
 Array = npt.NDArray[Any]
 _HIGHEST = lax.Precision.HIGHEST
 _ROWS = 8  # of pixels, in a block
+UNARY = 0.3  # λ, unless told otherwise
 
 
 @struct
@@ -62,9 +63,9 @@ def smooth(
     mask: ArrayLike | None = None,
     *,
     width: float = 0.02,
-    unary: float = 0.3,
+    unary: float = UNARY,
     coupling: float = 5.0,
-    n_sweeps: int = 10,
+    n_sweeps: int = 6,
 ) -> tuple[Array, Array]:
     """Label pixels by a mixture and by their neighbours.
 
