@@ -100,7 +100,7 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
             steps = len(offered) * options.restarts + n_written
             monitor.begin(image.source.name, _about(image, samples), steps)
             result, seconds = _fit(image.source, samples, options, monitor)
-            rule = options.choose_by or ("bic" if options.ks else "knee")
+            rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
             chosen = choose(result, rule)
             ks = options.ks or (chosen,)
             fits: dict[int, FitResult] = {}

@@ -24,7 +24,7 @@ from jgmm.image.potts import fit_potts
 from jgmm.image.recipe import Function, Recipe
 from jgmm.image.regions import find_regions
 from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
-from jgmm.image.spatial import UNARY, padded
+from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
@@ -74,11 +74,16 @@ class Spatial:
         """Options for `smooth`."""
         return dict(self.smooth) if isinstance(self.smooth, Mapping) else {}
 
+    @property
+    def rule(self) -> str:
+        """How k is chosen, unless told otherwise."""
+        return "bic" if self.merge else "knee"
+
 
 NOT_SPATIAL = Spatial()
 # Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
 RECOMMENDED: dict[str, Any] = {
-    "features": "lab+xy",
+    "features": "lab",
     "smooth": True,
     "min_region": 100,
     "merge": 4.5,
@@ -142,15 +147,10 @@ def apply(mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL) ->
     if not spatial.smooth:
         flat, certain = assign(mixture, samples.features)
         labels, sure = spread(samples, flat, -1), spread(samples, certain, 0)
-        return _segmentation(samples, _only(mixture), labels, sure, labels, spatial)
+        return _segmentation(samples, _only(mixture), labels, sure, spatial)
     grid = spread(samples, samples.features, 0)
     labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
-    parts = labels
-    if spatial.merge:
-        # Merging starts from finer labels: it undoes what is too fine, but not what is lost.
-        finer = {**spatial.smoothing, "unary": 2 * spatial.smoothing.get("unary", UNARY)}
-        parts, _ = spatial_prior(mixture, grid, samples.mask, **finer)
-    return _segmentation(samples, _only(mixture), labels, sure, parts, spatial)
+    return _segmentation(samples, _only(mixture), labels, sure, spatial)
 
 
 def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: Any) -> Segmentation:
@@ -161,27 +161,43 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
     order = np.argsort(-np.asarray(found.fit.mixture.weights), stable=True)
     rank = np.append(np.argsort(order), -1).astype(np.int32)
     labels = rank[found.labels]
-    return _segmentation(samples, result, labels, found.certainty, labels, spatial)
+    return _segmentation(samples, result, labels, found.certainty, spatial)
 
 
 def _segmentation(
-    samples: Samples, fit: FitResult, labels: Array, sure: Array, parts: Array, spatial: Spatial
+    samples: Samples, fit: FitResult, labels: Array, sure: Array, spatial: Spatial
 ) -> Segmentation:
+    plain = not (spatial.min_region or spatial.merge)
+    colours = spread(samples, samples.colours if plain else comparable_colours(samples), 0)
+    options = {"min_region": spatial.min_region, "merge": spatial.merge}
+    regions = find_regions(labels, colours, **options)
+    if not plain:
+        voted = vote(regions, labels)
+        sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
+        labels = voted
     return Segmentation(
         labels=labels,
         image=paint(spread(samples, samples.colours, 0), labels),
         certainty=sure,
-        regions=_regions(samples, parts, spatial),
+        regions=regions,
         fit=fit,
     )
 
 
-def _regions(samples: Samples, parts: Array, spatial: Spatial) -> Array:
-    """The connected regions of labels ``parts``."""
-    plain = not (spatial.min_region or spatial.merge)
-    colours = samples.colours if plain else comparable_colours(samples)
-    options = {"min_region": spatial.min_region, "merge": spatial.merge}
-    return find_regions(parts, spread(samples, colours, 0), **options)
+def vote(regions: Array, labels: Array) -> Array:
+    """Labels [H, W] in which each region has the one that most of its pixels had.
+
+    Example:
+        >>> vote(np.array([[0, 0, 0, 1]]), np.array([[2, 1, 2, 0]])).tolist()
+        [[2, 2, 2, 0]]
+    """
+    inside = regions >= 0
+    k = int(labels.max()) + 1
+    n = int(regions.max()) + 1
+    votes = np.bincount(regions[inside].astype(np.int64) * k + labels[inside], minlength=n * k)
+    voted = np.full(labels.shape, -1, np.int32)
+    voted[inside] = votes.reshape(n, k).argmax(axis=1).astype(np.int32)[regions[inside]]
+    return voted
 
 
 def paint(colours: Array, labels: Array) -> Array:
@@ -228,7 +244,7 @@ def segment(
     beta: float | str = "auto",
     min_region: float = 0,
     merge: float = 0.0,
-    choose_by: str = "knee",
+    choose_by: str | None = None,
     **options: Any,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
@@ -250,8 +266,10 @@ def segment(
         beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
         min_region: connected regions of fewer pixels are absorbed by a neighbour.
         merge: merge neighbouring regions, the more the larger; see
-            `jgmm.image.regions.find_regions`.
-        choose_by: "knee", "icl" or "bic", for k = "auto".
+            `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
+            of its pixels.
+        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, and BIC with ``merge``,
+            which does best from many segments.
         **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
             ``max_iter``, ``tol``, ``accelerate``, and ``reg_covar``, which here is by default the
             variance that rounding to the image's depth makes.
@@ -278,12 +296,13 @@ def segment(
     if k != "auto":
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
+    rule = choose_by or spatial.rule
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
     samples = samples_of(image, features, options.get("covariance_type", "full"))
     if noise_model is None:
-        return segmentation_of(samples, fit_samples(samples, k, choose_by, **options), spatial)
+        return segmentation_of(samples, fit_samples(samples, k, rule, **options), spatial)
     if k == "auto":
-        k = fit_samples(samples, k, choose_by, **options).mixture.n_components
+        k = fit_samples(samples, k, rule, **options).mixture.n_components
     options.setdefault("reg_covar", samples.floor)
     return potts_segmentation(samples, int(k), spatial, **options)

@@ -35,7 +35,6 @@ from jgmm.mixture import Mixture, centered, conform, log_joint, log_weights, whi
 Array = npt.NDArray[Any]
 _HIGHEST = lax.Precision.HIGHEST
 _ROWS = 8  # of pixels, in a block
-UNARY = 0.3  # λ, unless told otherwise
 
 
 @struct
@@ -63,7 +62,7 @@ def smooth(
     mask: ArrayLike | None = None,
     *,
     width: float = 0.02,
-    unary: float = UNARY,
+    unary: float = 0.4,
     coupling: float = 5.0,
     n_sweeps: int = 6,
 ) -> tuple[Array, Array]:
