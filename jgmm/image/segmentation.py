@@ -268,8 +268,8 @@ def segment(
         merge: merge neighbouring regions, the more the larger; see
             `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
             of its pixels.
-        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, and BIC with ``merge``,
-            which does best from many segments.
+        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
+            ``merge``, which does best from many segments.
         **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
             ``max_iter``, ``tol``, ``accelerate``, and ``reg_covar``, which here is by default the
             variance that rounding to the image's depth makes.

@@ -116,3 +116,11 @@ def test_wrong_options() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(options))):
             jgmm.segment(image, 2, **options)
+
+
+def test_labels_agree_with_merged_regions() -> None:
+    result = jgmm.segment(photograph(), 3, smooth={"width": 0.03}, min_region=20, merge=3.0)
+    for region in range(result.regions.max() + 1):
+        assert len(np.unique(result.labels[result.regions == region])) == 1
+    assert (result.certainty >= 0).all()
+    assert (result.certainty <= 1).all()
