@@ -1,1 +1,1 @@
-"""Experiments: what the package does on real data, as scripts to be read."""
+"""Programs that show and measure what jgmm does; run them from the repository's root."""

@@ -19,7 +19,8 @@ import jgmm
 from jgmm import plot
 from jgmm.image import Image, read_image, sample_image
 from jgmm.image.display import display_of
-from jgmm.image.segmentation import Segmentation, samples_of, segmentation_of
+from jgmm.image.samples import samples_of
+from jgmm.image.segmentation import Segmentation, segmentation_of
 
 KS = (3, 5, 7, 10)
 

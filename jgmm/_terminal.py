@@ -97,7 +97,9 @@ class Terminal:
             )
         self._print(table)
         if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
-            self.line("log-likelihood: mean nats per pixel; * the least BIC")
+            rule = {"knee": "at the knee", "bic": "the least BIC", "icl": "the least ICL"}
+            by = rule[summary["chosen_by"]]
+            self.line(f"log-likelihood: mean nats per pixel; * {by}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,10 @@ import typer
 
 from jgmm import __version__, _runtime
 from jgmm._terminal import OutputError, Terminal, complain
+from jgmm.choice import RULES
 from jgmm.covariance import FAMILIES
 from jgmm.image import ImageError, read_image, sample_image
-from jgmm.image.features import FEATURES
+from jgmm.image.recipe import NAMES as FEATURES
 from jgmm.job import JobError, Options, apply_job, segment_job
 
 MOST_SEGMENTS = 1000
@@ -61,11 +63,32 @@ def _tolerance(value: float) -> float:
     return value
 
 
+def _beta(value: str) -> str:
+    try:
+        good = value == "auto" or (math.isfinite(float(value)) and float(value) >= 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise typer.BadParameter(f"expected auto or a number of at least 0, got {value!r}")
+    return value
+
+
+def _rule(value: str | None) -> str | None:
+    if value not in (None, *RULES):
+        raise typer.BadParameter(f"expected one of {', '.join(RULES)}; got {value!r}")
+    return value
+
+
 def parse_ks(text: str) -> tuple[int, ...]:
-    """Numbers of segments as on the command line, "3,5,7", in ascending order, each once."""
+    """Numbers of segments as on the command line, "3,5,7", in ascending order, each once.
+
+    None of them for "auto".
+    """
+    if text.strip() == "auto":
+        return ()
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise typer.BadParameter(f"expected whole numbers such as 3,5,7; got {text!r}")
+        raise typer.BadParameter(f"expected whole numbers such as 3,5,7 or auto; got {text!r}")
     ks = sorted({int(part[:9]) for part in parts})
     if ks[0] < 1 or ks[-1] > MOST_SEGMENTS:
         raise typer.BadParameter(f"expected numbers from 1 to {MOST_SEGMENTS}, got {text!r}")
@@ -106,7 +129,10 @@ def segment(
         ),
     ] = None,
     ks: Annotated[
-        str, typer.Option("-k", metavar="K,K", help=f"Numbers of segments, 1 to {MOST_SEGMENTS}.")
+        str,
+        typer.Option(
+            "-k", metavar="K,K", help=f"Numbers of segments, 1 to {MOST_SEGMENTS}; or auto."
+        ),
     ] = ",".join(map(str, Options.ks)),
     output: Folder = Path("jgmm-out"),
     covariance: Annotated[
@@ -125,12 +151,33 @@ def segment(
         ),
     ] = Options.tol,
     dtype: Annotated[str, _one_of(("float32", "float64"), "Precision")] = Options.dtype,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
+    ] = False,
+    noise_model: Annotated[
+        str, _one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
+    ] = "none",
+    beta: Annotated[
+        str, typer.Option(metavar="B", callback=_beta, help="How tightly potts ties, or auto.")
+    ] = "auto",
+    min_region: Annotated[
+        int, _count(0, 10**9, "Absorb connected regions of fewer pixels.")
+    ] = Options.min_region,
+    merge: Annotated[
+        float,
+        typer.Option(metavar="M", callback=_tolerance, help="Merge alike regions; 5 is typical."),
+    ] = Options.merge,
+    choose: Annotated[
+        str | None,
+        typer.Option("--choose", metavar="RULE", callback=_rule, help=f"Of k: {', '.join(RULES)}."),
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Segment images by Gaussian mixtures of several k.
 
     For each k, DIR/<image name>/ gets segmented_k3.png (each pixel in the mean colour of its
-    segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; then
+    segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
+    regions_k3.png and certainty_k3.png (connected regions, how sure each label is); then
     learning_curves.png, comparison.png and summary.json.
     """
     try:
@@ -138,6 +185,18 @@ def segment(
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
     options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype)
+    potts = None if noise_model == "none" else noise_model
+    if potts and smooth:
+        raise typer.BadParameter("expected one of --smooth and --noise-model potts, got both")
+    options = replace(
+        options,
+        smooth=smooth,
+        noise_model=potts,
+        beta=beta if beta == "auto" else float(beta),
+        min_region=min_region,
+        merge=merge,
+        choose_by=choose,
+    )
     terminal = Terminal(quiet)
 
     def work(source: Path | None, folder: Path) -> None:

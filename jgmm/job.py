@@ -18,10 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm import io, results, summary
+from jgmm.choice import choose
 from jgmm.image.display import display_of
-from jgmm.image.features import FEATURES
 from jgmm.image.files import Image, read_image
-from jgmm.image.segmentation import Samples, apply, samples_of, segmentation_of
+from jgmm.image.recipe import Recipe, from_metadata
+from jgmm.image.samples import Samples, samples_of
+from jgmm.image.segmentation import (
+    CANDIDATES,
+    Segmentation,
+    Spatial,
+    apply,
+    potts_segmentation,
+    segmentation_of,
+)
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, score
 from jgmm.selection import SweepResult, sweep
@@ -48,7 +57,7 @@ class Monitor(Protocol):
 class Options:
     """How to segment; see `jgmm.sweep` and `jgmm.segment`."""
 
-    ks: tuple[int, ...] = (3, 5, 7, 10)
+    ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
     features: str = "rgb"
     covariance: str = "full"
     restarts: int = 1
@@ -56,6 +65,17 @@ class Options:
     max_iter: int = 500
     tol: float = 1e-6
     dtype: str = "float32"
+    smooth: bool = False
+    noise_model: str | None = None
+    beta: float | str = "auto"
+    min_region: int = 0
+    merge: float = 0.0
+    choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
+
+    @property
+    def spatial(self) -> Spatial:
+        """How labels and regions see their neighbours."""
+        return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
 
 
 def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
@@ -72,35 +92,42 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
     with jax.enable_x64(options.dtype == "float64"):
         samples = _samples(image, options.features, options.covariance)
         show = display_of(image.pixels, image.alpha)
-        metadata = _metadata(image, options)
+        metadata = _metadata(image, samples, options)
         with _writing_to(folder), results.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
-            steps = len(options.ks) * (options.restarts + 1)
+            offered = options.ks or CANDIDATES
+            n_written = len(options.ks) or 1
+            steps = len(offered) * options.restarts + n_written
             monitor.begin(image.source.name, _about(image, samples), steps)
             result, seconds = _fit(image.source, samples, options, monitor)
+            rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
+            chosen = choose(result, rule)
+            ks = options.ks or (chosen,)
             fits: dict[int, FitResult] = {}
             pictures: dict[int, Array] = {}
-            for k in options.ks:
-                found = segmentation_of(samples, result[k])
+            original = show(image.pixels)
+            for k in ks:
+                found = _segment(samples, result, k, options)
                 fits[k], pictures[k] = found.fit, show(found.image)
                 title = f"{image.source.name}, k = {k}"
                 draw(results.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
                 results.write_segments(folder, k, found.labels, pictures[k])
+                results.write_spatial(folder, k, found, original)
                 io.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
                 monitor.step(f"wrote k = {k}")
             draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
-            original = show(image.pixels)
             draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
             draw.wait()
-            parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in options.ks]
+            parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in ks]
             content = {
                 "input": summary.input_summary(image, samples),
                 "features": options.features,
                 "seed": options.seed,
                 "options": asdict(options),
                 "versions": summary.versions(),
-                "chosen_k": summary.least(parts, "bic"),
-                "chosen_by": "bic",
+                "chosen_k": chosen,
+                "chosen_by": rule,
+                "chosen_from": summary.candidates(result),
                 "fits": parts,
                 "seconds": round(time.perf_counter() - start, 4),
             }
@@ -122,7 +149,12 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     mixture, metadata = _load(model)
     image = read_image(source)
     with jax.enable_x64(mixture.means.dtype == np.float64):
-        samples = _samples(image, metadata["features"], mixture.covariance_type)
+        if image.pixels.shape[2] != metadata["channels"] and metadata["recipe"].base == "bands":
+            raise JobError(
+                f"the model expects an image of {metadata['channels']} channels, "
+                f"got {image.pixels.shape[2]}: {source}"
+            )
+        samples = _samples(image, metadata["recipe"], mixture.covariance_type)
         if samples.features.shape[1] != mixture.n_features:
             raise JobError(
                 f"the model expects an image of {metadata['channels']} channels, "
@@ -130,10 +162,11 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
             )
         with _writing_to(folder):
             (folder / "summary.json").unlink(missing_ok=True)
-            labels, colours, _ = apply(mixture, samples)
+            found = apply(mixture, samples, metadata["spatial"])
             show = display_of(image.pixels, image.alpha)
             k = mixture.n_components
-            results.write_segments(folder, k, labels, show(colours))
+            results.write_segments(folder, k, found.labels, show(found.image))
+            results.write_spatial(folder, k, found, show(image.pixels))
             content = {
                 "input": summary.input_summary(image, samples),
                 "model": os.fspath(model),
@@ -149,7 +182,23 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def _samples(image: Image, features: str, covariance: str) -> Samples:
+def _segment(samples: Samples, result: SweepResult, k: int, options: Options) -> Segmentation:
+    """The segmentation by a fit, or by one under a Potts prior instead."""
+    if options.noise_model is None:
+        return segmentation_of(samples, result[k], options.spatial)
+    return potts_segmentation(
+        samples,
+        k,
+        options.spatial,
+        key=jax.random.key(options.seed),
+        covariance_type=options.covariance,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        reg_covar=samples.floor,
+    )
+
+
+def _samples(image: Image, features: str | Recipe, covariance: str) -> Samples:
     try:
         return samples_of(image, features, covariance)
     except (TypeError, ValueError) as error:
@@ -166,10 +215,17 @@ def _about(image: Image, samples: Samples) -> str:
     return f"{about}, {colours:,} {'colour' if colours == 1 else 'colours'}"
 
 
-def _metadata(image: Image, options: Options) -> dict[str, Any]:
+def _metadata(image: Image, samples: Samples, options: Options) -> dict[str, Any]:
     """What `apply_job` has to know of the image that a mixture was fitted to."""
     return {
         "features": options.features,
+        "recipe": samples.recipe.to_metadata(),
+        # A Potts fit is repeated as near as can be by smoothing: another image has other noise.
+        "spatial": {
+            "smooth": options.smooth or options.noise_model is not None,
+            "min_region": options.min_region,
+            "merge": options.merge,
+        },
         "channels": image.pixels.shape[2],
         "image_dtype": str(image.pixels.dtype),
     }
@@ -185,16 +241,22 @@ def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
         raise JobError(str(error)) from error
     if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
         raise JobError(f"expected a model that `jgmm segment` wrote, got another mixture: {model}")
-    if metadata["features"] not in FEATURES:
-        raise JobError(f"fitted to features {metadata['features']!r}, unknown here: {model}")
-    return mixture, metadata
+    try:
+        recipe = from_metadata(metadata.get("recipe", {"features": metadata["features"]}))
+        spatial = Spatial(**metadata.get("spatial", {}))
+    except (TypeError, ValueError) as error:
+        raise JobError(
+            f"fitted to features {metadata['features']!r}, unknown here: {model}"
+        ) from error
+    return mixture, {**metadata, "recipe": recipe, "spatial": spatial}
 
 
 def _fit(
     name: Path, samples: Samples, options: Options, monitor: Monitor
 ) -> tuple[SweepResult, dict[int, float]]:
     """The sweep over all k, and the seconds that each took: the longest of its restarts."""
-    seconds = dict.fromkeys(options.ks, 0.0)
+    offered = options.ks or CANDIDATES
+    seconds = dict.fromkeys(offered, 0.0)
 
     def on_fit(k: int, restart: int, elapsed: float) -> None:
         seconds[k] = max(seconds[k], elapsed)
@@ -205,7 +267,7 @@ def _fit(
         with jax.enable_x64(options.dtype == "float64"):
             return sweep(
                 samples.features,
-                options.ks,
+                offered,
                 key=jax.random.key(options.seed),
                 weights=samples.weights,
                 covariance_type=options.covariance,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm.image.files import write_png
+from jgmm.image.segmentation import Segmentation
 from jgmm.loop import FitResult
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,31 @@ def write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
     coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
     write_png(folder / f"segmented_k{k}.png", picture)
     write_png(folder / f"labels_k{k}.png", coded)
+
+
+def write_spatial(folder: Path, k: int, found: Segmentation, original: Array) -> None:
+    """The borders of the regions over the photograph, how sure each label is, and the regions.
+
+    Regions are coded as labels are; certainty is from black, 0, to white, 1.
+    """
+    write_png(folder / f"overlay_k{k}.png", overlay(original, found.regions))
+    sure = np.rint(255 * np.clip(found.certainty, 0, 1)).astype(np.uint8)
+    write_png(folder / f"certainty_k{k}.png", sure)
+    left_out = found.regions < 0
+    depth = np.uint8 if found.regions.max() + 1 + left_out.any() <= 256 else np.uint16
+    last = np.iinfo(depth).max
+    coded = np.where(left_out, last, np.minimum(found.regions, last)).astype(depth)
+    write_png(folder / f"regions_k{k}.png", coded)
+
+
+def overlay(picture: Array, regions: Array) -> Array:
+    """The picture [H, W, 3 or 4], uint8, with the borders between regions in yellow."""
+    from skimage.segmentation import find_boundaries
+
+    boundaries: Any = find_boundaries
+    marked = picture.copy()
+    marked[boundaries(regions, mode="inner", background=-1), :3] = 255, 230, 0
+    return marked
 
 
 @dataclass(frozen=True)

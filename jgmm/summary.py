@@ -15,7 +15,7 @@ from jgmm import __version__
 from jgmm._atomic import atomic_write
 from jgmm._status import Status
 from jgmm.image.files import Image
-from jgmm.image.segmentation import Samples
+from jgmm.image.samples import Samples
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.selection import SweepResult
@@ -74,10 +74,20 @@ def fit_summary(sweep: SweepResult, k: int, fit: FitResult, seconds: float) -> d
     }
 
 
-def least(fits: list[dict[str, Any]], criterion: str) -> int | None:
-    """The k of the least value of a criterion; None if there is no finite one."""
-    finite = [fit for fit in fits if fit[criterion] is not None]
-    return min(finite, key=lambda fit: fit[criterion])["k"] if finite else None
+def candidates(sweep: SweepResult) -> list[dict[str, Any]]:
+    """What the choice of k was made from: the likelihood and the criteria of each."""
+    ks = np.asarray(sweep.n_components)
+    best = np.argmax(np.nan_to_num(np.asarray(sweep.fits.log_likelihood), nan=-np.inf), axis=1)
+    rows = np.arange(len(ks))
+    return [
+        {
+            "k": int(ks[row]),
+            "log_likelihood": numbers(np.asarray(sweep.fits.log_likelihood)[row, lane]),
+            "bic": numbers(np.asarray(sweep.bic)[row, lane]),
+            "icl": numbers(np.asarray(sweep.icl)[row, lane]),
+        }
+        for row, lane in zip(rows, best, strict=True)
+    ]
 
 
 def versions() -> dict[str, str]:

@@ -35,6 +35,7 @@ CORE = (
 ROWS = (
     *CORE,
     "selection",
+    "choice",
     "gradient",
     "streaming",
     "io",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 import jgmm
 from experiments.benchmarks import timing
-from jgmm.image.segmentation import samples_of
+from jgmm.image.samples import samples_of
 
 Array = npt.NDArray[Any]
 CLOSE = 1e-5  # nats per pixel from the converged likelihood

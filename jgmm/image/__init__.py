@@ -1,6 +1,6 @@
 """The image side: files, colour features, distinct colours.
 
-Importing this loads NumPy only; imageio, Pillow, tifffile and scikit-image load when used.
+Importing this loads NumPy and JAX only; imageio, Pillow, tifffile and scikit-image load when used.
 """
 
 from jgmm.image._decode import ImageError as ImageError
@@ -11,3 +11,4 @@ from jgmm.image.files import Image as Image
 from jgmm.image.files import read_image as read_image
 from jgmm.image.files import sample_image as sample_image
 from jgmm.image.files import write_png as write_png
+from jgmm.image.segmentation import RECOMMENDED as RECOMMENDED

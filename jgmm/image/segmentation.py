@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,14 +15,20 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._fold import block_size, map_samples, pad_rows
+from jgmm._status import Status
 from jgmm._struct import struct
+from jgmm.choice import choose
 from jgmm.fitting import fit
-from jgmm.image.colours import unique_colours
-from jgmm.image.display import as_rgb
-from jgmm.image.features import as_channels, of_colours, quantisation
 from jgmm.image.files import Image, read_image
+from jgmm.image.potts import fit_potts
+from jgmm.image.recipe import Function, Recipe
+from jgmm.image.regions import find_regions
+from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
+from jgmm.image.spatial import padded
+from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
+from jgmm.selection import sweep
 
 Array = npt.NDArray[Any]
 
@@ -37,76 +44,51 @@ class Segmentation:
     labels: Array  # [H, W] int32, -1 where left out
     image: Array  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
     certainty: Array  # [H, W] float, the posterior probability of the label; 0 where left out
+    regions: Array  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
     fit: FitResult  # of the features, components by decreasing weight
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Samples:
-    """What a fit needs of an image: the features of its distinct colours, weighted by counts."""
+@dataclasses.dataclass(frozen=True)
+class Spatial:
+    """How labels and regions see their neighbours; see `segment`."""
 
-    features: Array  # [M, D]
-    weights: Array  # [M]
-    floor: Array  # [D], least variance relative to that of the features
-    index: Array | None  # of each pixel that takes part, its sample; None where it is its own
-    mask: Array  # [H, W] bool, True where a pixel takes part
-    colours: Array  # [M, 3], as shown
+    smooth: bool | Mapping[str, float] = False
+    noise_model: str | None = None
+    beta: float | str = "auto"
+    min_region: float = 0
+    merge: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check what a caller chose."""
+        if self.noise_model not in (None, "potts"):
+            raise ValueError(f"noise_model: expected None or 'potts', got {self.noise_model!r}")
+        if self.noise_model and self.smooth:
+            raise ValueError("smooth: expected False with noise_model, which smooths by itself")
+        for name in ("min_region", "merge"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < np.inf):
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
 
-def samples_of(
-    image: ArrayLike | Image, features: str = "rgb", covariance_type: str = "full"
-) -> Samples:
-    """The samples of an image.
+    @property
+    def smoothing(self) -> dict[str, Any]:
+        """Options for `smooth`."""
+        return dict(self.smooth) if isinstance(self.smooth, Mapping) else {}
 
-    Integer images are reduced to their distinct colours with counts as weights: the fit to those
-    is the fit to all pixels, in a fraction of the work.
-
-    Args:
-        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
-        features: a name in `jgmm.image.features.FEATURES`.
-        covariance_type: of the fit; `floor` depends on it.
-
-    Raises:
-        TypeError: another dtype.
-        ValueError: another shape, unknown features, values that are not finite, or no pixel that
-            takes part.
-    """
-    alpha = image.alpha if isinstance(image, Image) else None
-    pixels = as_channels(image.pixels if isinstance(image, Image) else np.asarray(image))
-    mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha
-    flat = pixels.reshape(-1, pixels.shape[2]) if alpha is None else pixels[mask]
-    if len(flat) == 0:
-        raise ValueError("expected an image with pixels that are not transparent, got none")
-    index = None
-    weights = np.ones(len(flat))
-    if flat.dtype.kind in "iu":
-        flat, index, counts = unique_colours(flat)
-        weights = counts.astype(float)
-    dtype = np.dtype(jnp.result_type(float))
-    values = of_colours(flat, features, dtype)
-    if not np.isfinite(values).all():
-        raise ValueError("expected finite pixels, got NaN or infinity")
-    unit = _unit_variance(values, weights, isotropic=covariance_type == "spherical")
-    # No component can be narrower than the rounding of its values, nor, where that is finer than
-    # floating point can tell, than a millionth of the whole.
-    step = quantisation(pixels.dtype, features) / unit
-    return Samples(
-        features=values,
-        weights=weights.astype(dtype),
-        floor=np.clip(step, 1e-6, 1).astype(dtype),
-        index=index,
-        mask=mask,
-        colours=as_rgb(flat),
-    )
+    @property
+    def rule(self) -> str:
+        """How k is chosen, unless told otherwise."""
+        return "bic" if self.merge else "knee"
 
 
-def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
-    """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
-    mean = np.average(values, axis=0, weights=weights)
-    mean += np.average(values - mean, axis=0, weights=weights)  # exact for a constant feature
-    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
-    varies = variance > (4 * np.finfo(values.dtype).eps * np.abs(mean)) ** 2
-    typical = variance[varies].mean() if varies.any() else 1.0
-    return np.where(varies & (not isotropic), variance, typical)
+NOT_SPATIAL = Spatial()
+# Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
+RECOMMENDED: dict[str, Any] = {
+    "features": "lab",
+    "smooth": True,
+    "min_region": 100,
+    "merge": 4.5,
+}
+CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
 
 
 def by_weight(result: FitResult) -> FitResult:
@@ -132,19 +114,7 @@ def assign(mixture: Mixture, features: ArrayLike) -> tuple[Array, Array]:
     different k share one compiled program.
     """
     mixture, samples = conform(mixture, features)
-    k = mixture.n_components
-    more = max(16, 1 << (k - 1).bit_length()) - k
-
-    def pad(leaf: jax.Array, mode: Any) -> jax.Array:
-        return jnp.asarray(np.pad(leaf, ((0, more), *((0, 0),) * (leaf.ndim - 1)), mode=mode))
-
-    tied = mixture.covariance_type == "tied"
-    padded = Mixture(
-        weights=pad(mixture.weights, "constant"),
-        means=pad(mixture.means, "edge"),
-        covariances=mixture.covariances if tied else pad(mixture.covariances, "edge"),
-    )
-    labels, sure = jax.device_get(_assign(padded, pad_rows(samples)))
+    labels, sure = jax.device_get(_assign(padded(mixture), pad_rows(samples)))
     return labels[: len(samples)], sure[: len(samples)]
 
 
@@ -161,69 +131,153 @@ def _assign(mixture: Mixture, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
     return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
 
 
-def segmentation_of(samples: Samples, result: FitResult) -> Segmentation:
+def segmentation_of(
+    samples: Samples, result: FitResult, spatial: Spatial = NOT_SPATIAL
+) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
     result = by_weight(result)
-    labels, image, sure = apply(result.mixture, samples)
-    return Segmentation(labels=labels, image=image, certainty=sure, fit=result)
+    return dataclasses.replace(apply(result.mixture, samples, spatial), fit=result)
 
 
-def apply(mixture: Mixture, samples: Samples) -> tuple[Array, Array, Array]:
-    """Labels, image in mean colours and certainty, as in `Segmentation`, under a mixture."""
-    labels, sure = assign(mixture, samples.features)
-    means = _mean_colours(samples, labels, mixture.n_components)
-    return (
-        _spread(samples, labels, -1),
-        _spread(samples, means[labels], 0),
-        _spread(samples, sure, 0),
+def apply(mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL) -> Segmentation:
+    """The segmentation under a mixture that may have been fitted to another image.
+
+    Its ``fit`` is empty but for the mixture.
+    """
+    if not spatial.smooth:
+        flat, certain = assign(mixture, samples.features)
+        labels, sure = spread(samples, flat, -1), spread(samples, certain, 0)
+        return _segmentation(samples, _only(mixture), labels, sure, spatial)
+    grid = spread(samples, samples.features, 0)
+    labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
+    return _segmentation(samples, _only(mixture), labels, sure, spatial)
+
+
+def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: Any) -> Segmentation:
+    """Fit under a Potts prior, and segment by what was inferred; see `fit_potts`."""
+    grid = spread(samples, samples.features, 0)
+    found = fit_potts(grid, k, samples.mask, beta=spatial.beta, **options)
+    result = by_weight(found.fit)
+    order = np.argsort(-np.asarray(found.fit.mixture.weights), stable=True)
+    rank = np.append(np.argsort(order), -1).astype(np.int32)
+    labels = rank[found.labels]
+    return _segmentation(samples, result, labels, found.certainty, spatial)
+
+
+def _segmentation(
+    samples: Samples, fit: FitResult, labels: Array, sure: Array, spatial: Spatial
+) -> Segmentation:
+    plain = not (spatial.min_region or spatial.merge)
+    colours = spread(samples, samples.colours if plain else comparable_colours(samples), 0)
+    options = {"min_region": spatial.min_region, "merge": spatial.merge}
+    regions = find_regions(labels, colours, **options)
+    if not plain:
+        voted = vote(regions, labels)
+        sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
+        labels = voted
+    return Segmentation(
+        labels=labels,
+        image=paint(spread(samples, samples.colours, 0), labels),
+        certainty=sure,
+        regions=regions,
+        fit=fit,
     )
 
 
-def _mean_colours(samples: Samples, labels: Array, k: int) -> Array:
-    """The mean colour [K, 3] of the pixels of each segment, in the dtype of the colours."""
-    weights = samples.weights.astype(float)
-    total = np.bincount(labels, weights, minlength=k)
-    sums = [np.bincount(labels, weights * band, minlength=k) for band in samples.colours.T]
+def vote(regions: Array, labels: Array) -> Array:
+    """Labels [H, W] in which each region has the one that most of its pixels had.
+
+    Example:
+        >>> vote(np.array([[0, 0, 0, 1]]), np.array([[2, 1, 2, 0]])).tolist()
+        [[2, 2, 2, 0]]
+    """
+    inside = regions >= 0
+    k = int(labels.max()) + 1
+    n = int(regions.max()) + 1
+    votes = np.bincount(regions[inside].astype(np.int64) * k + labels[inside], minlength=n * k)
+    voted = np.full(labels.shape, -1, np.int32)
+    voted[inside] = votes.reshape(n, k).argmax(axis=1).astype(np.int32)[regions[inside]]
+    return voted
+
+
+def paint(colours: Array, labels: Array) -> Array:
+    """Each pixel of an image [H, W, C] in the mean colour of its segment; 0 where left out."""
+    inside = labels >= 0
+    chosen, values = labels[inside], colours[inside]
+    total = np.bincount(chosen)
+    sums = [np.bincount(chosen, band) for band in values.T]
     means = np.stack(sums, axis=-1) / np.maximum(total, 1)[:, None]
-    if samples.colours.dtype.kind in "iu":
+    if colours.dtype.kind in "iu":
         means = np.rint(means)
-    return means.astype(samples.colours.dtype)
+    picture = np.zeros(colours.shape, colours.dtype)
+    picture[inside] = means.astype(colours.dtype)[chosen]
+    return picture
 
 
-def _spread(samples: Samples, values: Array, fill: int) -> Array:
-    """Values of samples [M, ...] as an image [H, W, ...], ``fill`` where pixels are left out."""
-    if samples.index is not None:
-        values = values[samples.index]
-    if samples.mask.all():
-        return values.reshape(*samples.mask.shape, *values.shape[1:])
-    image = np.full((*samples.mask.shape, *values.shape[1:]), fill, values.dtype)
-    image[samples.mask] = values
-    return image
+def _only(mixture: Mixture) -> FitResult:
+    nothing = jnp.asarray(jnp.nan, mixture.means.dtype)
+    return FitResult(
+        mixture=mixture,
+        log_likelihood=nothing,
+        history=nothing[None],
+        n_iter=jnp.asarray(0, jnp.int32),
+        status=jnp.asarray(int(Status.MAX_ITER), jnp.int32),
+    )
+
+
+def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) -> FitResult:
+    """The mixture of the samples, with k components or as many as the program chooses."""
+    options.setdefault("reg_covar", samples.floor)
+    if k != "auto":
+        return fit(samples.features, _checks.as_count("k", k), weights=samples.weights, **options)
+    swept = sweep(samples.features, CANDIDATES, weights=samples.weights, **options)
+    return swept[choose(swept, choose_by)]
 
 
 def segment(
     image: ArrayLike | Image | str | os.PathLike[str],
-    k: int,
+    k: int | str,
     *,
-    features: str = "rgb",
+    features: str | Function | Recipe = "rgb",
+    smooth: bool | Mapping[str, float] = False,
+    noise_model: str | None = None,
+    beta: float | str = "auto",
+    min_region: float = 0,
+    merge: float = 0.0,
+    choose_by: str | None = None,
     **options: Any,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
+
+    As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
+    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``.
 
     Runs on the host, not under a trace: the number of distinct colours is a matter of values.
 
     Args:
         image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1]; an `Image`; or a path.
             Transparent pixels take no part.
-        k: the number of segments.
-        features: "rgb", "lab", "gray" or "hsv".
+        k: the number of segments; "auto" chooses among `CANDIDATES`.
+        features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
+            an image [H, W, C] to features [H, W, D].
+        smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
+            the default settings of `jgmm.image.spatial.smooth`.
+        noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
+        beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
+        min_region: connected regions of fewer pixels are absorbed by a neighbour.
+        merge: merge neighbouring regions, the more the larger; see
+            `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
+            of its pixels.
+        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
+            ``merge``, which does best from many segments.
         **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
             ``max_iter``, ``tol``, ``accelerate``, and ``reg_covar``, which here is by default the
             variance that rounding to the image's depth makes.
 
     Returns:
-        The label of each pixel, the image in mean colours, how certain each label is, and the
-        fit, whose log-likelihood is in nats per pixel.
+        The label of each pixel, the image in mean colours, how certain each label is, connected
+        regions, and the fit, whose log-likelihood is in nats per pixel (under a Potts prior it is
+        the objective of `fit_potts`).
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -239,10 +293,16 @@ def segment(
     """
     if "weights" in options:
         raise TypeError("weights: expected none, because segment weighs colours by their counts")
-    _checks.as_count("k", k)
+    if k != "auto":
+        k = _checks.as_count("k", k)
+    spatial = Spatial(smooth, noise_model, beta, min_region, merge)
+    rule = choose_by or spatial.rule
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
     samples = samples_of(image, features, options.get("covariance_type", "full"))
+    if noise_model is None:
+        return segmentation_of(samples, fit_samples(samples, k, rule, **options), spatial)
+    if k == "auto":
+        k = fit_samples(samples, k, rule, **options).mixture.n_components
     options.setdefault("reg_covar", samples.floor)
-    result = fit(samples.features, k, weights=samples.weights, **options)
-    return segmentation_of(samples, result)
+    return potts_segmentation(samples, int(k), spatial, **options)

@@ -1,0 +1,185 @@
+"""Features of an image by name or by function, with the scales that were measured on it.
+
+``rgb``, ``lab``, ``gray`` and ``hsv`` are described in `jgmm.image.features`. ``bands`` is every
+channel of the file with mean 0 and standard deviation 1. Any of them with ``+xy`` has the position
+of the pixel as two more features. A recipe is kept with a saved mixture, so that another image is
+described exactly as the first was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jgmm.image.colours import unique_colours
+from jgmm.image.features import FEATURES, of_colours, quantisation, to_unit
+
+Array = npt.NDArray[Any]
+Function = Callable[[Array], npt.ArrayLike]
+
+NAMES = tuple(f"{name}{more}" for name in (*FEATURES, "bands") for more in ("", "+xy"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to describe the pixels of an image.
+
+    Attributes:
+      features: one of `NAMES`, or "custom".
+      center: of the bands, subtracted; empty where nothing is.
+      scale: of the bands, divided by.
+      position: what the square root of the image's area counts, in units of the features.
+      function: of "custom": image [H, W, C] -> [H, W, D].
+    """
+
+    features: str
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    position: float = 0.0
+    function: Function | None = None
+
+    @property
+    def base(self) -> str:
+        """The name without ``+xy``."""
+        return self.features.removesuffix("+xy")
+
+    @property
+    def has_position(self) -> bool:
+        """Whether the position is among the features."""
+        return self.features.endswith("+xy")
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether pixels of one colour have the same features wherever they are."""
+        return self.function is None and not self.has_position
+
+    def of_colours(self, colours: Array, dtype: npt.DTypeLike) -> Array:
+        """Features of colours [..., C], but for the position: [..., D]."""
+        if self.base != "bands":
+            return of_colours(colours, self.base, dtype)
+        unit = to_unit(colours, dtype)
+        if unit.shape[-1] != len(self.center):
+            raise ValueError(f"expected {len(self.center)} bands, got {unit.shape[-1]}")
+        return np.asarray((unit - np.array(self.center, dtype)) / np.array(self.scale, dtype))
+
+    def of_image(self, pixels: Array, dtype: npt.DTypeLike) -> Array:
+        """Features of every pixel of an image, [H, W, C] -> [H, W, D]."""
+        if self.function is not None:
+            values = np.asarray(self.function(pixels))
+            if values.ndim != 3 or values.shape[:2] != pixels.shape[:2] or 0 in values.shape:
+                raise ValueError(
+                    f"features: expected the function to return {(*pixels.shape[:2], 'D')}, "
+                    f"got shape {values.shape}"
+                )
+            return values.astype(dtype)
+        height, width = pixels.shape[:2]
+        if pixels.dtype.kind in "iu":  # there are fewer colours than pixels
+            colours, index, _ = unique_colours(pixels.reshape(height * width, -1))
+            values = self.of_colours(colours, dtype)[index].reshape(height, width, -1)
+        else:
+            values = self.of_colours(pixels, dtype)
+        if not self.has_position:
+            return values
+        places = positions(height, width) * self.position
+        return np.concatenate([values, places.astype(values.dtype)], axis=-1)
+
+    def rounding(self, shape: tuple[int, ...], image_dtype: npt.DTypeLike) -> Array:
+        """The variance [D] that rounding, of values and to whole pixels, gives each feature.
+
+        Args:
+          shape: of the features, [H, W, D].
+          image_dtype: of the pixels.
+        """
+        height, width, d = shape
+        if self.function is not None:
+            return np.zeros(d)
+        n = d - 2 * self.has_position
+        if self.base == "bands":
+            floors = quantisation(image_dtype, "rgb") / np.array(self.scale) ** 2
+        else:
+            floors = np.full(n, quantisation(image_dtype, self.base))
+        step = self.position / math.sqrt(height * width)
+        return np.concatenate([floors, np.full(d - n, step**2 / 12)])
+
+    def to_metadata(self) -> dict[str, Any]:
+        """What JSON can say of it."""
+        content = asdict(self)
+        del content["function"]
+        return content
+
+
+def positions(height: int, width: int) -> Array:
+    """Column and row of every pixel [H, W, 2] over the square root of the area.
+
+    Example:
+      >>> positions(2, 2)[1].tolist()
+      [[0.0, 0.5], [0.5, 0.5]]
+    """
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns, rows], axis=-1) / math.sqrt(height * width)
+
+
+def recipe_of(
+    features: str | Function, pixels: Array, mask: Array | None = None, position: float = 1.0
+) -> Recipe:
+    """The recipe for features of this image and of others like it.
+
+    Args:
+      features: one of `NAMES`, or a function of an image [H, W, C] to [H, W, D].
+      pixels: [H, W, C] uint8, uint16 or float.
+      mask: [H, W], True for the pixels that count; None for all.
+      position: with ``+xy``, how much the square root of the area counts against three
+        standard deviations of the other features. Components with covariances of their own adapt
+        to any scale, so that this matters for spherical covariances alone.
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> image = np.array([[[0, 10], [2, 10]]], np.float32)
+      >>> recipe_of("bands", image).of_image(image, np.float32).tolist()
+      [[[-1.0, 0.0], [1.0, 0.0]]]
+    """
+    if callable(features):
+        return Recipe("custom", function=features)
+    if features not in NAMES:
+        raise ValueError(f"expected features {', '.join(NAMES)}; got {features!r}")
+    recipe = Recipe(features)
+    counted = pixels if mask is None else pixels[mask]
+    counted = counted.reshape(-1, pixels.shape[-1])
+    if recipe.base == "bands":
+        unit = to_unit(counted, np.float64)
+        spread = unit.std(axis=0)
+        spread = np.where(spread > 0, spread, 1)
+        center = unit.mean(axis=0)
+        recipe = Recipe(features, tuple(center.tolist()), tuple(spread.tolist()))
+    if not recipe.has_position:
+        return recipe
+    values = recipe.of_colours(counted, np.dtype(np.float64))
+    size = 3 * float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0
+    return Recipe(recipe.features, recipe.center, recipe.scale, position * size)
+
+
+def from_metadata(content: dict[str, Any]) -> Recipe:
+    """The recipe that `Recipe.to_metadata` wrote.
+
+    Raises:
+      ValueError: it is none, or one of a function, which cannot be written.
+    """
+    features = content.get("features")
+    if features not in NAMES:
+        raise ValueError(f"expected features {', '.join(NAMES)}; got {features!r}")
+    try:
+        return Recipe(
+            features,
+            tuple(float(v) for v in content.get("center", ())),
+            tuple(float(v) for v in content.get("scale", ())),
+            float(content.get("position", 0.0)),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected the scales of features, got {content!r}") from error

@@ -1,0 +1,117 @@
+"""What a fit needs of an image: features of its pixels or of its distinct colours."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
+
+from jgmm.image.colours import unique_colours
+from jgmm.image.display import as_rgb, display_of
+from jgmm.image.features import as_channels, of_colours
+from jgmm.image.files import Image
+from jgmm.image.recipe import Function, Recipe, recipe_of
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """What a fit needs of an image: the features of its distinct colours, weighted by counts."""
+
+    features: Array  # [M, D]
+    weights: Array  # [M]
+    floor: Array  # [D], least variance relative to that of the features
+    index: Array | None  # of each pixel that takes part, its sample; None where it is its own
+    mask: Array  # [H, W] bool, True where a pixel takes part
+    colours: Array  # [M, 3], as shown
+    recipe: Recipe  # of the features
+
+
+def samples_of(
+    image: ArrayLike | Image,
+    features: str | Function | Recipe = "rgb",
+    covariance_type: str = "full",
+) -> Samples:
+    """The samples of an image.
+
+    Integer images are reduced to their distinct colours with counts as weights: the fit to those
+    is the fit to all pixels, in a fraction of the work. Not so where the position is a feature, or
+    a function makes them: then every pixel is a sample.
+
+    Args:
+        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
+        features: see `jgmm.image.recipe.recipe_of`; or a recipe that was made for another image.
+        covariance_type: of the fit; `floor` depends on it.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: another shape, unknown features, values that are not finite, or no pixel that
+            takes part.
+    """
+    alpha = image.alpha if isinstance(image, Image) else None
+    pixels = as_channels(image.pixels if isinstance(image, Image) else np.asarray(image))
+    mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha
+    flat = pixels.reshape(-1, pixels.shape[2]) if alpha is None else pixels[mask]
+    if len(flat) == 0:
+        raise ValueError("expected an image with pixels that are not transparent, got none")
+    recipe = features if isinstance(features, Recipe) else recipe_of(features, pixels, alpha)
+    dtype = np.dtype(jnp.result_type(float))
+    index = None
+    weights = np.ones(len(flat))
+    if recipe.pointwise:
+        if flat.dtype.kind in "iu":
+            flat, index, counts = unique_colours(flat)
+            weights = counts.astype(float)
+        values = recipe.of_colours(flat, dtype)
+    else:
+        values = recipe.of_image(pixels, dtype)[mask]
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite pixels, got NaN or infinity")
+    unit = _unit_variance(values, weights, isotropic=covariance_type == "spherical")
+    # No component can be narrower than the rounding of its values, nor, where that is finer than
+    # floating point can tell, than a millionth of the whole.
+    step = recipe.rounding((*mask.shape, values.shape[1]), pixels.dtype) / unit
+    return Samples(
+        features=values,
+        weights=weights.astype(dtype),
+        floor=np.clip(step, 1e-6, 1).astype(dtype),
+        index=index,
+        mask=mask,
+        colours=as_rgb(flat),
+        recipe=recipe,
+    )
+
+
+def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
+    """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
+    mean = np.average(values, axis=0, weights=weights)
+    mean += np.average(values - mean, axis=0, weights=weights)  # exact for a constant feature
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    varies = variance > (4 * np.finfo(values.dtype).eps * np.abs(mean)) ** 2
+    typical = variance[varies].mean() if varies.any() else 1.0
+    return np.where(varies & (not isotropic), variance, typical)
+
+
+def spread(samples: Samples, values: Array, fill: int) -> Array:
+    """Values of samples [M, ...] as an image [H, W, ...], ``fill`` where pixels are left out."""
+    if samples.index is not None:
+        values = values[samples.index]
+    if samples.mask.all():
+        return values.reshape(*samples.mask.shape, *values.shape[1:])
+    image = np.full((*samples.mask.shape, *values.shape[1:]), fill, values.dtype)
+    image[samples.mask] = values
+    return image
+
+
+def comparable_colours(samples: Samples) -> Array:
+    """The colours of the samples [M, 3] as shown, so that distances between them mean something.
+
+    L*a*b* with half the weight on L, which light and shadow change most.
+    """
+    shown = display_of(samples.colours[None])(samples.colours[None])[0]
+    return of_colours(shown, "lab") * np.array([0.5, 1, 1], np.float32)

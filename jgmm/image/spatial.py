@@ -1,0 +1,218 @@
+"""Labels that see their neighbours: mean field under a wide Gaussian kernel, after a fit.
+
+A mixture labels each pixel by its own colour, and textures dissolve into salt and pepper. Here
+the mixture stays as it is, and the labels z of all pixels are inferred together, under
+
+    log p(z | x) = Σᵢ [λ log N(xᵢ | zᵢ) + log π(zᵢ)] + β/2 Σᵢⱼ B(i, j) [zᵢ = zⱼ] + constant
+
+with a Gaussian kernel B whose sum over j is 1. That is the spatial part of a dense conditional
+random field (Krähenbühl and Koltun 2011), and mean field infers it by iterating
+
+    q ← softmax(λ log N(x) + log π + β B∗q).
+
+λ < 1 because neighbouring pixels repeat each other: they are not independent evidence.
+
+The message B∗q is wide and smooth, so that it is known by its values on a coarse grid: B = U Uᵀ,
+where U spreads the points of the grid by a Gaussian of width σ/√2, σ/√2 apart. A sweep folds over
+rows of pixels, and keeps of q no more than Uᵀq: no array of H times W times K values exists.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import lax
+from jax.typing import ArrayLike
+
+from jgmm._struct import struct
+from jgmm.mixture import Mixture, centered, conform, log_joint, log_weights, whiten, whitening
+
+Array = npt.NDArray[Any]
+_HIGHEST = lax.Precision.HIGHEST
+_ROWS = 8  # of pixels, in a block
+
+
+@struct
+class _Problem:
+    """Pixels in blocks of rows, and the matrix U of rows and columns. [h, w] is the grid."""
+
+    pixels: jax.Array  # [B, D, R * W]
+    mask: jax.Array  # [B, R, W], 1 for pixels that take part
+    rows: jax.Array  # [B, R, h]
+    columns: jax.Array  # [W, w]
+
+
+@struct
+class _Settings:
+    """What is traced: changing it does not compile again."""
+
+    unary: jax.Array  # [], λ
+    coupling: jax.Array  # [], β
+    n_sweeps: jax.Array  # []
+
+
+def smooth(
+    mixture: Mixture,
+    features: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    width: float = 0.02,
+    unary: float = 0.4,
+    coupling: float = 5.0,
+    n_sweeps: int = 6,
+) -> tuple[Array, Array]:
+    """Label pixels by a mixture and by their neighbours.
+
+    Args:
+        mixture: K components in D dimensions.
+        features: [H, W, D].
+        mask: [H, W], True for pixels that take part; None for all.
+        width: σ of the kernel, relative to √(H·W).
+        unary: λ, how much a pixel's own features count.
+        coupling: β, how much its neighbours do; 0 for none.
+        n_sweeps: of mean field.
+
+    Returns:
+        Labels [H, W] int32, -1 where the mask is False, and their probabilities [H, W].
+
+    Example:
+        >>> import numpy as np, jax.numpy as jnp, jgmm
+        >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
+        >>> image = np.zeros((20, 20, 1))
+        >>> image[:, 10:] = 1
+        >>> image[3, 4] = 1  # a speck
+        >>> labels, _ = smooth(mixture, image, width=0.1, unary=1.0)
+        >>> labels.sum(0).tolist()
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 20, 20, 20, 20, 20, 20, 20, 20, 20]
+    """
+    mixture, values = conform(mixture, features)
+    if values.ndim != 3:
+        raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
+    height, columns = values.shape[:2]
+    inside = np.ones((height, columns), np.bool_) if mask is None else np.asarray(mask, np.bool_)
+    if inside.shape != (height, columns):
+        raise ValueError(f"mask: expected shape {(height, columns)}, got {inside.shape}")
+    mixture, values = centered(mixture, values)
+    problem = _problem(np.asarray(values), inside, width * math.sqrt(height * columns))
+    settings = _Settings(
+        unary=jnp.asarray(unary, values.dtype),
+        coupling=jnp.asarray(coupling, values.dtype),
+        n_sweeps=jnp.asarray(n_sweeps, jnp.int32),
+    )
+    labels, sure = jax.device_get(_mean_field(padded(mixture), problem, settings))
+    labels = labels.reshape(-1, labels.shape[-1])[:height, :columns]
+    sure = sure.reshape(-1, sure.shape[-1])[:height, :columns]
+    return np.where(inside, labels, -1), np.where(inside, sure, 0)
+
+
+@jax.jit
+def _mean_field(
+    mixture: Mixture, problem: _Problem, settings: _Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Labels and their probabilities, [B, R, W]."""
+    form = whitening(mixture)
+    prior = log_weights(mixture.weights)
+    k = mixture.n_components
+    h, w = problem.rows.shape[-1], problem.columns.shape[1]
+    dtype = problem.columns.dtype
+
+    def spread(grid: jax.Array, rows: jax.Array) -> jax.Array:
+        """U of values on the grid [h, K, w], at some rows of pixels: [K, R, W]."""
+        near = jnp.dot(rows, grid.reshape(h, -1), precision=_HIGHEST)
+        near = near.reshape(len(rows), -1, w).swapaxes(0, 1)
+        return jnp.dot(near, problem.columns.T, precision=_HIGHEST)
+
+    def gather(q: jax.Array, rows: jax.Array) -> jax.Array:
+        """Uᵀ of values [K, R, W] at some rows: [h, K, w]."""
+        near = jnp.dot(q, problem.columns, precision=_HIGHEST)
+        flat = near.swapaxes(0, 1).reshape(len(rows), -1)
+        return jnp.dot(rows.T, flat, precision=_HIGHEST).reshape(h, -1, w)
+
+    Block = tuple[jax.Array, jax.Array, jax.Array]
+
+    def joint(grid: jax.Array, ones: jax.Array, block: Block) -> jax.Array:
+        """The exponents of q [K, R, W] at a block, given Uᵀq on the grid."""
+        pixels, mask, rows = block
+        logs = log_joint(form, whiten(form, pixels)).reshape(k, *mask.shape)
+        used = prior[:, None, None]
+        used = jnp.where(jnp.isfinite(used), used, 0)
+        message = spread(grid, rows) / jnp.maximum(spread(ones, rows), 1e-6)
+        return settings.unary * (logs - used) + used + settings.coupling * message
+
+    blocks = (problem.pixels, problem.mask, problem.rows)
+    empty = jnp.zeros((h, 1, w), dtype)
+    ones, _ = lax.scan(lambda sum, b: (sum + gather(b[1][None], b[2]), None), empty, blocks)
+
+    def sweep(_: jax.Array, grid: jax.Array) -> jax.Array:
+        def visit(sum: jax.Array, block: Block) -> tuple[jax.Array, None]:
+            q = jax.nn.softmax(joint(grid, ones, block), axis=0) * block[1]
+            return sum + gather(q, block[2]), None
+
+        return lax.scan(visit, jnp.zeros((h, k, w), dtype), blocks)[0]
+
+    grid = lax.fori_loop(0, settings.n_sweeps, sweep, jnp.zeros((h, k, w), dtype))
+
+    def decide(block: Block) -> tuple[jax.Array, jax.Array]:
+        q = jax.nn.softmax(joint(grid, ones, block), axis=0)
+        return jnp.argmax(q, axis=0).astype(jnp.int32), jnp.max(q, axis=0)
+
+    return lax.map(decide, blocks)
+
+
+def _problem(values: Array, inside: Array, sigma: float) -> _Problem:
+    """Pixels [H, W, D], padded to one of few sizes, so that few programs are compiled."""
+    height, width, d = values.shape
+    tall, wide = padded_size(height), padded_size(width)
+    pixels = np.zeros((tall, wide, d), values.dtype)
+    pixels[:height, :width] = values
+    mask = np.zeros((tall, wide), values.dtype)
+    mask[:height, :width] = inside
+    n = tall // _ROWS
+    return _Problem(
+        pixels=jnp.asarray(pixels.reshape(n, _ROWS * wide, d).swapaxes(1, 2)),
+        mask=jnp.asarray(mask.reshape(n, _ROWS, wide)),
+        rows=jnp.asarray(_points(height, tall, sigma, values.dtype).reshape(n, _ROWS, -1)),
+        columns=jnp.asarray(_points(width, wide, sigma, values.dtype)),
+    )
+
+
+def padded_size(n: int) -> int:
+    """``n`` rounded up, by an eighth at most, to a multiple of the rows in a block."""
+    step = max(_ROWS, (1 << max(n - 1, 1).bit_length()) // 16)
+    return -(-n // step) * step
+
+
+def _points(n: int, size: int, sigma: float, dtype: Any) -> Array:
+    """U along one axis, [size, points]: how near each of n pixels is to each point of the grid."""
+    narrow = sigma / math.sqrt(2)
+    step = max(narrow, 1.0)
+    count = math.ceil((n - 1) / step) + 5  # two beyond either end
+    places = (n - 1) / 2 + step * (np.arange(-(-count // 8) * 8) - (count - 1) / 2)
+    distance = (np.arange(n)[:, None] - places) / max(narrow, 0.3)
+    values = np.zeros((size, len(places)), dtype)
+    values[:n] = np.exp(-0.5 * distance**2)
+    return values
+
+
+def padded(mixture: Mixture) -> Mixture:
+    """The mixture with components of weight 0 up to one of few numbers.
+
+    Mixtures of different k then share one compiled program.
+    """
+    k = mixture.n_components
+    more = (-(-k // 4) * 4 if k <= 16 else 1 << (k - 1).bit_length()) - k
+    tied = mixture.covariance_type == "tied"
+
+    def pad(leaf: jax.Array, mode: Any) -> jax.Array:
+        return jnp.asarray(np.pad(leaf, ((0, more), *((0, 0),) * (leaf.ndim - 1)), mode=mode))
+
+    return Mixture(
+        weights=pad(mixture.weights, "constant"),
+        means=pad(mixture.means, "edge"),
+        covariances=mixture.covariances if tied else pad(mixture.covariances, "edge"),
+    )

@@ -1,0 +1,85 @@
+"""EM under a Potts prior: its laws, and what it is for."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jgmm
+from jgmm.image.potts import fit_potts
+
+# One compiled program serves all of these.
+COMMON: dict[str, Any] = {"max_iter": 100}
+
+
+def synthetic(size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes in squares, levels 1/3 apart, noise of σ = 0.2."""
+    truth = np.random.default_rng(1).integers(0, 4, (4, 4))
+    truth = truth.repeat(size // 4, axis=0).repeat(size // 4, axis=1)
+    noise = np.random.default_rng(0).normal(0, 0.2, truth.shape)
+    return truth, (truth / 3 + noise)[..., None]
+
+
+def mislabelled(labels: np.ndarray, truth: np.ndarray) -> float:
+    return min(float(np.mean(np.array(p)[labels] != truth)) for p in permutations(range(4)))
+
+
+def test_noise_of_a_synthetic_image_is_overcome() -> None:
+    truth, noisy = synthetic()
+    plain = jgmm.predict(jgmm.fit(noisy, 4).mixture, noisy)
+    found = fit_potts(noisy, 4, **COMMON)
+    assert mislabelled(np.asarray(plain), truth) > 0.25
+    assert mislabelled(found.labels, truth) <= 0.05
+    assert found.beta > 0.5
+    np.testing.assert_allclose(
+        np.sort(np.asarray(found.fit.mixture.means)[:, 0]), np.arange(4) / 3, atol=0.03
+    )
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_no_step_lowers_the_objective(beta: float) -> None:
+    _, noisy = synthetic()
+    fit = fit_potts(noisy, 4, beta=beta, **COMMON).fit
+    history = np.asarray(fit.history)[: int(fit.n_iter) + 1]
+    assert len(history) > 3
+    assert (np.diff(history) > -1e-12).all()
+    assert float(fit.log_likelihood) == history[-1]
+
+
+def test_without_coupling_it_is_the_plain_mixture() -> None:
+    _, noisy = synthetic()
+    fit = fit_potts(noisy, 4, beta=0.0, **COMMON).fit
+    # The start of a step, whose bound is tight, has the likelihood of its mixture.
+    np.testing.assert_allclose(fit.log_likelihood, jgmm.score(fit.mixture, noisy), rtol=1e-9)
+    assert (np.diff(np.asarray(fit.history)[: int(fit.n_iter) + 1]) > -1e-12).all()
+
+
+def test_it_is_equivariant_and_ignores_what_is_left_out() -> None:
+    truth, noisy = synthetic()
+    inside = np.ones(truth.shape, bool)
+    inside[:40, :50] = False
+    one = fit_potts(noisy, 4, inside, beta=1.0, **COMMON)
+    other = fit_potts(
+        np.where(inside[..., None], 1000 - 50 * noisy, 7e6), 4, inside, beta=1.0, **COMMON
+    )
+    assert (one.labels[~inside] == -1).all()
+    agree = np.mean(one.labels[inside] == other.labels[inside])
+    assert agree > 0.999
+    np.testing.assert_allclose(
+        np.sort(1000 - 50 * np.asarray(one.fit.mixture.means)[:, 0]),
+        np.sort(np.asarray(other.fit.mixture.means)[:, 0]),
+        atol=0.05,
+    )
+
+
+def test_wrong_arguments() -> None:
+    _, noisy = synthetic()
+    with pytest.raises(ValueError, match="beta"):
+        fit_potts(noisy, 4, beta=-1.0)
+    with pytest.raises(ValueError, match="beta"):
+        fit_potts(noisy, 4, beta="most")
+    with pytest.raises(ValueError, match=r"\[H, W, D\]"):
+        fit_potts(noisy[0], 4)

@@ -1,0 +1,126 @@
+"""`segment` with features, spatial models and regions, and the recipes of features."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import jgmm
+from jgmm.image.recipe import NAMES, from_metadata, recipe_of
+from jgmm.image.samples import samples_of
+
+
+def photograph(h: int = 40, w: int = 56) -> np.ndarray:
+    """Two halves of texture, uint8."""
+    rng = np.random.default_rng(5)
+    image = np.where(np.mgrid[:h, :w][1][..., None] < w // 2, [60, 90, 120], [120, 100, 60])
+    return np.clip(image + rng.normal(0, 25, (h, w, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_survive_being_written(name: str) -> None:
+    image = photograph()
+    recipe = recipe_of(name, image)
+    again = from_metadata(json.loads(json.dumps(recipe.to_metadata())))
+    other = image[:30, ::-1]
+    for dtype in (np.float32, np.float64):
+        features = recipe.of_image(other, dtype)
+        assert features.dtype == dtype
+        np.testing.assert_array_equal(features, again.of_image(other, dtype))
+        floor = recipe.rounding(features.shape, image.dtype)
+        assert floor.shape == features.shape[2:]
+        assert (floor > 0).all()
+
+
+def test_bands_are_standardised() -> None:
+    bands = np.random.default_rng(0).normal([1, 50, 900, 0], [1, 3, 9, 1e-4], (20, 30, 4))
+    features = recipe_of("bands", bands).of_image(bands, np.float64)
+    np.testing.assert_allclose(features.mean((0, 1)), 0, atol=1e-9)
+    np.testing.assert_allclose(features.std((0, 1)), 1, rtol=1e-9)
+    labels = jgmm.segment(bands, 2, features="bands").labels
+    assert labels.shape == (20, 30)
+
+
+def test_position_makes_every_pixel_a_sample() -> None:
+    image = np.zeros((6, 8, 3), np.uint8)
+    assert len(samples_of(image, "rgb").features) == 1
+    samples = samples_of(image, "rgb+xy")
+    assert samples.index is None
+    assert samples.features.shape == (48, 5)
+    # the same for a float image
+    one = recipe_of("lab+xy", photograph())
+    unit = photograph() / 255.0
+    np.testing.assert_allclose(
+        one.of_image(photograph(), np.float64), one.of_image(unit, np.float64), atol=1e-9
+    )
+
+
+def test_features_from_a_function() -> None:
+    image = photograph()
+    result = jgmm.segment(image, 2, features=lambda pixels: pixels[..., 2:] / 255.0)
+    assert result.fit.mixture.n_features == 1
+    with pytest.raises(ValueError, match="function"):
+        jgmm.segment(image, 2, features=lambda pixels: pixels[0])
+    with pytest.raises(ValueError, match="expected features rgb"):
+        jgmm.segment(image, 2, features="colour")
+
+
+def test_smoothing_and_merging_find_the_halves() -> None:
+    image = photograph()
+    truth = np.mgrid[:40, :56][1] >= 28
+    plain = jgmm.segment(image, 2)
+    spatial = jgmm.segment(image, 2, smooth={"width": 0.05}, min_region=20, merge=5.0)
+
+    def wrong(labels: np.ndarray) -> float:
+        share = float(np.mean(labels == truth))
+        return min(share, 1 - share)
+
+    assert wrong(spatial.labels) < min(0.02, wrong(plain.labels))
+    assert plain.regions.max() > 20
+    assert spatial.regions.max() == 1
+
+
+def test_potts_labels_are_by_decreasing_weight() -> None:
+    image = photograph()
+    image[:, 14:] = image[:, 55:54:-1]  # a quarter against the rest
+    result = jgmm.segment(image, 2, noise_model="potts", beta=1.0, max_iter=20)
+    counts = np.bincount(result.labels.ravel())
+    assert counts[0] > counts[1]
+    assert (np.diff(result.fit.mixture.weights) <= 0).all()
+
+
+def test_what_is_transparent_belongs_to_nothing() -> None:
+    image = jgmm.image.Image(pixels=photograph(), source="x.png", alpha=np.mgrid[:40, :56][0] > 5)
+    for options in ({"smooth": True, "merge": 4.0}, {"features": "lab+xy"}):
+        result = jgmm.segment(image, 2, **options)
+        for leaf in (result.labels, result.regions):
+            assert (leaf[:6] == -1).all()
+            assert (leaf[6:] >= 0).all()
+
+
+def test_the_program_chooses_k() -> None:
+    image = photograph()
+    result = jgmm.segment(image, "auto", max_iter=20)
+    assert 3 <= result.fit.mixture.n_components <= 10
+
+
+def test_wrong_options() -> None:
+    image = photograph()
+    for options in (
+        {"noise_model": "gauss"},
+        {"noise_model": "potts", "smooth": True},
+        {"merge": -1.0},
+        {"min_region": float("nan")},
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            jgmm.segment(image, 2, **options)
+
+
+def test_labels_agree_with_merged_regions() -> None:
+    result = jgmm.segment(photograph(), 3, smooth={"width": 0.03}, min_region=20, merge=3.0)
+    for region in range(result.regions.max() + 1):
+        assert len(np.unique(result.labels[result.regions == region])) == 1
+    assert (result.certainty >= 0).all()
+    assert (result.certainty <= 1).all()
