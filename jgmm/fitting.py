@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -11,51 +12,29 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from jgmm import _checks, _frame, lloyd
+from jgmm import _checks, _frame, lloyd, starts
 from jgmm._fold import Blocks, block_size
 from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
-from jgmm.em import expectation, maximisation
 from jgmm.loop import FitResult, Settings, run
 from jgmm.mixture import Mixture
 
-STARTS = ("kmeans",)
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
 
 
-def start_from_kmeans(
-    blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array
-) -> Mixture:
-    """The mixture of the clusters that k-means finds: their shares, means and covariances."""
-    k, d = len(used), blocks.n_features
-    dtype = blocks.samples.dtype
-    found = lloyd.cluster(
-        blocks, k, used, key, jnp.asarray(1e-4, dtype), jnp.asarray(100, jnp.int32)
-    )
-    matrices = covariance_type in ("full", "tied")
-    unit = (
-        jnp.broadcast_to(jnp.eye(d, dtype=dtype), (k, d, d))
-        if matrices
-        else jnp.ones((k, d), dtype)
-    )
-    spheres = Mixture(
-        weights=used.astype(dtype) / jnp.sum(used, dtype=dtype),
-        means=found.centroids,
-        covariances=unit,
-    )
-    stats, _ = expectation(spheres, blocks, hard=True)
-    return maximisation(spheres, stats, covariance_type, floor)
-
-
-@partial(jax.jit, static_argnames=("covariance_type", "size", "capacity", "accelerate", "mesh"))
+@partial(
+    jax.jit,
+    static_argnames=("start", "covariance_type", "size", "capacity", "accelerate", "mesh"),
+)
 def fit_lanes(
     data: Data,
     used: Array,
     keys: Array,
-    init: Mixture | None,
+    init: Mixture | Array | None,
     settings: Settings,
+    start: str,
     covariance_type: str,
     size: int,
     capacity: int,
@@ -64,24 +43,49 @@ def fit_lanes(
 ) -> FitResult:
     """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
 
+    Args:
+        data: samples [L, D + E]; the columns beyond D say what else is known of each.
+        used: which components take part, [S, K].
+        keys: a key for each restart, [R].
+        init: the mixture or the means to start from, if the start is one of these.
+        settings: see `Settings`.
+        start: a name in `jgmm.starts.STARTS`, mixture, means, labels or responsibilities.
+        covariance_type: the family.
+        size: samples in a block.
+        capacity: length of the history.
+        accelerate: extrapolate with SQUAREM.
+        mesh: where the data are.
+
     Returns:
         A result with leading axes [S, R].
     """
 
     def lanes(
-        blocks: Blocks, used: Array, keys: Array, init: Mixture | None, settings: Settings
+        raw: Blocks, used: Array, keys: Array, init: Mixture | Array | None, settings: Settings
     ) -> FitResult:
+        d = len(settings.floor)
+        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
         frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
         blocks = _frame.enter(blocks, frame)
 
+        def first(used: Array, key: Array) -> Mixture:
+            family, floor = covariance_type, settings.floor
+            if start in starts.STARTS:
+                return starts.STARTS[start](blocks, used, key, family, floor)
+            if isinstance(init, Mixture):
+                given = _frame.mixture_enter(init, frame)
+                return dataclasses.replace(given, covariances=clip(given.covariances, floor))
+            if init is not None:
+                means = (init - frame.center) / frame.scale
+                return starts.from_means(blocks, means, used, family, floor)
+            rows = jnp.concatenate([blocks.samples, raw.samples[:, d:]], axis=1)
+            known = dataclasses.replace(blocks, samples=rows)
+            return starts.from_labels(known, used, start, family, floor)
+
         def lane(used: Array, key: Array) -> FitResult:
-            if init is None:
-                start = start_from_kmeans(blocks, used, key, covariance_type, settings.floor)
-            else:
-                start = _frame.mixture_enter(init, frame)
-                floored = clip(start.covariances, settings.floor)
-                start = dataclasses.replace(start, covariances=floored)
-            result = run(start, blocks, settings, covariance_type, capacity, accelerate)
+            result = run(
+                first(used, key), blocks, settings, covariance_type, capacity, accelerate
+            )
             starved = jnp.any(used & (result.mixture.weights == 0))
             status = jnp.where(
                 starved & (result.status != Status.NONFINITE), Status.DEGENERATE, result.status
@@ -116,12 +120,19 @@ def prepare(
     max_iter: int,
     *,
     spread: bool = True,
+    side: Sequence[Array] = (),
 ) -> tuple[Data, Mesh | None, Settings]:
-    """Checked samples and weights on their devices (see `place`), and the traced settings."""
+    """Checked samples and weights on their devices (see `place`), and the traced settings.
+
+    The columns of ``side``, [N, E] each, are put behind the features.
+    """
     array = _checks.as_pixels(pixels)
     d, dtype = array.shape[-1], array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
-    data, mesh = place(array.reshape(-1, d), sample_weights, spread=spread)
+    flat = array.reshape(-1, d)
+    if side:
+        flat = jnp.concatenate([flat, *side], axis=1)
+    data, mesh = place(flat, sample_weights, spread=spread)
     floor = _checks.as_nonnegative("reg_covar", reg_covar, dtype)
     if floor.shape not in ((), (d,)):
         raise ValueError(f"reg_covar: expected a number or shape ({d},), got {floor.shape}")
@@ -144,7 +155,7 @@ def fit(
     *,
     key: Array | None = None,
     weights: ArrayLike | None = None,
-    init: str | Mixture = "kmeans",
+    init: str | Mixture | ArrayLike = "kmeans",
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
@@ -162,7 +173,10 @@ def fit(
         k: the number of components. Of data with fewer distinct samples some get weight 0.
         key: a JAX PRNG key; None means ``jax.random.key(0)``.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
-        init: "kmeans", or a `Mixture` of k components to start from.
+        init: where to start. By name: "kmeans"; "k-means++", its choice of means; "random",
+            random responsibilities; "random_from_data", random samples as means. Or a `Mixture`
+            of k components, means [K, D], integer labels [...] (-1 where unknown), or
+            responsibilities [..., K].
         covariance_type: "full", "tied", "diag" or "spherical".
         n_restarts: fits from different starts, side by side; the one of highest likelihood is
             returned.
@@ -192,22 +206,23 @@ def fit(
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
-    data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter)
-    d, dtype = data.pixels.shape[1], data.pixels.dtype
-    if isinstance(init, Mixture):
-        init = _conform_init(init, k, d, covariance_type, dtype)
-        used, start = init.weights > 0, init
-    else:
-        _checks.one_of("init", init, STARTS)
-        used, start = jnp.ones(k, bool), None
+    array = _checks.as_pixels(pixels)
+    d = array.shape[-1]
+    start, given, side = starts.read(init, k, array.shape, covariance_type, array.dtype)
+    data, mesh, settings = prepare(
+        array, weights, reg_covar, tol, max_iter, side=() if side is None else (side,)
+    )
+    n_lanes = n_restarts if start in starts.STARTS else 1
+    used = given.weights > 0 if isinstance(given, Mixture) else jnp.ones(k, bool)
     lanes = fit_lanes(
         data,
         used[None],
-        lloyd.restart_keys(key, 1 if start is not None else n_restarts),
-        start,
+        lloyd.restart_keys(key, n_lanes),
+        given,
         settings,
+        start=start,
         covariance_type=covariance_type,
-        size=block_size(k * (n_restarts if start is None else 1), d),
+        size=block_size(k * n_lanes, d),
         capacity=history_capacity(max_iter),
         accelerate=accelerate,
         mesh=mesh,
@@ -221,15 +236,3 @@ def best_lane(lanes: FitResult, max_iter: int) -> FitResult:
     score = jnp.where(jnp.isfinite(lanes.log_likelihood), lanes.log_likelihood, -jnp.inf)
     best: FitResult = jax.tree.map(lambda leaf: leaf[jnp.argmax(score)], lanes)
     return dataclasses.replace(best, history=best.history[: max_iter + 1])
-
-
-def _conform_init(init: Mixture, k: int, d: int, covariance_type: str, dtype: jnp.dtype) -> Mixture:
-    """The warm start in ``dtype``, or a ValueError where it does not fit what is asked for."""
-    shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
-    expected = ((k,), (k, d), FAMILIES[covariance_type].shape(k, d))
-    if shapes != expected:
-        raise ValueError(
-            f"init: expected a {covariance_type} mixture of weights, means and covariances of "
-            f"shapes {expected}, got {shapes}"
-        )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), init)
