@@ -129,7 +129,8 @@ def em(
     dtype = x.dtype
     data, mesh = place(jnp.asarray(x), jnp.asarray(weights, dtype))
     k = start.n_components
-    padded = _pad(start, _bucket(k) if x.size * k < 1 << 18 else k)
+    most = _bucket(k) if x.size * k < 1 << 18 else k
+    padded = _pad(start, most, tied=covariance_type == "tied")
     settings = {"tol": tol, "reg_covar": reg_covar, "bound": bound}
     result = _em(
         data,
@@ -161,14 +162,13 @@ def _bucket(k: int) -> int:
     return -(-k // 4) * 4
 
 
-def _pad(mixture: Mixture, k: int) -> Mixture:
+def _pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
     """The mixture with components of weight 0 behind, ``k`` in all."""
     more = k - mixture.n_components
     means = mixture.means
     covariances = mixture.covariances
-    if more and (covariances.ndim == 2 or len(covariances) > 1 or len(means) == 1):
-        tail = np.repeat(covariances[:1], more, axis=0)
-        covariances = np.concatenate([covariances, tail])
+    if not tied:
+        covariances = np.concatenate([covariances, np.repeat(covariances[:1], more, axis=0)])
     return Mixture(
         weights=np.concatenate([mixture.weights, np.zeros(more, means.dtype)]),
         means=np.concatenate([means, np.repeat(means[:1], more, axis=0)]),
