@@ -7,6 +7,7 @@ The functions below work on NumPy and jax arrays; all but `segment`, `save` and 
 `jax.jit` and `jax.vmap` too.
 """
 
+from jgmm._parallel import use_all_cores
 from jgmm._status import Status
 from jgmm.criteria import aic, bic, icl
 from jgmm.em import SufficientStats, e_step, em_step, m_step
@@ -54,4 +55,5 @@ __all__ = [
     "score",
     "segment",
     "sweep",
+    "use_all_cores",
 ]

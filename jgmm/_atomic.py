@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_pending: set[Path] = set()
+
+
+def discard_pending() -> None:
+    """Remove the temporary files of all writes under way, before a sudden end of the process."""
+    for temporary in tuple(_pending):
+        temporary.unlink(missing_ok=True)
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -29,9 +37,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))  # a link is written through, not replaced
     temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+    _pending.add(temporary)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
+        _pending.discard(temporary)
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     try:
         yield temporary
@@ -42,3 +52,4 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        _pending.discard(temporary)

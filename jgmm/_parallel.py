@@ -1,11 +1,12 @@
 """Samples shared out over several devices, each of which folds its own blocks.
 
-Data that are already sharded stay where they are. Data on the host go to all CPU devices, if JAX
-was told to make several (``jax.config.update("jax_num_cpu_devices", 2)``).
+Data that are already sharded stay where they are. After `use_all_cores` data on the host go to
+one CPU device per core.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,34 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jgmm import _checks
 from jgmm._checks import is_concrete
 from jgmm._fold import Axis, Blocks, make_blocks, pad_rows, padded_length
 from jgmm._struct import struct
 
 _AXIS = "samples"
+_spread_over_cores = False
+
+
+def use_all_cores(n_cores: int | None = None) -> None:
+    """Let `fit` and `kmeans` share the samples out over the cores of the CPU.
+
+    JAX runs a program on one device, and most of a CPU device's work on one core. This makes one
+    device per core, and has to come before JAX is first used.
+
+    Args:
+        n_cores: how many; None means all.
+
+    Raises:
+        RuntimeError: JAX has been used already.
+    """
+    global _spread_over_cores
+    n_cores = _checks.as_count("n_cores", os.cpu_count() or 1 if n_cores is None else n_cores)
+    # Devices that wait for each other hold a thread of XLA's pool each. With no more threads than
+    # devices, one that needs a second thread to get there would wait for ever.
+    os.environ["NPROC"] = str(2 * n_cores)
+    jax.config.update("jax_num_cpu_devices", n_cores)
+    _spread_over_cores = True
 
 
 @struct
@@ -35,14 +59,16 @@ class Data:
 def place(pixels: Array, weights: Array, *, spread: bool = True) -> tuple[Data, Mesh | None]:
     """Pad samples [N, D] and weights [N] to one of few lengths and put them on their devices.
 
-    Data without a place of their own are shared out over all CPU devices, if ``spread``. Under a
-    trace nothing is padded or moved: the program is compiled for its shapes anyway.
+    Data without a place of their own are shared out over the cores, if ``spread`` and
+    `use_all_cores` was called. Under a trace nothing is padded or moved: the program is compiled
+    for its shapes anyway.
     """
     if not (is_concrete(pixels) and is_concrete(weights)):
         return Data(pixels=pixels, weights=weights, n=None), None
     n = len(pixels)
     devices: list[Any] = sorted(pixels.sharding.device_set, key=str)
-    if spread and not pixels.committed and jax.default_backend() == "cpu":
+    spread = spread and _spread_over_cores and jax.default_backend() == "cpu"
+    if spread and not pixels.committed:
         devices = jax.local_devices(backend="cpu")[: max(1, n // 4096)]
     if len(devices) == 1:
         rows = jnp.full(1, n, jnp.int32)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
 import jax
+
+from jgmm._atomic import discard_pending
 
 
 def prepare(debug: bool = False) -> None:
@@ -27,6 +31,25 @@ def prepare(debug: bool = False) -> None:
         # By default only what took a second to compile is kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def end_at_once_on_signals() -> None:
+    """Ctrl-C and a request to terminate end the process without a word and leave no half file.
+
+    Python's own exception would wait for fits that run in threads, and can get lost in callbacks.
+    """
+
+    def end(number: int, frame: object) -> None:
+        discard_pending()
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live display hides the cursor
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, end)
 
 
 def cache_folder() -> Path | None:

@@ -23,10 +23,15 @@ def complain(message: str) -> None:
     print(f"jgmm: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
+class OutputError(Exception):
+    """Standard output cannot be written to."""
+
+
 class Terminal:
     """Standard output: live on a terminal, plain lines elsewhere, nothing when quiet."""
 
     def __init__(self, quiet: bool = False) -> None:
+        """``quiet``: show nothing."""
         self._console = Console(
             quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
@@ -36,7 +41,13 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(printable(text))
+        self._print(printable(text))
+
+    def _print(self, content: str | Table) -> None:
+        try:
+            self._console.print(content)
+        except OSError as error:
+            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
     def begin(self, name: str, about: str, steps: int) -> None:
         """Start with an image, of so many steps."""
@@ -84,7 +95,7 @@ class Terminal:
                 _number(fit["bic"], ",.0f") + mark,
                 f"{fit['seconds']:.1f}",
             )
-        self._console.print(table)
+        self._print(table)
         if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
             self.line("log-likelihood: mean nats per pixel; * the least BIC")
 

@@ -13,14 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from jgmm import __version__, _runtime
-from jgmm._terminal import Terminal, complain
+from jgmm._terminal import OutputError, Terminal, complain
 from jgmm.covariance import FAMILIES
 from jgmm.image import ImageError, read_image, sample_image
 from jgmm.image.features import FEATURES
 from jgmm.job import JobError, Options, apply_job, segment_job
 
 MOST_SEGMENTS = 1000
-_MENDABLE, _INTERNAL, _INTERRUPTED = 2, 1, 130
+_MENDABLE, _INTERNAL = 2, 1
 
 app = typer.Typer(
     help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",
@@ -184,16 +184,20 @@ def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:
 
     An image that is named twice appears once.
     """
-    different = {os.path.realpath(image): image for image in reversed(images)}
-    stems = {i: i.stem if i.stem.strip(".") else i.name for i in reversed(different.values())}
+    different: dict[str, Path] = {}
+    for image in images:
+        different.setdefault(os.path.realpath(image), image)
+    stems = {i: i.stem if i.stem.strip(".") else i.name for i in different.values()}
+    # Some file systems take a and A for the same.
+    wanted = {stem.casefold() for stem in stems.values()}
     taken: set[str] = set()
     folders = {}
     for image, stem in stems.items():
         name, count = stem, 1
-        while name.casefold() in taken or (count > 1 and name in stems.values()):
+        while name.casefold() in (taken if count == 1 else taken | wanted):
             count += 1
             name = f"{stem}-{count}"
-        taken.add(name.casefold())  # some file systems take a and A for the same
+        taken.add(name.casefold())
         folders[image] = output / name
     return folders
 
@@ -202,7 +206,7 @@ def _attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Pat
     """Do the work on one image; what goes wrong is said, and becomes the exit status."""
     try:
         work(source, folder)
-    except (ImageError, JobError) as error:
+    except (ImageError, JobError, OutputError) as error:
         complain(str(error))
         return _MENDABLE
     except Exception as error:
@@ -236,14 +240,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after what the user can mend, 1 after an internal error.
     """
     try:
+        _runtime.end_at_once_on_signals()
         _runtime.prepare(_debug())
         command = typer.main.get_command(app)
         given = None if arguments is None else list(arguments)
         code = command.main(given, prog_name="jgmm", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
-    except (KeyboardInterrupt, typer.Abort):
-        os._exit(_INTERRUPTED)  # fits that still run in threads are not waited for
     except OSError as error:  # of standard output
         complain(f"cannot write to standard output: {error.strerror}")
         sys.stdout = open(os.devnull, "w")

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm import io, summary
-from jgmm.loop import FitResult
+from jgmm import io, results, summary
 from jgmm.image.display import as_rgb, display_of
 from jgmm.image.features import FEATURES
-from jgmm.image.files import Image, read_image, write_png
+from jgmm.image.files import Image, read_image
 from jgmm.image.segmentation import Samples, apply, samples_of, segmentation_of
+from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, score
 from jgmm.selection import SweepResult, sweep
 
@@ -70,27 +70,28 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
     """
     start = time.perf_counter()
     with jax.enable_x64(options.dtype == "float64"):
-        samples = _samples(image, options.features)
+        samples = _samples(image, options.features, options.covariance)
         show = display_of(image.pixels, image.alpha)
-        with _writing_to(folder), _drawing() as draw:
+        metadata = _metadata(image, options)
+        with _writing_to(folder), results.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
             steps = len(options.ks) * (options.restarts + 1)
             monitor.begin(image.source.name, _about(image, samples), steps)
-            result, seconds = _fit(samples, options, monitor)
+            result, seconds = _fit(image.source, samples, options, monitor)
             fits: dict[int, FitResult] = {}
             pictures: dict[int, Array] = {}
             for k in options.ks:
                 found = segmentation_of(samples, result[k])
                 fits[k], pictures[k] = found.fit, show(found.image)
                 title = f"{image.source.name}, k = {k}"
-                draw(_draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
-                _write_segments(folder, k, found.labels, pictures[k])
-                io.save(
-                    folder / f"model_k{k}.safetensors", fits[k].mixture, _metadata(image, options)
-                )
+                draw(results.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
+                results.write_segments(folder, k, found.labels, pictures[k])
+                io.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
                 monitor.step(f"wrote k = {k}")
-            draw(_draw_all, image.source.name, fits, folder / "learning_curves.png")
-            draw(_draw_comparison, show(as_rgb(image.pixels)), pictures, fits, folder)
+            draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
+            original = show(as_rgb(image.pixels))
+            draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
+            draw.wait()
             parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in options.ks]
             content = {
                 "input": summary.input_summary(image, samples),
@@ -101,9 +102,8 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
                 "chosen_k": summary.least(parts, "bic"),
                 "chosen_by": "bic",
                 "fits": parts,
+                "seconds": round(time.perf_counter() - start, 4),
             }
-            draw.wait()
-            content["seconds"] = round(time.perf_counter() - start, 4)
             summary.write_json(folder / "summary.json", content)
     return content
 
@@ -122,7 +122,7 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     mixture, metadata = _load(model)
     image = read_image(source)
     with jax.enable_x64(mixture.means.dtype == np.float64):
-        samples = _samples(image, metadata["features"])
+        samples = _samples(image, metadata["features"], mixture.covariance_type)
         if samples.features.shape[1] != mixture.n_features:
             raise JobError(
                 f"the model expects an image of {metadata['channels']} channels, "
@@ -133,7 +133,7 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
             labels, colours, _ = apply(mixture, samples)
             show = display_of(image.pixels, image.alpha)
             k = mixture.n_components
-            _write_segments(folder, k, labels, show(colours))
+            results.write_segments(folder, k, labels, show(colours))
             content = {
                 "input": summary.input_summary(image, samples),
                 "model": os.fspath(model),
@@ -149,9 +149,9 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def _samples(image: Image, features: str) -> Samples:
+def _samples(image: Image, features: str, covariance: str) -> Samples:
     try:
-        return samples_of(image, features)
+        return samples_of(image, features, covariance)
     except (TypeError, ValueError) as error:
         raise JobError(f"{error}: {image.source}") from error
 
@@ -160,7 +160,10 @@ def _about(image: Image, samples: Samples) -> str:
     height, width, channels = image.pixels.shape
     bands = "1 channel" if channels == 1 else f"{channels} channels"
     about = f"{width} x {height} pixels, {bands}"
-    return about if samples.index is None else f"{about}, {len(samples.features):,} colours"
+    if samples.index is None:
+        return about
+    colours = len(samples.features)
+    return f"{about}, {colours:,} {'colour' if colours == 1 else 'colours'}"
 
 
 def _metadata(image: Image, options: Options) -> dict[str, Any]:
@@ -188,13 +191,13 @@ def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
 
 
 def _fit(
-    samples: Samples, options: Options, monitor: Monitor
+    name: Path, samples: Samples, options: Options, monitor: Monitor
 ) -> tuple[SweepResult, dict[int, float]]:
-    """The sweep over all k, and the seconds that each took."""
+    """The sweep over all k, and the seconds that each took: the longest of its restarts."""
     seconds = dict.fromkeys(options.ks, 0.0)
 
     def on_fit(k: int, restart: int, elapsed: float) -> None:
-        seconds[k] += elapsed
+        seconds[k] = max(seconds[k], elapsed)
         which = f", start {restart + 1} of {options.restarts}" if options.restarts > 1 else ""
         monitor.step(f"fitted k = {k}{which} in {elapsed:.1f} s")
 
@@ -213,7 +216,10 @@ def _fit(
                 on_fit=on_fit,
             )
 
-    return _interruptible(work), seconds
+    result = _interruptible(work)
+    if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
+        raise JobError(f"has values that {options.dtype} cannot work with: {name}")
+    return result, seconds
 
 
 def _interruptible(work: Callable[[], T]) -> T:
@@ -242,71 +248,3 @@ def _writing_to(folder: Path) -> Iterator[None]:
         raise JobError(f"cannot write to {folder}: there is a file of that name") from error
     except OSError as error:
         raise JobError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-class _Artist:
-    """Draws figures one after the other in a thread of its own."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self._jobs: list[Future[None]] = []
-
-    def __call__(self, function: Callable[..., None], *args: Any) -> None:
-        self._jobs.append(self._pool.submit(function, *args))
-
-    def wait(self) -> None:
-        """Until all are drawn; raises what went wrong."""
-        for job in self._jobs:
-            job.result()
-
-
-@contextmanager
-def _drawing() -> Iterator[_Artist]:
-    pool = ThreadPoolExecutor(1)
-    try:
-        artist = _Artist(pool)
-        artist(_import_plot)  # takes a while, most of all the first time on a machine
-        yield artist
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _import_plot() -> None:
-    from jgmm import plot  # noqa: F401
-
-
-def _draw_curve(fit: FitResult, title: str, path: Path) -> None:
-    from jgmm import plot
-
-    plot.save(plot.learning_curve(np.asarray(fit.history), title=title), path)
-
-
-def _draw_all(name: str, fits: dict[int, FitResult], path: Path) -> None:
-    from jgmm import plot
-
-    histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
-    plot.save(plot.learning_curves(histories, title=name), path)
-
-
-def _draw_comparison(
-    original: Array, pictures: dict[int, Array], fits: dict[int, FitResult], folder: Path
-) -> None:
-    from jgmm import plot
-
-    scores = {k: float(fit.log_likelihood) for k, fit in fits.items()}
-    plot.save(plot.comparison(original, pictures, scores), folder / "comparison.png")
-
-
-def _write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
-    """The label indices, and each pixel in its segment's colour.
-
-    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out are transparent
-    in the picture and have the largest value, 255 or 65535, as label.
-    """
-    left_out = labels < 0
-    if left_out.any():
-        picture = np.dstack([picture, np.where(left_out, 0, 255).astype(np.uint8)])
-    depth = np.uint8 if k + left_out.any() <= 256 else np.uint16
-    coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
-    write_png(folder / f"segmented_k{k}.png", picture)
-    write_png(folder / f"labels_k{k}.png", coded)

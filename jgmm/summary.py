@@ -14,9 +14,9 @@ import numpy.typing as npt
 from jgmm import __version__
 from jgmm._atomic import atomic_write
 from jgmm._status import Status
-from jgmm.loop import FitResult
 from jgmm.image.files import Image
 from jgmm.image.segmentation import Samples
+from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.selection import SweepResult
 

@@ -11,6 +11,8 @@ import hypothesis
 import jax
 import pytest
 
+from jgmm import _runtime
+
 # The same examples each time: a test that fails, fails again.
 hypothesis.settings.register_profile(
     "jgmm", deadline=None, max_examples=10, derandomize=True, database=None
@@ -37,3 +39,18 @@ def shared_data() -> Path:
     if not (folder / "scenery.jpg").is_file():
         pytest.skip("the shared photographs are not here")
     return folder
+
+
+@pytest.fixture
+def plain_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither caches nor signal handlers of the test process change; precision as for users."""
+    monkeypatch.setattr(_runtime, "prepare", lambda debug: None)
+    monkeypatch.setattr(_runtime, "end_at_once_on_signals", lambda: None)
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -144,13 +144,15 @@ def test_bad_options(
             "covariance_type: expected one of full, tied, diag, spherical; got 'diagonal'",
         ),
         ({"init": "k-means"}, ValueError, "init: expected one of .*kmeans.*; got 'k-means'"),
-        ({"init": start("full", PIXELS, k=4)}, ValueError, r"init: expected a full mixture.*\(2,\)"),
+        (
+            {"init": start("full", PIXELS, k=4)},
+            ValueError,
+            r"init: expected a full mixture.*\(2,\)",
+        ),
         ({"init": start("diag", PIXELS, k=2)}, ValueError, r"init: expected a full mixture"),
     ],
 )
-def test_bad_options_of_fit(
-    option: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_bad_options_of_fit(option: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         jgmm.fit(PIXELS, 2, **option)
 

@@ -136,9 +136,7 @@ def test_a_fit_is_scikit_learn_s(family: str) -> None:
     covariances = np.reshape(ours.mixture.covariances, theirs.covariances_.shape)
     np.testing.assert_allclose(covariances, theirs.covariances_, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(ours.log_likelihood, theirs.score(X), rtol=1e-9)
-    np.testing.assert_allclose(
-        jgmm.log_prob(ours.mixture, X), theirs.score_samples(X), rtol=1e-6
-    )
+    np.testing.assert_allclose(jgmm.log_prob(ours.mixture, X), theirs.score_samples(X), rtol=1e-6)
     np.testing.assert_array_equal(jgmm.predict(ours.mixture, X), theirs.predict(X))
 
 
@@ -161,14 +159,37 @@ def test_float32_is_scikit_learn_s_float64(family: str, offset: float, scale: fl
     np.testing.assert_allclose(covariances / scale**2, theirs.covariances_ / scale**2, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["full", "diag"])
+def test_small_clusters_far_apart_keep_their_digits(family: str) -> None:
+    """A thousandth of their distance in size, as even surfaces of a photograph are."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(K, size=N)
+    factors = np.eye(D) + 0.3 * rng.normal(size=(K, D, D))
+    noise = 1e-3 * np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(N, D)))
+    x = cast(rng.normal(size=(K, D))[labels] + noise, np.float32)
+    x64 = np.asarray(x, np.float64)
+    clusters = reference.m_step(x64, np.eye(K)[labels], family, np.zeros(D))
+    covariances = 1.3 * clusters.covariances
+    if family == "diag":
+        covariances = np.diagonal(covariances, axis1=1, axis2=2)
+    mixture = cast(
+        jgmm.Mixture(weights=clusters.weights, means=clusters.means, covariances=covariances),
+        np.float32,
+    )
+    result = steps(x, mixture, family, max_iter=3)
+    expected, history = reference.fit(plain(mixture), x64, np.ones(N), family, np.zeros(D), 3)
+    np.testing.assert_allclose(result.history, history, rtol=1e-6)
+    # A rounded pixel is 1e-4 of such a cluster's size off; on the average far less.
+    for ours, theirs in zip(plain(result.mixture).covariances, expected.covariances, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-5 * np.abs(theirs).max())
+
+
 def test_a_photograph(shared_data: Path) -> None:
     """What the published run of this photograph reached in 2,800 seconds, and a little more."""
     pixels = iio.imread(shared_data / "scenery.jpg").astype(np.float32) / 255
     result = jgmm.fit(pixels, 5, max_iter=200)
     assert result.log_likelihood >= 3.84
-    np.testing.assert_allclose(
-        result.log_likelihood, jgmm.score(result.mixture, pixels), rtol=1e-6
-    )
+    np.testing.assert_allclose(result.log_likelihood, jgmm.score(result.mixture, pixels), rtol=1e-6)
 
 
 # --- Laws ---
@@ -177,9 +198,7 @@ def test_a_photograph(shared_data: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=5)
 @given(seed=st.integers(0, 2**32 - 1), exponent=st.floats(-3, 3), offset=st.floats(-10, 10))
-def test_the_result_is_what_it_says(
-    family: str, seed: int, exponent: float, offset: float
-) -> None:
+def test_the_result_is_what_it_says(family: str, seed: int, exponent: float, offset: float) -> None:
     for dtype in DTYPES:
         x = cast(10**exponent * (overlapping(seed) + offset), dtype)
         result = jgmm.fit(x, K, weights=cast(W, dtype), covariance_type=family)
@@ -234,39 +253,33 @@ def test_it_starts_from_k_means() -> None:
     assert_mixtures_close(result.mixture, expected, 1e-9)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "spherical"])
 def test_one_component_has_a_closed_form(family: str) -> None:
+    """From its own start; of all families one step is tested in test_em.py."""
     result = jgmm.fit(X, 1, weights=W, covariance_type=family)
     mean = np.average(X, axis=0, weights=W)
     scatter = (W[:, None] * (X - mean)).T @ (X - mean) / W.sum()
-    expected = {
-        "full": scatter,
-        "tied": scatter,
-        "diag": np.diag(np.diag(scatter)),
-        "spherical": np.trace(scatter) / D * np.eye(D),
-    }[family]
+    expected = scatter if family == "full" else np.trace(scatter) / D * np.eye(D)
     assert result.status == Status.CONVERGED
     assert result.n_iter <= 2
     np.testing.assert_allclose(result.mixture.means[0], mean, atol=1e-9)
     np.testing.assert_allclose(plain(result.mixture).covariances[0], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SHIFTED, SMALLER, LARGER = (np.full(D, 1e4), 1.0), (np.zeros(D), 1e-3), (np.zeros(D), 1e3)
+# Not for spheres, which do not stay spheres then.
+EACH_OTHERWISE = (np.array([1e4, -3.0, 0.0]), np.array([1e3, 1e-3, 1.0]))
+
+
 @pytest.mark.parametrize(
-    ("offset", "scale"),
-    [
-        (np.full(D, 1e4), 1.0),
-        (np.zeros(D), 1e-3),
-        (np.zeros(D), 1e3),
-        (np.array([1e4, -3.0, 0.0]), np.array([1e3, 1e-3, 1.0])),
-    ],
-    ids=["shifted", "smaller", "larger", "each feature otherwise"],
+    ("family", "change"),
+    [(family, change) for family in FAMILIES for change in (SHIFTED, SMALLER, LARGER)]
+    + [(family, EACH_OTHERWISE) for family in FAMILIES[:3]],
 )
 def test_shift_and_scale_are_followed(
-    family: str, offset: np.ndarray, scale: float | np.ndarray
+    family: str, change: tuple[np.ndarray, float | np.ndarray]
 ) -> None:
-    if family == "spherical" and np.ndim(scale):
-        pytest.skip("a sphere does not stay one when features are scaled apart")
+    offset, scale = change
     base = jgmm.fit(X, K, covariance_type=family)
     moved = jgmm.fit(X * scale + offset, K, covariance_type=family)
     # Digits that an offset of 10,000 takes from numbers of order 1, or of 1e-3.
@@ -285,9 +298,7 @@ def test_shift_and_scale_are_followed(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("offset", "scale"), [(2.0**13, 1.0), (0.0, 2.0**10), (0.0, 2.0**-10)])
-def test_shift_and_scale_are_followed_in_float32(
-    family: str, offset: float, scale: float
-) -> None:
+def test_shift_and_scale_are_followed_in_float32(family: str, offset: float, scale: float) -> None:
     """By steps that change no digit of the data: whatever differs, the fit has made."""
     grid = cast(np.round(X * 512) / 512, np.float32)
     moved = grid * np.float32(scale) + np.float32(offset)
@@ -357,17 +368,15 @@ def test_pixels_of_weight_zero_do_not_count(family: str) -> None:
     assert_mixtures_close(ours.mixture, expected.mixture, 1e-9)
 
 
-@pytest.mark.parametrize("accelerate", [False, True])
-def test_a_component_of_weight_zero_does_not_count(accelerate: bool) -> None:
+def test_a_component_of_weight_zero_does_not_count() -> None:
     mixture = start("full", X)
     padded = jgmm.Mixture(
         weights=np.append(mixture.weights, 0.0),
         means=np.append(mixture.means, X[:1], axis=0),
         covariances=np.append(mixture.covariances, np.eye(D)[None], axis=0),
     )
-    options = {"tol": 0.0, "max_iter": STEPS, "accelerate": accelerate}
-    ours = jgmm.fit(X, K + 1, init=padded, **options)
-    expected = jgmm.fit(X, K, init=mixture, **options)
+    ours = jgmm.fit(X, K + 1, init=padded, tol=0.0, max_iter=STEPS)
+    expected = jgmm.fit(X, K, init=mixture, tol=0.0, max_iter=STEPS)
     assert ours.mixture.weights[K] == 0
     assert ours.status == expected.status == Status.MAX_ITER
     assert finite(ours.mixture)
@@ -410,7 +419,7 @@ def test_acceleration_reaches_the_same_optimum_in_fewer_steps() -> None:
 def test_restarts_are_never_worse() -> None:
     key = jax.random.key(4)
     # Stopped early: in the end they find the same.
-    options = {"max_iter": 1, "tol": 0.0}
+    options: dict[str, Any] = {"covariance_type": "diag", "max_iter": 1, "tol": 0.0}
     together = jgmm.fit(X, K, key=key, n_restarts=3, **options)
     singly = [jgmm.fit(X, K, key=k, **options) for k in jax.random.split(key, 3)]
     scores = sorted(float(result.log_likelihood) for result in singly)
@@ -480,22 +489,14 @@ def test_lanes_of_a_vmap_are_fits() -> None:
     assert lanes.status[0] == Status.CONVERGED
 
 
-def test_jit_is_eager() -> None:
-    compiled = jax.jit(lambda x, w: jgmm.fit(x, K, weights=w))(X, W)
-    eager = jgmm.fit(X, K, weights=W)
-    assert compiled.n_iter == eager.n_iter
-    assert_mixtures_close(compiled.mixture, eager.mixture, 1e-8)
-    np.testing.assert_allclose(compiled.history, eager.history, rtol=1e-9)
-
-
 # --- Awkward data get an answer ---
 
 AWKWARD = {
-    "constant": np.full((200, D), 7.0),
-    "black": np.zeros((200, D)),
+    "constant": np.full((N, D), 7.0),
+    "black": np.zeros((N, D)),
     "one pixel": np.array([[3.0, 1.0, 2.0]]),
-    "two colours": np.repeat([[0.0, 0, 0], [255, 128, 3]], 50, axis=0),
-    "duplicates": np.tile(X[:20], (10, 1)),
+    "two colours": np.repeat([[0.0, 0, 0], [255, 128, 3]], N // 2, axis=0),
+    "duplicates": np.tile(X[:20], (12, 1)),
     "k pixels": X[:K],
     "one constant feature": X * [1, 0, 1] + [0, 5, 0],
     "two equal features": X[:, [0, 0, 1]],
@@ -528,7 +529,8 @@ def test_awkward_data(family: str, name: str) -> None:
             if family == "spherical":
                 unit = covariance / variances.mean()
             assert np.linalg.eigvalsh(unit).min() > 0.5e-6
-    assert finite((jgmm.score(result.mixture, x), jgmm.responsibilities(result.mixture, x)))
+    if len(x) == N:  # another number would compile again
+        assert jnp.isfinite(jgmm.score(result.mixture, x))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -541,9 +543,7 @@ def test_a_huge_offset_changes_nothing_but_the_means(family: str) -> None:
     np.testing.assert_allclose(
         plain(ours.mixture).covariances, plain(expected.mixture).covariances, atol=1e-2
     )
-    np.testing.assert_allclose(
-        plain(ours.mixture).means - 1e6, expected.mixture.means, atol=0.0625
-    )
+    np.testing.assert_allclose(plain(ours.mixture).means - 1e6, expected.mixture.means, atol=0.0625)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -561,15 +561,11 @@ def test_a_covariance_that_collapses_on_the_way_is_told() -> None:
     """From a start whose likelihood is finite, without a floor."""
     x = np.concatenate([X[:100], np.full((50, D), 9.0)])
     mixture = start("full", X)
-    mixture = dataclasses.replace(
-        mixture, means=np.array([[9.0, 9, 9], *mixture.means[1:]])
-    )
+    mixture = dataclasses.replace(mixture, means=np.array([[9.0, 9, 9], *mixture.means[1:]]))
     result = steps(x, mixture, "full", max_iter=200)
     assert result.status == Status.DEGENERATE
     assert finite((result.mixture, result.log_likelihood))
-    np.testing.assert_allclose(
-        result.log_likelihood, jgmm.score(result.mixture, x), rtol=1e-6
-    )
+    np.testing.assert_allclose(result.log_likelihood, jgmm.score(result.mixture, x), rtol=1e-6)
     # With a floor it converges.
     assert steps(x, mixture, "full", max_iter=500, tol=1e-8, reg_covar=1e-6).status == 0
 
@@ -585,7 +581,15 @@ def test_one_feature() -> None:
     x = overlapping(n=N, d=1)
     # The same family by two names.
     full, diag = (
-        jgmm.fit(x, 2, covariance_type=family, accelerate=False, max_iter=5, tol=0.0)
+        jgmm.fit(
+            x,
+            2,
+            init=start(family, x, k=2),
+            covariance_type=family,
+            accelerate=False,
+            max_iter=5,
+            tol=0.0,
+        )
         for family in ("full", "diag")
     )
     assert full.mixture.covariances.shape == (2, 1, 1)
@@ -596,9 +600,7 @@ def test_one_feature() -> None:
 def test_many_features() -> None:
     x = overlapping(n=600, d=20)
     mixture = start("full", x)
-    result = jgmm.fit(
-        x, K, init=mixture, max_iter=3, tol=0, reg_covar=0.0, accelerate=False
-    )
+    result = jgmm.fit(x, K, init=mixture, max_iter=3, tol=0, reg_covar=0.0, accelerate=False)
     expected, history = reference.fit(plain(mixture), x, np.ones(600), "full", np.zeros(20), 3)
     assert_mixtures_close(result.mixture, expected, 1e-9)
     np.testing.assert_allclose(result.history, history, rtol=1e-9)

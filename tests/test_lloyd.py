@@ -64,9 +64,9 @@ def test_the_inertia_never_rises(seed: int) -> None:
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_integer_weights_are_repetitions(seed: int) -> None:
-    counts = np.random.default_rng(seed).multinomial(N, np.ones(80) / 80)
-    weighted, inertia = lloyd_step(X[:K], X[:80], counts)
-    repeated, expected = lloyd_step(X[:K], np.repeat(X[:80], counts, axis=0), ONES)
+    counts = np.random.default_rng(seed).multinomial(N, np.ones(N) / N).astype(float)
+    weighted, inertia = lloyd_step(X[:K], X, counts)
+    repeated, expected = lloyd_step(X[:K], np.repeat(X, counts.astype(int), axis=0), ONES)
     np.testing.assert_allclose(weighted, repeated, rtol=1e-9)
     np.testing.assert_allclose(inertia, expected, rtol=1e-9)
 
@@ -104,9 +104,13 @@ def test_plus_plus_draws_with_the_right_probabilities() -> None:
     """First in proportion to the weights, then greedily among candidates drawn by w · D²."""
     draws = 20_000
     keys = jax.random.split(jax.random.key(11), draws)
-    run = jax.jit(jax.vmap(lambda key: plusplus.plus_plus(jnp.asarray(POINTS.T), jnp.asarray(MASSES), 2, key)))
+    run = jax.jit(
+        jax.vmap(lambda key: plusplus.plus_plus(jnp.asarray(POINTS.T), jnp.asarray(MASSES), 2, key))
+    )
     centroids = np.asarray(run(keys))
-    taken = np.array([[np.flatnonzero((POINTS == c).all(1))[0] for c in pair] for pair in centroids])
+    taken = np.array(
+        [[np.flatnonzero((POINTS == c).all(1))[0] for c in pair] for pair in centroids]
+    )
     expected = np.zeros((6, 6))
     for i, first in enumerate(reference.plus_plus_probabilities([], POINTS, MASSES)):
         if first > 0:

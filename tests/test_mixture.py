@@ -94,9 +94,7 @@ def test_a_density_integrates_to_one(family: str) -> None:
 def test_an_unused_component_changes_nothing(family: str) -> None:
     mixture = start(family, X)
     padded = with_unused(mixture)
-    np.testing.assert_allclose(
-        jgmm.log_prob(padded, X), jgmm.log_prob(mixture, X), rtol=1e-12
-    )
+    np.testing.assert_allclose(jgmm.log_prob(padded, X), jgmm.log_prob(mixture, X), rtol=1e-12)
     shares = jgmm.responsibilities(padded, X)
     np.testing.assert_array_equal(shares[:, 1], 0)
     np.testing.assert_allclose(
@@ -144,10 +142,10 @@ def test_the_score_is_the_weighted_mean_of_log_prob() -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_integer_weights_are_repetitions(seed: int) -> None:
     mixture = start("full", X)
-    counts = np.random.default_rng(seed).multinomial(N, np.ones(80) / 80)
+    counts = np.random.default_rng(seed).multinomial(N, np.ones(N) / N)
     np.testing.assert_allclose(
-        jgmm.score(mixture, X[:80], counts),
-        jgmm.score(mixture, np.repeat(X[:80], counts, axis=0)),
+        jgmm.score(mixture, X, counts),
+        jgmm.score(mixture, np.repeat(X, counts, axis=0)),
         rtol=1e-12,
     )
 
@@ -190,9 +188,7 @@ def test_samples_follow_the_mixture(family: str) -> None:
         variances = np.diag(exact.covariances[k])
         error = np.sqrt(variances / len(mine))
         assert (np.abs(mine.mean(0) - exact.means[k]) <= 5 * error).all()
-        spread = np.sqrt(
-            (exact.covariances[k] ** 2 + np.outer(variances, variances)) / len(mine)
-        )
+        spread = np.sqrt((exact.covariances[k] ** 2 + np.outer(variances, variances)) / len(mine))
         assert (np.abs(np.cov(mine.T) - exact.covariances[k]) <= 5 * spread).all()
 
 

@@ -52,7 +52,9 @@ class Samples:
     colours: Array  # [M, 3], as shown
 
 
-def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
+def samples_of(
+    image: ArrayLike | Image, features: str = "rgb", covariance_type: str = "full"
+) -> Samples:
     """The samples of an image.
 
     Integer images are reduced to their distinct colours with counts as weights: the fit to those
@@ -61,6 +63,7 @@ def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
     Args:
         image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
         features: a name in `jgmm.image.features.FEATURES`.
+        covariance_type: of the fit; `floor` depends on it.
 
     Raises:
         TypeError: another dtype.
@@ -82,11 +85,10 @@ def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
     values = of_colours(flat, features, dtype)
     if not np.isfinite(values).all():
         raise ValueError("expected finite pixels, got NaN or infinity")
-    mean = np.average(values, axis=0, weights=weights)
-    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    unit = _unit_variance(values, weights, isotropic=covariance_type == "spherical")
     # No component can be narrower than the rounding of its values, nor, where that is finer than
     # floating point can tell, than a millionth of the whole.
-    step = quantisation(pixels.dtype, features) / np.where(variance > 0, variance, 1)
+    step = quantisation(pixels.dtype, features) / unit
     return Samples(
         features=values,
         weights=weights.astype(dtype),
@@ -95,6 +97,16 @@ def samples_of(image: ArrayLike | Image, features: str = "rgb") -> Samples:
         mask=mask,
         colours=as_rgb(flat),
     )
+
+
+def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
+    """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
+    mean = np.average(values, axis=0, weights=weights)
+    mean += np.average(values - mean, axis=0, weights=weights)  # exact for a constant feature
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    varies = variance > (4 * np.finfo(values.dtype).eps * np.abs(mean)) ** 2
+    typical = variance[varies].mean() if varies.any() else 1.0
+    return np.where(varies & (not isotropic), variance, typical)
 
 
 def by_weight(result: FitResult) -> FitResult:
@@ -230,7 +242,7 @@ def segment(
     _checks.as_count("k", k)
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
-    samples = samples_of(image, features)
+    samples = samples_of(image, features, options.get("covariance_type", "full"))
     options.setdefault("reg_covar", samples.floor)
     result = fit(samples.features, k, weights=samples.weights, **options)
     return segmentation_of(samples, result)

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from jgmm.image import files
 from jgmm._atomic import atomic_write
+from jgmm.image import files
 from jgmm.image.files import ImageError, read_image, sample_image, write_png
 
 RNG = np.random.default_rng(0)

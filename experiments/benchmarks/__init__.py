@@ -1,0 +1,1 @@
+"""Benchmarks: jgmm against its peers, answers compared before times."""

@@ -1,0 +1,86 @@
+"""Run the benchmarks: ``python -m experiments.benchmarks [CASE ...] [--json FILE]``.
+
+Needs the extra ``bench``. Without CASE all are run, which takes about an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jgmm
+
+jgmm.use_all_cores()
+
+from experiments.benchmarks import figure, fits, scale, steps  # noqa: E402
+from jgmm.image import read_image, sample_image  # noqa: E402
+
+PHOTOGRAPH = Path(__file__).parents[3] / "shared" / "data" / "scenery.jpg"
+
+
+def photograph() -> Any:
+    """The shared photograph, or the built-in one where that is absent."""
+    return (read_image(PHOTOGRAPH) if PHOTOGRAPH.exists() else sample_image()).pixels
+
+
+def wide_samples() -> Any:
+    """100,000 samples of 32 features around 32 centers."""
+    rng = np.random.default_rng(0)
+    centers = 2 * rng.normal(size=(32, 32))
+    x = centers[rng.integers(0, 32, 100_000)] + rng.normal(size=(100_000, 32))
+    return x.astype(np.float32)
+
+
+CASES: dict[str, Callable[[int], Any]] = {
+    "step": lambda n: steps.compare(fits.pixels_of(photograph()), 10, "full", n),
+    "wide-full": lambda n: steps.compare(wide_samples(), 32, "full", n, ("ott-jax", "gmmx")),
+    "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
+    "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
+    "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
+    "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [2, 7, 12]),
+    "k-means": lambda n: fits.k_means(photograph(), 10, n),
+    "scale": lambda n: scale.seconds_per_sample_and_step([10**5, 10**6, 10**7, 10**8]),
+    "memory": lambda n: scale.peak_memory(),
+    "import": lambda n: scale.import_seconds(),
+}
+
+
+def main() -> None:
+    """Run the cases asked for and print, and maybe write, what came out."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--repeats", type=int, default=5, help="timings of each (default: 5)")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--figure", type=Path, help="draw the times per step to this PNG")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - CASES.keys():
+        parser.error(f"expected cases among {', '.join(CASES)}; got {', '.join(sorted(unknown))}")
+    packages = ("jax", "numpy", "scikit-learn", "gmmx", "tgmm", "ott-jax", "torch")
+    results: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
+    results["versions"] = {name: _version(name) for name in packages}
+    for name in options.cases or CASES:
+        results[name] = CASES[name](options.repeats)
+        print(f"{name}\n{json.dumps(results[name], indent=2)}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    if options.figure:
+        tables = {n: r for n, r in results.items() if isinstance(r, dict) and "ms_per_step" in r}
+        figure.draw(tables, options.figure)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    main()

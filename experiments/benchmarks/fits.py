@@ -1,0 +1,222 @@
+"""Whole fits against scikit-learn's, to the same likelihood."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+import jgmm
+from experiments.benchmarks import timing
+from jgmm.image.segmentation import samples_of
+
+Array = npt.NDArray[Any]
+CLOSE = 1e-5  # nats per pixel from the converged likelihood
+
+
+def pixels_of(image: Array) -> Array:
+    """RGB in [0, 1], one row per pixel."""
+    return (image.reshape(-1, 3) / 255).astype(np.float32)
+
+
+def fit_image(image: Array, k: int) -> jgmm.FitResult:
+    """What `jgmm.segment` does up to the fit: distinct colours, k-means, EM."""
+    samples = samples_of(image)
+    return jax.block_until_ready(
+        jgmm.fit(samples.features, k, weights=samples.weights, reg_covar=samples.floor)
+    )
+
+
+def scikit_learn_to_the_end(x: Array, k: int, seed: int, max_iter: int = 400) -> dict[str, float]:
+    """Seconds and steps until scikit-learn is within `CLOSE` of where it converges."""
+    from sklearn.mixture import GaussianMixture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = time.perf_counter()
+        GaussianMixture(k, random_state=seed, max_iter=1, tol=0.0).fit(x)
+        first = time.perf_counter() - start
+        model = GaussianMixture(k, random_state=seed, max_iter=max_iter, tol=1e-8)
+        start = time.perf_counter()
+        model.fit(x)
+        total = time.perf_counter() - start
+    bounds = np.asarray(model.lower_bounds_)
+    steps = int(np.argmax(bounds >= bounds[-1] - CLOSE)) + 1
+    each = (total - first) / max(1, len(bounds) - 1)
+    return {
+        "seconds": first + (steps - 1) * each,
+        "steps": steps,
+        "seconds_per_step": each,
+        "log_likelihood": float(bounds[-1]),
+    }
+
+
+def fit_to_convergence(image: Array, k: int, repeats: int) -> dict[str, Any]:
+    """One photograph, from its pixels to a converged mixture."""
+    first = timing.seconds(lambda: fit_image(image, k))
+    times = [timing.seconds(lambda: fit_image(image, k)) for _ in range(repeats)]
+    result = fit_image(image, k)
+    samples = samples_of(image)
+    limit = jgmm.fit(
+        samples.features, k, weights=samples.weights, reg_covar=samples.floor, tol=0, max_iter=1000
+    )
+    peer = scikit_learn_to_the_end(pixels_of(image), k, seed=0)
+    seconds = statistics.median(times)
+    return {
+        "pixels": image.shape[0] * image.shape[1],
+        "colours": len(samples.features),
+        "k": k,
+        "jgmm_seconds": seconds,
+        "jgmm_first_call_seconds": first,
+        "jgmm_steps": int(result.n_iter),
+        "jgmm_log_likelihood": float(result.log_likelihood),
+        "short_of_converged": float(limit.log_likelihood - result.log_likelihood),
+        "scikit_learn": peer,
+        "ratio": peer["seconds"] / seconds,
+    }
+
+
+def large_photograph(height: int = 3000, width: int = 4000, seed: int = 0) -> Array:
+    """A sample photograph, enlarged, with the noise of a sensor (2 levels of 255)."""
+    from skimage.transform import resize
+
+    from jgmm.image import sample_image
+
+    enlarge: Any = resize  # untyped
+    enlarged = enlarge(sample_image().pixels, (height, width, 3), preserve_range=True)
+    noise = np.random.default_rng(seed).normal(scale=2, size=enlarged.shape)
+    return np.clip(np.rint(enlarged + noise), 0, 255).astype(np.uint8)
+
+
+def large_fit(k: int, repeats: int) -> dict[str, Any]:
+    """The same for 12 megapixels; scikit-learn extrapolated from two of its steps."""
+    from sklearn.mixture import GaussianMixture
+
+    image = large_photograph()
+    fit_image(image, k)
+    seconds = statistics.median(timing.seconds(lambda: fit_image(image, k)) for _ in range(repeats))
+    result = fit_image(image, k)
+    samples = samples_of(image)
+    plain = jgmm.fit(
+        samples.features,
+        k,
+        weights=samples.weights,
+        reg_covar=samples.floor,
+        accelerate=False,
+        tol=1e-8,
+        max_iter=1000,
+    )
+    history = np.asarray(plain.history)
+    steps = int(np.argmax(history >= float(plain.log_likelihood) - CLOSE))
+    x = pixels_of(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = GaussianMixture(
+            k,
+            max_iter=1,
+            tol=0.0,
+            means_init=np.asarray(plain.mixture.means),
+            random_state=0,
+            init_params="random_from_data",
+        )
+        model.fit(x)
+        start = time.perf_counter()
+        for _ in range(2):
+            _, log_resp = model._e_step(x)
+            model._m_step(x, log_resp)
+        each = (time.perf_counter() - start) / 2
+    return {
+        "pixels": image.shape[0] * image.shape[1],
+        "colours": len(samples.features),
+        "k": k,
+        "jgmm_seconds": seconds,
+        "jgmm_steps": int(result.n_iter),
+        "jgmm_log_likelihood": float(result.log_likelihood),
+        "plain_em_steps": steps,
+        "plain_em_log_likelihood": float(plain.log_likelihood),
+        "scikit_learn_seconds_per_step": each,
+        "scikit_learn_seconds_extrapolated": each * steps,
+        "ratio": each * steps / seconds,
+    }
+
+
+def sweep(image: Array, ks: list[int], n_restarts: int, sampled_ks: list[int]) -> dict[str, Any]:
+    """Many fits at once, against the same one by one; the peer's time is that of ``sampled_ks``."""
+    samples = samples_of(image)
+
+    def run() -> jgmm.SweepResult:
+        return jax.block_until_ready(
+            jgmm.sweep(
+                samples.features,
+                ks,
+                weights=samples.weights,
+                reg_covar=samples.floor,
+                n_restarts=n_restarts,
+            )
+        )
+
+    first = timing.seconds(run)
+    start = time.perf_counter()
+    result = run()
+    seconds = time.perf_counter() - start
+    x = pixels_of(image)
+    rows = {}
+    for k in sampled_ks:
+        fits = [scikit_learn_to_the_end(x, k, seed) for seed in range(n_restarts)]
+        rows[k] = {
+            "scikit_learn_seconds": sum(fit["seconds"] for fit in fits),
+            "scikit_learn_best": max(fit["log_likelihood"] for fit in fits),
+            "jgmm_best": float(result[k].log_likelihood),
+        }
+    # Seconds grow about linearly with k.
+    peer = np.polyfit(
+        sampled_ks, [rows[k]["scikit_learn_seconds"] for k in sampled_ks], min(1, len(rows) - 1)
+    )
+    total = float(np.sum(np.polyval(peer, ks)))
+    return {
+        "fits": len(ks) * n_restarts,
+        "jgmm_seconds": seconds,
+        "jgmm_first_call_seconds": first,
+        "scikit_learn_seconds_extrapolated": total,
+        "by_k": rows,
+        "worst_shortfall": max(r["scikit_learn_best"] - r["jgmm_best"] for r in rows.values()),
+        "ratio": total / seconds,
+    }
+
+
+def k_means(image: Array, k: int, repeats: int) -> dict[str, Any]:
+    """k-means on all pixels, both libraries from starts that end at the same inertia."""
+    from sklearn.cluster import KMeans
+
+    x = pixels_of(image)
+    peers = {
+        seed: KMeans(k, n_init=1, random_state=seed, algorithm="lloyd").fit(x).inertia_
+        for seed in range(10)
+    }
+    ours = {seed: float(jgmm.kmeans(x, k, key=jax.random.key(seed)).inertia) for seed in range(10)}
+    gap, mine, theirs = min(
+        (abs(a / b - 1), i, j) for i, a in ours.items() for j, b in peers.items()
+    )
+    key = jax.random.key(mine)
+    times = timing.interleaved(
+        {
+            "jgmm": lambda: jax.block_until_ready(jgmm.kmeans(x, k, key=key)),
+            "scikit-learn": lambda: KMeans(k, n_init=1, random_state=theirs, algorithm="lloyd").fit(
+                x
+            ),
+        },
+        repeats,
+    )
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "seconds": medians,
+        "inertia": {"jgmm": ours[mine], "scikit-learn": peers[theirs]},
+        "relative_gap": gap,
+        "best_inertia_of_10": {"jgmm": min(ours.values()), "scikit-learn": min(peers.values())},
+        "ratio": medians["scikit-learn"] / medians["jgmm"],
+    }

@@ -1,0 +1,36 @@
+"""Small images for the command line, all of one size, so that few programs are compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import tifffile
+
+SHAPE = (12, 16)
+
+
+def picture(channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Two halves of different colour, with noise."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal([[50.0] * channels] * SHAPE[1], 9.0, (*SHAPE, channels))
+    image[:, SHAPE[1] // 3 :] += 40.0 * np.arange(1, channels + 1)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def write(path: str, image: np.ndarray) -> str:
+    Path(path).parent.mkdir(exist_ok=True)
+    iio.imwrite(path, image)
+    return path
+
+
+def holes() -> np.ndarray:
+    alpha = np.full((*SHAPE, 1), 255, np.uint8)
+    alpha[:3, :4] = 0
+    return np.dstack([picture(), alpha])
+
+
+def tiff(image: np.ndarray) -> str:
+    tifffile.imwrite("x.tif", image, photometric="minisblack")
+    return "x.tif"

@@ -1,0 +1,50 @@
+"""Samples shared out over several devices; in a process of its own, which can have two."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = """
+import jax
+import numpy as np
+import jgmm
+
+jgmm.use_all_cores(2)
+
+assert len(jax.devices()) == 2
+rng = np.random.default_rng(0)
+x = rng.normal(size=(10_001, 2)).astype(np.float32) * [1, 3] + rng.integers(3, size=(10_001, 1)) * 4
+x = x.astype(np.float32)
+w = rng.uniform(0.5, 2, size=len(x)).astype(np.float32)
+one = jax.device_put(x, jax.devices()[0])  # data that have a place stay there
+start = jgmm.Mixture(
+    weights=np.ones(2, np.float32) / 2, means=x[:2], covariances=np.ones((2, 2), np.float32)
+)
+fits = [
+    jgmm.fit(pixels, 2, weights=w, init=start, covariance_type="diag", max_iter=6, tol=0)
+    for pixels in (x, one)
+]
+for a, b in zip(*map(jax.tree.leaves, fits)):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+both, single = (jgmm.kmeans(pixels, 2, weights=w, n_restarts=2) for pixels in (x, one))
+assert both.labels.shape == (10_001,)
+np.testing.assert_allclose(both.inertia, single.inertia, rtol=1e-3)
+distances = ((x[:, None] - np.asarray(both.centroids)) ** 2).sum(-1)
+assert (np.asarray(both.labels) == distances.argmin(1)).mean() > 0.999
+np.testing.assert_allclose(both.inertia, w @ distances.min(1), rtol=1e-5)
+
+# Many features: XLA wants threads for a matrix product while the devices wait for each other.
+wide = rng.normal(size=(40_000, 32)).astype(np.float32)
+start = jgmm.Mixture(
+    weights=np.ones(32, np.float32) / 32,
+    means=wide[:32],
+    covariances=np.broadcast_to(np.eye(32, dtype=np.float32), (32, 32, 32)),
+)
+assert int(jgmm.fit(wide, 32, init=start, max_iter=3, tol=0).n_iter) == 3
+"""
+
+
+def test_two_devices_give_what_one_gives() -> None:
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,73 @@
+"""Every public function that computes, under `jax.jit` and `jax.vmap`, against itself alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from examples import K, N, overlapping, start
+
+import jgmm
+
+X = overlapping()
+W = np.random.default_rng(1).uniform(0.1, 2, size=N)
+# Two mixtures, sets of pixels and of weights, which are the lanes of a vmap.
+MIXTURES = jax.tree.map(
+    lambda a, b: np.stack([a, b]), start("full", X), start("full", overlapping(seed=5))
+)
+PIXELS = np.stack([X, overlapping(seed=5)])
+WEIGHTS = np.stack([W, W[::-1]])
+KEYS = np.arange(2, dtype=np.uint32)
+
+# Few steps: whole fits under a vmap are a test of their own.
+SHORT: dict[str, Any] = {"max_iter": 3, "tol": 0.0}
+
+PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
+    "aic": lambda m, x, w, seed: jgmm.aic(m, x, w),
+    "bic": lambda m, x, w, seed: jgmm.bic(m, x, w),
+    "certainty": lambda m, x, w, seed: jgmm.certainty(m, x),
+    "e_step": lambda m, x, w, seed: jgmm.e_step(m, x, w),
+    "em_step": lambda m, x, w, seed: jgmm.em_step(m, x, w, reg_covar=0.1),
+    "fit": lambda m, x, w, seed: jgmm.fit(x, K, weights=w, init=m, **SHORT),
+    "icl": lambda m, x, w, seed: jgmm.icl(m, x, w),
+    "kmeans": lambda m, x, w, seed: jgmm.kmeans(x, K, weights=w, key=jax.random.key(seed)),
+    "lloyd_step": lambda m, x, w, seed: jgmm.lloyd_step(m.means, x, w),
+    "log_prob": lambda m, x, w, seed: jgmm.log_prob(m, x),
+    "m_step": lambda m, x, w, seed: jgmm.m_step(m, jgmm.e_step(m, x, w)[0]),
+    "predict": lambda m, x, w, seed: jgmm.predict(m, x),
+    "responsibilities": lambda m, x, w, seed: jgmm.responsibilities(m, x),
+    "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
+    "score": lambda m, x, w, seed: jgmm.score(m, x, w),
+    "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **SHORT),
+}
+# These read and write files, or speak of images on the host.
+HOST = {"load", "save", "segment"}
+
+
+def test_every_public_function_is_here() -> None:
+    public = {name for name in jgmm.__all__ if inspect.isfunction(getattr(jgmm, name))}
+    assert public == PURE.keys() | HOST
+
+
+def assert_same(actual: Any, expected: Any) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_jit_is_eager_and_lanes_of_a_vmap_are_calls(name: str) -> None:
+    function = PURE[name]
+    together = jax.jit(jax.vmap(function))(MIXTURES, PIXELS, WEIGHTS, KEYS)
+    lane = jax.tree.map(lambda leaf: leaf[1], (MIXTURES, PIXELS, WEIGHTS, KEYS))
+    alone = function(*lane)
+    assert_same(jax.tree.map(lambda leaf: leaf[1], together), alone)
+    assert_same(jax.jit(function)(*lane), alone)
+    # NumPy or jax arrays, it is the same.
+    assert_same(function(*jax.tree.map(jnp.asarray, lane)), alone)
