@@ -41,8 +41,11 @@ def spheres(means: Array, used: Array, covariance_type: str) -> Mixture:
 def from_means(
     blocks: Blocks, means: Array, used: Array, covariance_type: str, floor: Array
 ) -> Mixture:
-    """Equal weights, the means as given, and one covariance for all: that of the samples around
-    the mean nearest to each. So no component starts out empty or collapsed."""
+    """Equal weights, the means as given, and one covariance for all components.
+
+    It is that of the samples around the mean nearest to each, so that no component starts out
+    empty or collapsed.
+    """
     origin = spheres(means, used, covariance_type)
     stats, _ = expectation(origin, blocks, hard=True)
     cells = maximisation(origin, stats, covariance_type, floor)
@@ -57,9 +60,7 @@ def from_means(
     )
 
 
-def kmeans(
-    blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def kmeans(blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array) -> Mixture:
     """The mixture of the clusters that k-means finds: their shares, means and covariances."""
     k, dtype = len(used), blocks.samples.dtype
     found = lloyd.cluster(
@@ -91,9 +92,7 @@ def random_from_data(
     return from_means(blocks, pool.samples[0, :, index], used, covariance_type, floor)
 
 
-def random(
-    blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def random(blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array) -> Mixture:
     """Components of random responsibilities, uniform draws that are made to sum to one."""
     if blocks.axis is not None:
         key = jax.random.fold_in(key, lax.axis_index(blocks.axis.name))

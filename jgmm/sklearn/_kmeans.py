@@ -22,7 +22,7 @@ from jgmm.sklearn import _loops
 _nearest = jax.jit(_loops.nearest, static_argnames="size")
 
 
-class KMeans(cluster.KMeans):
+class KMeans(cluster.KMeans):  # type: ignore[misc]
     """k-means clustering with the parameters and attributes of `sklearn.cluster.KMeans`.
 
     Starts are drawn as scikit-learn draws them from ``random_state``; Lloyd's steps run in jgmm,
@@ -39,7 +39,7 @@ class KMeans(cluster.KMeans):
                [ 1.,  2.]]))
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
         """Find the clusters.
 

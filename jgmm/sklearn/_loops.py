@@ -165,13 +165,14 @@ def _bucket(k: int) -> int:
 def _pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
     """The mixture with components of weight 0 behind, ``k`` in all."""
     more = k - mixture.n_components
-    means = mixture.means
-    covariances = mixture.covariances
+    means: Any = mixture.means
+    covariances: Any = mixture.covariances
+    weights: Any = np.concatenate([mixture.weights, np.zeros(more, means.dtype)])
     if not tied:
         covariances = np.concatenate([covariances, np.repeat(covariances[:1], more, axis=0)])
     return Mixture(
-        weights=np.concatenate([mixture.weights, np.zeros(more, means.dtype)]),
-        means=np.concatenate([means, np.repeat(means[:1], more, axis=0)]),
+        weights=weights,
+        means=np.concatenate([means, np.repeat(means[:1], more, axis=0)]),  # type: ignore[arg-type]
         covariances=covariances,
     )
 

@@ -20,7 +20,7 @@ from jgmm.mixture import Mixture, evaluate
 from jgmm.sklearn import _loops, _start
 
 
-class GaussianMixture(mixture.GaussianMixture):
+class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
     """A Gaussian mixture with the parameters and attributes of scikit-learn's.
 
     The same ``random_state`` gives the same start and, up to rounding, the same fit. float32
@@ -57,7 +57,7 @@ class GaussianMixture(mixture.GaussianMixture):
         """`fit`, then the most probable component of each sample [N]."""
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def _fit(self, X: Any, sample_weight: Any) -> None:
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         if len(X) < self.n_components:
@@ -75,9 +75,9 @@ class GaussianMixture(mixture.GaussianMixture):
             self._print_verbose_msg_init_beg(init)
             start = self._start(X, weights, random_state) if fresh else to_mixture(self)
             if self.max_iter == 0:
-                bounds, best = np.zeros(0), _unmoved(start)
+                best = _unmoved(start)
                 break
-            bound = -np.inf if fresh else self.lower_bound_
+            bound = float(-np.inf if fresh else self.lower_bound_)
             result = self._run(X, weights, start, bound)
             changes = np.diff(result.bounds, prepend=bound)
             for step, change in enumerate(changes, start=1):
@@ -93,17 +93,17 @@ class GaussianMixture(mixture.GaussianMixture):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        bounds = best.bounds
+        bounds: Any = best.bounds
         self.converged_ = bool(best.converged)
         self._take(best.mixture, X.dtype)
         self.n_iter_ = int(best.n_iter)
         self.lower_bounds_ = bounds.tolist()
-        self.lower_bound_ = float(bounds[-1]) if len(bounds) else -np.inf
+        self.lower_bound_: float = float(bounds[-1]) if len(bounds) else -np.inf
 
     def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
         """The mixture to start from: drawn, then replaced by what the user gave."""
         shares, means, precisions = self.weights_init, self.means_init, self.precisions_init
-        covariances = None
+        covariances: Any = None
         if shares is None or means is None or precisions is None:
             drawn = _start.draw(X, weights, self.n_components, self.init_params, random_state)
             started = _start.moments(
@@ -117,11 +117,8 @@ class GaussianMixture(mixture.GaussianMixture):
             inverse = np.linalg.inv(precisions) if matrices else 1 / np.asarray(precisions)
             covariances = _as_jgmm(inverse, self.covariance_type)
         _factorise(covariances, self.covariance_type)
-        return Mixture(
-            weights=np.asarray(shares, X.dtype),
-            means=np.asarray(means, X.dtype),
-            covariances=np.asarray(covariances, X.dtype),
-        )
+        parts: list[Any] = [np.asarray(part, X.dtype) for part in (shares, means, covariances)]
+        return Mixture(*parts)
 
     def _run(self, X: Any, weights: Any, start: Mixture, bound: float) -> _loops.EmResult:
         with jax.enable_x64(True):
@@ -208,9 +205,7 @@ def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
         array([0.5, 0.5])
     """
     covariances = _as_jgmm(estimator.covariances_, estimator.covariance_type)
-    return Mixture(
-        weights=estimator.weights_, means=estimator.means_, covariances=covariances
-    )
+    return Mixture(weights=estimator.weights_, means=estimator.means_, covariances=covariances)
 
 
 def from_mixture(fitted: Mixture) -> GaussianMixture:
