@@ -25,6 +25,7 @@ from jgmm.mixture import (
     sample,
     score,
 )
+from jgmm.prior import Prior, weak_prior
 from jgmm.selection import SweepResult, sweep
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "FitResult",
     "KMeansResult",
     "Mixture",
+    "Prior",
     "Segmentation",
     "Status",
     "SufficientStats",
@@ -55,5 +57,6 @@ __all__ = [
     "score",
     "segment",
     "sweep",
+    "weak_prior",
     "use_all_cores",
 ]

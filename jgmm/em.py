@@ -111,10 +111,10 @@ def expectation(
     (total, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
     stats = statistics(form, jax.tree.map(jnp.add, total, error))
     weight = jnp.sum(stats.counts)
-    return stats, _divide(log_likelihood, log_likelihood_error, weight)
+    return stats, per_weight(log_likelihood, log_likelihood_error, weight)
 
 
-def _divide(total: Array, error: Array, weight: Array) -> tuple[Array, Array]:
+def per_weight(total: Array, error: Array, weight: Array) -> tuple[Array, Array]:
     """(total + error) / weight as the nearest number and what it lacks."""
     quotient = total / weight
     rest = (total - quotient * weight + error) / weight

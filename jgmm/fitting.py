@@ -13,12 +13,16 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame, lloyd, starts
-from jgmm._fold import Blocks, block_size
+from jgmm import partial as partial_data
+from jgmm import prior as priors
+from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
-from jgmm.loop import FitResult, Settings, run
+from jgmm.em import expectation, maximisation
+from jgmm.loop import EmMap, FitResult, Settings, run
 from jgmm.mixture import Mixture
+from jgmm.prior import Prior, weak_prior
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
@@ -26,7 +30,7 @@ _CAPACITY = 512
 
 @partial(
     jax.jit,
-    static_argnames=("start", "covariance_type", "size", "capacity", "accelerate", "mesh"),
+    static_argnames=("start", "known", "covariance_type", "size", "capacity", "accelerate", "mesh"),
 )
 def fit_lanes(
     data: Data,
@@ -40,6 +44,8 @@ def fit_lanes(
     capacity: int,
     accelerate: bool,
     mesh: Mesh | None,
+    prior: Prior | None = None,
+    known: tuple[str, ...] = (),
 ) -> FitResult:
     """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
 
@@ -55,6 +61,9 @@ def fit_lanes(
         capacity: length of the history.
         accelerate: extrapolate with SQUAREM.
         mesh: where the data are.
+        prior: of a MAP fit, in the data's units.
+        known: "missing" if NaN features are missing, "labels" if the first column beyond D has
+            known labels.
 
     Returns:
         A result with leading axes [S, R].
@@ -63,29 +72,38 @@ def fit_lanes(
     def lanes(
         raw: Blocks, used: Array, keys: Array, init: Mixture | Array | None, settings: Settings
     ) -> FitResult:
-        d = len(settings.floor)
+        d, missing = len(settings.floor), "missing" in known
         blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
-        frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
+        frame = _frame.measure(
+            blocks, isotropic=covariance_type == "spherical", missing=missing
+        )
         blocks = _frame.enter(blocks, frame)
-
-        def first(used: Array, key: Array) -> Mixture:
-            family, floor = covariance_type, settings.floor
-            if start in starts.STARTS:
-                return starts.STARTS[start](blocks, used, key, family, floor)
-            if isinstance(init, Mixture):
-                given = _frame.mixture_enter(init, frame)
-                return dataclasses.replace(given, covariances=clip(given.covariances, floor))
-            if init is not None:
-                means = (init - frame.center) / frame.scale
-                return starts.from_means(blocks, means, used, family, floor)
-            rows = jnp.concatenate([blocks.samples, raw.samples[:, d:]], axis=1)
-            known = dataclasses.replace(blocks, samples=rows)
-            return starts.from_labels(known, used, start, family, floor)
+        # A start takes missing features to be average.
+        filled = blocks
+        if missing:
+            filled = dataclasses.replace(blocks, samples=jnp.nan_to_num(blocks.samples))
+        start_at = partial(_first, filled, raw, frame, init, settings.floor, covariance_type, start)
+        if "labels" in known:
+            rows = jnp.concatenate([blocks.samples, raw.samples[:, d : d + 1]], axis=1)
+            blocks = dataclasses.replace(blocks, samples=rows)
+        inside = None if prior is None else priors.enter(prior, frame)
+        em = _em_map(blocks, settings.floor, covariance_type, inside, known)
+        weight = jnp.zeros(()) if prior is None else total_weight(blocks)
 
         def lane(used: Array, key: Array) -> FitResult:
-            result = run(
-                first(used, key), blocks, settings, covariance_type, capacity, accelerate
-            )
+            first = start_at(used, key)
+            if "labels" in known and start in starts.STARTS:
+                first = starts.match_labels(first, blocks, used, covariance_type, settings.floor)
+            result = run(first, em, settings, capacity, accelerate)
+            if inside is not None:
+                best = result.mixture
+                bonus = priors.log_density(inside, best, covariance_type) / weight
+                lost = priors.volumes(inside, best, covariance_type) / weight
+                result = dataclasses.replace(
+                    result,
+                    log_likelihood=result.log_likelihood - bonus,
+                    history=result.history - lost * jnp.sum(jnp.log(frame.scale)),
+                )
             starved = jnp.any(used & (result.mixture.weights == 0))
             status = jnp.where(
                 starved & (result.status != Status.NONFINITE), Status.DEGENERATE, result.status
@@ -112,6 +130,55 @@ def fit_lanes(
     return over_blocks(lanes, data, size, mesh, used, keys, init, settings)
 
 
+def _em_map(
+    blocks: Blocks, floor: Array, family: str, prior: Prior | None, known: tuple[str, ...]
+) -> EmMap:
+    """EM over the blocks, with what is asked for beyond the plain."""
+
+    def em(point: Mixture) -> tuple[Mixture, tuple[Array, Array]]:
+        if known:
+            missing, labelled = "missing" in known, "labels" in known
+            stats, (head, tail) = partial_data.expectation(
+                point, blocks, missing=missing, labelled=labelled
+            )
+        else:
+            stats, (head, tail) = expectation(point, blocks)
+        if prior is None:
+            return maximisation(point, stats, family, floor), (head, tail)
+        bonus = priors.log_density(prior, point, family) / jnp.sum(stats.counts)
+        whole = head + bonus
+        rest = tail + jnp.where(abs(head) >= abs(bonus), (head - whole) + bonus, (bonus - whole) + head)
+        return priors.maximisation(point, stats, family, floor, prior), (whole, rest)
+
+    return em
+
+
+def _first(
+    blocks: Blocks,
+    raw: Blocks,
+    frame: _frame.Frame,
+    init: Mixture | Array | None,
+    floor: Array,
+    family: str,
+    start: str,
+    used: Array,
+    key: Array,
+) -> Mixture:
+    """The mixture to start from, in the frame."""
+    if start in starts.STARTS:
+        return starts.STARTS[start](blocks, used, key, family, floor)
+    if isinstance(init, Mixture):
+        given = _frame.mixture_enter(init, frame)
+        return dataclasses.replace(given, covariances=clip(given.covariances, floor))
+    if init is not None:
+        means = (init - frame.center) / frame.scale
+        return starts.from_means(blocks, means, used, family, floor)
+    behind = 1 if start == "labels" else len(used)
+    rows = jnp.concatenate([blocks.samples, raw.samples[:, -behind:]], axis=1)
+    beside = dataclasses.replace(blocks, samples=rows)
+    return starts.from_labels(beside, used, start, family, floor)
+
+
 def prepare(
     pixels: ArrayLike,
     weights: ArrayLike | None,
@@ -121,12 +188,13 @@ def prepare(
     *,
     spread: bool = True,
     side: Sequence[Array] = (),
+    missing: bool = False,
 ) -> tuple[Data, Mesh | None, Settings]:
     """Checked samples and weights on their devices (see `place`), and the traced settings.
 
     The columns of ``side``, [N, E] each, are put behind the features.
     """
-    array = _checks.as_pixels(pixels)
+    array = _checks.as_pixels(pixels, missing=missing)
     d, dtype = array.shape[-1], array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
     flat = array.reshape(-1, d)
@@ -162,6 +230,9 @@ def fit(
     tol: ArrayLike = 1e-6,
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
+    prior: Prior | str | None = None,
+    missing: str = "error",
+    labels: ArrayLike | None = None,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
@@ -186,6 +257,11 @@ def fit(
         reg_covar: least variance of a component along any direction, relative to the variance of
             the data; a number or [D].
         accelerate: extrapolate with SQUAREM. The likelihood never falls, with it or without.
+        prior: a `Prior`, or "weak" for that of `weak_prior`: the fit maximises the posterior,
+            and the history is that of log-likelihood plus log-prior (up to a constant).
+        missing: "nan" takes NaN features as missing and fits the likelihood of the others;
+            "error" refuses them.
+        labels: known components of pixels, integers [...] with -1 for unknown.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.
@@ -206,11 +282,22 @@ def fit(
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
-    array = _checks.as_pixels(pixels)
-    d = array.shape[-1]
-    start, given, side = starts.read(init, k, array.shape, covariance_type, array.dtype)
+    _checks.one_of("missing", missing, ("error", "nan"))
+    gaps = missing == "nan"
+    array = _checks.as_pixels(pixels, missing=gaps)
+    d, dtype = array.shape[-1], array.dtype
+    start, given, aside = starts.read(init, k, array.shape, covariance_type, dtype)
+    side = [] if aside is None else [aside]
+    if labels is not None:
+        column = starts.as_labels("labels", labels, k, array.shape)
+        side.insert(0, column.astype(dtype)[:, None])
+    if isinstance(prior, str):
+        _checks.one_of("prior", prior, ("weak",))
+        prior = weak_prior(array, k, weights, missing=missing)
+    if prior is not None:
+        prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior)
     data, mesh, settings = prepare(
-        array, weights, reg_covar, tol, max_iter, side=() if side is None else (side,)
+        array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
     )
     n_lanes = n_restarts if start in starts.STARTS else 1
     used = given.weights > 0 if isinstance(given, Mixture) else jnp.ones(k, bool)
@@ -222,10 +309,12 @@ def fit(
         settings,
         start=start,
         covariance_type=covariance_type,
-        size=block_size(k * n_lanes, d),
+        size=block_size(k * n_lanes * (d + 1 if gaps else 1), d),
         capacity=history_capacity(max_iter),
         accelerate=accelerate,
         mesh=mesh,
+        prior=prior,
+        known=("missing",) * gaps + ("labels",) * (labels is not None),
     )
     return best_lane(jax.tree.map(lambda leaf: leaf[0], lanes), max_iter)
 

@@ -16,7 +16,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jgmm import _checks, lloyd
-from jgmm._fold import Blocks, fold, subsample
+from jgmm._fold import Blocks, fold, fold_sum, subsample
 from jgmm.covariance import FAMILIES
 from jgmm.em import expectation, maximisation, moments, statistics
 from jgmm.mixture import Mixture, whiten, whitening
@@ -164,6 +164,42 @@ def from_labels(
         return (rows == index).astype(rows.dtype)
 
     return from_responsibilities(blocks, used, shares, covariance_type, floor)
+
+
+def match_labels(
+    mixture: Mixture, blocks: Blocks, used: Array, covariance_type: str, floor: Array
+) -> Mixture:
+    """A start whose components stand where the samples known to be theirs are.
+
+    The components without a label take what the labelled ones leave: each label in turn takes
+    the place of the component nearest to its samples.
+    """
+    k, d = mixture.means.shape
+    index = jnp.arange(k, dtype=blocks.samples.dtype)[:, None]
+
+    def block(samples: Array, weights: Array) -> tuple[Array, Array]:
+        seen = jnp.isfinite(samples[:d])
+        mine = (samples[d] == index) * weights
+        total = jnp.dot(mine, jnp.where(seen, samples[:d], 0).T, precision=lax.Precision.HIGHEST)
+        return total, jnp.dot(mine, seen.astype(mine.dtype).T, precision=lax.Precision.HIGHEST)
+
+    (total, mass), _ = fold_sum(block, blocks)
+    labelled = jnp.any(mass > 0, axis=1)
+    known = total / jnp.where(mass > 0, mass, 1)
+
+    def place(i: Array, means: Array) -> Array:
+        # Components before i that are labelled have their places already.
+        taken = labelled & (jnp.arange(k) < i)
+        gaps = jnp.sum((means - known[i]) ** 2, axis=1)
+        nearest = jnp.argmin(jnp.where(taken | ~used, jnp.inf, gaps))
+        swapped = means.at[nearest].set(means[i]).at[i].set(known[i])
+        return jnp.where(labelled[i], swapped, means)
+
+    means = lax.fori_loop(0, k, place, mixture.means)
+    features = jnp.nan_to_num(blocks.samples[:, :d])
+    return from_means(
+        dataclasses.replace(blocks, samples=features), means, used, covariance_type, floor
+    )
 
 
 def read(

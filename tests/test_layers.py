@@ -30,6 +30,8 @@ CORE = (
     "accelerate",
     "loop",
     "starts",
+    "partial",
+    "prior",
     "fitting",
 )
 # The files of image/ are one row: they may use each other.
