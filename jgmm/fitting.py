@@ -82,18 +82,21 @@ def fit_lanes(
         filled = blocks
         if missing:
             filled = dataclasses.replace(blocks, samples=jnp.nan_to_num(blocks.samples))
-        start_at = partial(_first, filled, raw, frame, init, settings.floor, covariance_type, start)
         if "labels" in known:
             rows = jnp.concatenate([blocks.samples, raw.samples[:, d : d + 1]], axis=1)
             blocks = dataclasses.replace(blocks, samples=rows)
         inside = None if prior is None else priors.enter(prior, frame)
         em = _em_map(blocks, settings.floor, covariance_type, inside, known)
-        weight = jnp.zeros(()) if prior is None else total_weight(blocks)
+        floor = settings.floor
+        if inside is not None:  # which is wide enough to go without a floor; a start is not
+            weight = total_weight(blocks)
+            floor = jnp.maximum(floor, 1e-3 * jnp.diagonal(inside.scale))
+        start_at = partial(_first, filled, raw, frame, init, floor, covariance_type, start)
 
         def lane(used: Array, key: Array) -> FitResult:
             first = start_at(used, key)
             if "labels" in known and start in starts.STARTS:
-                first = starts.match_labels(first, blocks, used, covariance_type, settings.floor)
+                first = starts.match_labels(first, blocks, used, covariance_type, floor)
             result = run(first, em, settings, capacity, accelerate)
             if inside is not None:
                 best = result.mixture
@@ -120,7 +123,8 @@ def fit_lanes(
         else:
             result = jax.vmap(jax.vmap(lane, (None, 0)), (0, None))(used, keys)
         # In the data's units a density is smaller by the volume of the frame's unit cell.
-        volume = jnp.sum(jnp.log(frame.scale))
+        volume = jnp.log(frame.scale)
+        volume = jnp.sum(volume * partial_data.shares_observed(blocks, d) if missing else volume)
         return dataclasses.replace(
             result,
             log_likelihood=result.log_likelihood - volume,

@@ -107,3 +107,14 @@ def observed(mixture: Mixture, samples: Array) -> tuple[Array, Array, Array]:
     spread = eye - jnp.einsum("ksij,ksil->ksjl", a, a, precision=_HIGHEST)
     volume = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
     return logs - volume - 0.5 * jnp.sum(u**2, axis=-1), y, spread
+
+
+def shares_observed(blocks: Blocks, n_features: int) -> Array:
+    """The share [D] of the weight of all samples for which each feature is known."""
+
+    def block(samples: Array, weights: Array) -> tuple[Array, Array]:
+        seen = jnp.where(jnp.isnan(samples[:n_features]), 0, weights)
+        return jnp.sum(seen, axis=1), jnp.sum(weights)
+
+    (seen, total), _ = fold_sum(block, blocks)
+    return seen / total

@@ -179,7 +179,7 @@ def match_labels(
 
     def block(samples: Array, weights: Array) -> tuple[Array, Array]:
         seen = jnp.isfinite(samples[:d])
-        mine = (samples[d] == index) * weights
+        mine = jnp.where(samples[d] == index, weights, 0)
         total = jnp.dot(mine, jnp.where(seen, samples[:d], 0).T, precision=lax.Precision.HIGHEST)
         return total, jnp.dot(mine, seen.astype(mine.dtype).T, precision=lax.Precision.HIGHEST)
 

@@ -88,8 +88,9 @@ def test_the_weak_prior_is_that_of_the_paper() -> None:
 
 def test_a_prior_is_equivariant_and_works_under_jit_and_vmap() -> None:
     expected = jgmm.fit(X, K, prior="weak")
-    moved = jgmm.fit(X * [2.0, 1, 1] + 5, K, prior="weak")
-    np.testing.assert_allclose(moved.mixture.means, expected.mixture.means * [2.0, 1, 1] + 5)
+    scale = np.array([2.0, 1, 1])
+    moved = jgmm.fit(X * scale + 5, K, prior="weak")
+    np.testing.assert_allclose(moved.mixture.means, expected.mixture.means * scale + 5)
     strengths = jnp.array([0.01, 5.0])
     prior = jgmm.weak_prior(X, K)
 
