@@ -35,9 +35,7 @@ def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise TypeError(f"pixels: expected integers or floating point numbers, got dtype {dtype}")
 
 
-def as_pixels(
-    pixels: ArrayLike, n_features: int | None = None, *, missing: bool = False
-) -> Array:
+def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool = False) -> Array:
     """``pixels`` as a floating-point array [..., D]; NaN is let through if ``missing``.
 
     Raises:

@@ -74,9 +74,7 @@ def fit_lanes(
     ) -> FitResult:
         d, missing = len(settings.floor), "missing" in known
         blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
-        frame = _frame.measure(
-            blocks, isotropic=covariance_type == "spherical", missing=missing
-        )
+        frame = _frame.measure(blocks, isotropic=covariance_type == "spherical", missing=missing)
         blocks = _frame.enter(blocks, frame)
         # A start takes missing features to be average.
         filled = blocks
@@ -151,7 +149,9 @@ def _em_map(
             return maximisation(point, stats, family, floor), (head, tail)
         bonus = priors.log_density(prior, point, family) / jnp.sum(stats.counts)
         whole = head + bonus
-        rest = tail + jnp.where(abs(head) >= abs(bonus), (head - whole) + bonus, (bonus - whole) + head)
+        rest = tail + jnp.where(
+            abs(head) >= abs(bonus), (head - whole) + bonus, (bonus - whole) + head
+        )
         return priors.maximisation(point, stats, family, floor, prior), (whole, rest)
 
     return em

@@ -157,9 +157,7 @@ def maximisation(
     if mixture.covariances.ndim == 3:
         lower = jnp.broadcast_to(jnp.linalg.cholesky(mixture.covariances), (k, d, d))
         shift = jnp.einsum("kij,kj->ki", lower, stats.shifts, precision=_HIGHEST)
-        scatter = jnp.einsum(
-            "kij,kjl,kml->kim", lower, stats.scatters, lower, precision=_HIGHEST
-        )
+        scatter = jnp.einsum("kij,kjl,kml->kim", lower, stats.scatters, lower, precision=_HIGHEST)
         drift = (shift + strength * gap) / n
         spread = (
             scatter

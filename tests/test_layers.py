@@ -22,6 +22,7 @@ CORE = (
     "_parallel",
     "covariance",
     "mixture",
+    "derived",
     "_frame",
     "criteria",
     "plusplus",
@@ -38,6 +39,7 @@ CORE = (
 ROWS = (
     *CORE,
     "selection",
+    "families",
     "gradient",
     "streaming",
     "io",

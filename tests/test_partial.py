@@ -80,9 +80,10 @@ def test_components_stand_where_their_labels_are() -> None:
     for labels in (LABELS, permuted):
         result = jgmm.fit(X, K, labels=labels)
         for k in range(K):
-            assert np.argmin(
-                np.linalg.norm(result.mixture.means - X[labels == k].mean(0), axis=1)
-            ) == k
+            assert (
+                np.argmin(np.linalg.norm(result.mixture.means - X[labels == k].mean(0), axis=1))
+                == k
+            )
     # All labels known: the M-step is all there is.
     everything = np.asarray(reference.nearest(TRUTH, X))
     result = jgmm.fit(X, K, labels=everything, reg_covar=0.0)

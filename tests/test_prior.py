@@ -37,7 +37,9 @@ def test_a_map_fit_is_the_reference(family: str) -> None:
     gmm = plain(start(family, X))
     history = []
     for _ in range(STEPS):
-        history.append(reference.score(gmm, X, W) * W.sum() + reference.log_prior(gmm, PRIOR, family))
+        history.append(
+            reference.score(gmm, X, W) * W.sum() + reference.log_prior(gmm, PRIOR, family)
+        )
         r = reference.responsibilities(gmm, X) * W[:, None]
         gmm = reference.map_m_step(X, r, family, PRIOR)
     history.append(reference.score(gmm, X, W) * W.sum() + reference.log_prior(gmm, PRIOR, family))
