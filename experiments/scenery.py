@@ -18,7 +18,7 @@ import numpy as np
 import jgmm
 from jgmm import plot
 from jgmm.image import Image, read_image, sample_image
-from jgmm.image.display import as_rgb, display_of
+from jgmm.image.display import display_of
 from jgmm.image.segmentation import Segmentation, samples_of, segmentation_of
 
 KS = (3, 5, 7, 10)
@@ -45,7 +45,7 @@ def draw(image: Image, results: dict[int, Segmentation], folder: Path) -> None:
     pictures = {k: show(result.image) for k, result in results.items()}
     name = image.source.name
     plot.save(plot.learning_curves(histories, title=name), folder / "learning_curves.png")
-    comparison = plot.comparison(show(as_rgb(image.pixels)), pictures, scores)
+    comparison = plot.comparison(show(image.pixels), pictures, scores)
     plot.save(comparison, folder / "comparison.png")
 
 

@@ -37,7 +37,8 @@ class Blocks:
 
     samples: Array  # [B, D, S]: features before samples, so that samples are contiguous
     weights: Array  # [B, S]
-    n_blocks: Array | None  # [] how many of the B blocks to visit; None means all
+    n: Array | None  # [] how many samples to visit; None means all
+    length: int  # of the samples before they were cut, the same for all sizes of blocks
     axis: Axis | None = None  # where the other blocks are, if these are a share of them
 
     @property
@@ -89,12 +90,14 @@ def make_blocks(
     compiled program serves many sizes. Without it all are, by a scan, which reverse-mode
     differentiation can follow.
     """
+    length = len(pixels)
     samples = block_up(pixels, size)
-    weights = jnp.pad(weights, (0, len(samples) * size - len(weights)))
+    weights = jnp.pad(weights, (0, len(samples) * size - length))
     return Blocks(
         samples=samples,
         weights=weights.reshape(len(samples), size),
-        n_blocks=None if n is None else -(-n // size),
+        n=n,
+        length=length,
         axis=axis,
     )
 
@@ -110,22 +113,20 @@ def pad_rows(rows: Array) -> Array:
     return jnp.asarray(np.pad(np.asarray(rows), width)) if on_cpu else jnp.pad(rows, width)
 
 
-def subsample(blocks: Blocks, key: Array, most: int = 1 << 14, grain: int = 4096) -> Blocks:
+def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
     """At most ``most`` of the samples as one block, one at random from each of equal strata.
 
-    Whatever the size of the blocks: the samples are counted in units of ``grain``, which it
-    divides.
+    The same whatever the size of the blocks, padded or not.
     """
     count, n_features, size = blocks.samples.shape
     if blocks.axis is not None:
         most //= blocks.axis.size
         key = jax.random.fold_in(key, lax.axis_index(blocks.axis.name))
-    length = -(-count * size // grain) * grain
+    length = padded_length(blocks.length)
     if length <= most:
         index = jnp.arange(length, dtype=jnp.int32)
     else:
-        visited = count if blocks.n_blocks is None else blocks.n_blocks
-        n = -(-visited * size // grain) * grain
+        n = blocks.length if blocks.n is None else blocks.n
         strata = jnp.arange(most, dtype=jnp.int32)
         # strata * n / most, without the overflow
         start = strata * (n // most) + strata * (n % most) // most
@@ -138,12 +139,12 @@ def subsample(blocks: Blocks, key: Array, most: int = 1 << 14, grain: int = 4096
     if blocks.axis is not None:
         samples = lax.all_gather(samples, blocks.axis.name, tiled=True)
         weights = lax.all_gather(weights, blocks.axis.name, tiled=True)
-    return Blocks(samples=samples.T[None], weights=weights[None], n_blocks=None)
+    return Blocks(samples=samples.T[None], weights=weights[None], n=None, length=len(weights))
 
 
 def fold(function: Callable[[T, Array, Array], T], init: T, blocks: Blocks) -> T:
     """Carry a value through the blocks: ``function(carry, samples [D, S], weights [S])``."""
-    if blocks.n_blocks is None:
+    if blocks.n is None:
         # Recompute a block in the backward pass rather than keep its N x K values.
         body = jax.checkpoint(
             lambda carry, block: (function(carry, *block), None), prevent_cse=False
@@ -155,7 +156,8 @@ def fold(function: Callable[[T, Array, Array], T], init: T, blocks: Blocks) -> T
         weights = lax.dynamic_index_in_dim(blocks.weights, i, keepdims=False)
         return function(carry, samples, weights)
 
-    return lax.fori_loop(0, blocks.n_blocks, visit, init)
+    size = blocks.weights.shape[-1]
+    return lax.fori_loop(0, -(-blocks.n // size), visit, init)
 
 
 def fold_sum(function: Callable[[Array, Array], T], blocks: Blocks) -> tuple[T, T]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm import io, results, summary
-from jgmm.image.display import as_rgb, display_of
+from jgmm.image.display import display_of
 from jgmm.image.features import FEATURES
 from jgmm.image.files import Image, read_image
 from jgmm.image.segmentation import Samples, apply, samples_of, segmentation_of
@@ -89,7 +89,7 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
                 io.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
                 monitor.step(f"wrote k = {k}")
             draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
-            original = show(as_rgb(image.pixels))
+            original = show(image.pixels)
             draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
             draw.wait()
             parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in options.ks]

@@ -21,12 +21,10 @@ Array = npt.NDArray[Any]
 def write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
     """The label indices, and each pixel in its segment's colour.
 
-    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out are transparent
-    in the picture and have the largest value, 255 or 65535, as label.
+    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out have the largest
+    value, 255 or 65535.
     """
     left_out = labels < 0
-    if left_out.any():
-        picture = np.dstack([picture, np.where(left_out, 0, 255).astype(np.uint8)])
     depth = np.uint8 if k + left_out.any() <= 256 else np.uint16
     coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
     write_png(folder / f"segmented_k{k}.png", picture)

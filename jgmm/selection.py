@@ -126,8 +126,9 @@ def _in_turn(
     lanes: Lanes, used: Used, keys: Array, report: Report, n_threads: int | None
 ) -> FitResult:
     """The same, one lane after the other on each core."""
-    # Those of most components, which are the longest, go first.
+    # Those of most components, which are the longest, go first, but for one of the shortest.
     order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
+    order = [order[-1], *order[:-1]]
     turns = list(itertools.product(order, range(len(keys))))
 
     wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
@@ -140,8 +141,10 @@ def _in_turn(
         report(s, r, time.perf_counter() - start)
         return fit
 
+    # One lane alone, so that the threads find the program compiled.
+    done = {turns[0]: take(turns[0])}
     with ThreadPoolExecutor(n_threads) as pool:
-        done = dict(zip(turns, pool.map(take, turns), strict=True))
+        done.update(zip(turns[1:], pool.map(take, turns[1:]), strict=True))
     rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
     # On the host: to join arrays on the device, each shape would be compiled for.
     joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]

@@ -430,6 +430,17 @@ def test_restarts_are_never_worse() -> None:
     assert_history_is_right(together, 1)
 
 
+def test_a_sweep_starts_as_single_fits_do() -> None:
+    """Its blocks are cut for the largest k; here the start draws from a part of the pixels."""
+    x = cast(overlapping(n=17_000), np.float32)
+    options: dict[str, Any] = {"covariance_type": "diag", "max_iter": 0}
+    both = jgmm.sweep(x, [2, 9], **options)
+    for k in (2, 9):
+        alone = jgmm.fit(x, k, **options)
+        np.testing.assert_allclose(both[k].log_likelihood, alone.log_likelihood, rtol=1e-6)
+        assert_mixtures_close(both[k].mixture, alone.mixture, 1e-4)
+
+
 def test_the_same_call_gives_the_same_answer() -> None:
     first, again = jgmm.fit(X, K), jgmm.fit(X, K, key=jax.random.key(0))
     np.testing.assert_array_equal(first.mixture.means, again.mixture.means)

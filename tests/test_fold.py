@@ -131,13 +131,12 @@ def test_rows_are_padded_with_zeros_but_not_under_a_trace() -> None:
 
 def test_a_small_subsample_is_everything() -> None:
     x, w = random_samples(20)
-    pool = _fold.subsample(
-        _fold.make_blocks(jnp.asarray(x), w, 8), jax.random.key(0), most=24, grain=8
-    )
-    assert pool.samples.shape == (1, 2, 24)
+    pool = _fold.subsample(_fold.make_blocks(jnp.asarray(x), jnp.asarray(w), 8), jax.random.key(0))
     np.testing.assert_array_equal(pool.samples[0].T[:20], x)
     np.testing.assert_array_equal(pool.weights[0, :20], w)
     np.testing.assert_array_equal(pool.weights[0, 20:], 0)
+    assert pool.samples.shape == (1, 2, pool.length)
+    assert pool.length < 1000
 
 
 @pytest.mark.parametrize("n", [1000, 777, 100])
@@ -149,24 +148,26 @@ def test_a_large_one_takes_one_sample_of_each_stratum(n: int, traced: bool) -> N
         index, weights = jnp.pad(index, ((0, 1024 - n), (0, 0))), jnp.pad(weights, (0, 1024 - n))
     count = jnp.asarray(n, jnp.int32) if traced else None
     blocks = _fold.make_blocks(index, weights, 16, count)
-    pool = _fold.subsample(blocks, jax.random.key(3), most=64, grain=16)
-    # Blocks are visited whole, so the last one's padding may be drawn, with weight 0.
-    chosen = np.asarray(pool.samples[0, 0])[np.asarray(pool.weights[0]) > 0]
-    assert len(chosen) >= 64 - 16
-    assert (np.diff(chosen) > 0).all()
-    assert np.diff(chosen).max() <= 2 * -(-n // 64) + 1
-    assert chosen.max() < n
-    assert chosen.max() > n - 1 - 2 * -(-n // 64) - 16
+    pool = _fold.subsample(blocks, jax.random.key(3), most=64)
+    assert pool.samples.shape == (1, 1, 64)
+    np.testing.assert_array_equal(pool.weights, 1)
+    chosen = np.asarray(pool.samples[0, 0])
+    # One of the first n // 64 of each stratum of n / 64.
+    start = np.arange(64) * n // 64
+    assert (chosen >= start).all()
+    assert (chosen < start + n // 64).all()
+    if n >= 128:
+        assert not np.array_equal(chosen, start)
 
 
 @pytest.mark.parametrize("n", [50, 1000])
-def test_a_subsample_does_not_know_the_size_of_the_blocks(n: int) -> None:
+def test_a_subsample_does_not_know_how_the_samples_are_cut_and_padded(n: int) -> None:
     x, w = random_samples(n)
-    pools = []
-    for size in (8, 16, 32):
-        blocks = _fold.make_blocks(jnp.asarray(x), jnp.asarray(w), size)
-        pools.append(_fold.subsample(blocks, jax.random.key(0), most=64, grain=64))
+    padded = _fold.pad_rows(jnp.asarray(x)), _fold.pad_rows(jnp.asarray(w))
+    cuts = [_fold.make_blocks(jnp.asarray(x), jnp.asarray(w), size) for size in (8, 24, 128)]
+    cuts += [_fold.make_blocks(*padded, size, jnp.asarray(n, jnp.int32)) for size in (8, 24, 128)]
+    pools = [_fold.subsample(blocks, jax.random.key(0), most=512) for blocks in cuts]
     for pool in pools:
-        np.testing.assert_array_equal(pool.weights, pools[2].weights)
-        weighted = pool.weights[:, None] * pool.samples
-        np.testing.assert_array_equal(weighted, pools[2].weights[:, None] * pools[2].samples)
+        np.testing.assert_array_equal(pool.weights, pools[0].weights)
+        used = pool.weights[0] > 0
+        np.testing.assert_array_equal(pool.samples[0][:, used], pools[0].samples[0][:, used])

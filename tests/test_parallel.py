@@ -27,6 +27,7 @@ fits = [
 ]
 for a, b in zip(*map(jax.tree.leaves, fits)):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+assert jgmm._parallel.place(jax.numpy.asarray(x), jax.numpy.asarray(w))[1].size == 2
 both, single = (jgmm.kmeans(pixels, 2, weights=w, n_restarts=2) for pixels in (x, one))
 assert both.labels.shape == (10_001,)
 np.testing.assert_allclose(both.inertia, single.inertia, rtol=1e-3)

@@ -45,8 +45,8 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "score": lambda m, x, w, seed: jgmm.score(m, x, w),
     "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **SHORT),
 }
-# These read and write files, or speak of images on the host.
-HOST = {"load", "save", "segment"}
+# These work on files, images and devices, from the host.
+HOST = {"load", "save", "segment", "use_all_cores"}
 
 
 def test_every_public_function_is_here() -> None:

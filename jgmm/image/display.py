@@ -27,13 +27,17 @@ class Display:
 
     black: float
     white: float
+    mask: Array | None = None  # [H, W] bool, False for pixels to be transparent
 
-    def __call__(self, colours: Array) -> Array:
-        """Colours of any shape as uint8."""
-        if colours.dtype == np.uint8:
-            return colours
-        unit = (colours.astype(np.float64) - self.black) / (self.white - self.black)
-        return np.asarray(np.rint(255 * np.clip(unit, 0, 1)), np.uint8)
+    def __call__(self, image: Array) -> Array:
+        """An image [H, W, C] as uint8 [H, W, 3], or [H, W, 4] with alpha if there is a mask."""
+        shown = as_rgb(image)
+        if shown.dtype != np.uint8:
+            unit = (shown.astype(np.float64) - self.black) / (self.white - self.black)
+            shown = np.rint(255 * np.clip(unit, 0, 1)).astype(np.uint8)
+        if self.mask is None:
+            return shown
+        return np.dstack([shown, np.where(self.mask, 255, 0).astype(np.uint8)])
 
 
 def display_of(pixels: Array, mask: Array | None = None) -> Display:
@@ -45,19 +49,21 @@ def display_of(pixels: Array, mask: Array | None = None) -> Display:
 
     Args:
       pixels: [H, W, C] uint8, uint16 or float.
-      mask: [H, W] bool, True for the pixels that count; None for all.
+      mask: [H, W] bool, False for pixels that are left out and shown transparent; None: none.
 
     Example:
       >>> display_of(np.array([[[0], [4000]]], np.uint16))
-      Display(black=0.0, white=4095.0)
+      Display(black=0.0, white=4095.0, mask=None)
     """
     if pixels.dtype == np.uint8:
-        return Display(0.0, 255.0)
+        return Display(0.0, 255.0, mask)
     values = as_rgb(pixels) if mask is None else as_rgb(pixels[mask])
     low, high = float(values.min()), float(values.max())
     if pixels.dtype.kind == "u":
-        return Display(0.0, float((1 << max(8, int(high).bit_length())) - 1))
+        return Display(0.0, float((1 << max(8, int(high).bit_length())) - 1), mask)
     if low >= 0 and high <= 1:
-        return Display(0.0, 1.0)
+        return Display(0.0, 1.0, mask)
     black, white = (float(v) for v in np.percentile(values.astype(np.float64), (0.1, 99.9)))
-    return Display(black, white) if white > black else Display(low, max(high, low + 1))
+    if white <= black:
+        black, white = low, max(high, low + 1)
+    return Display(black, white, mask)

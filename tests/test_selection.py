@@ -1,0 +1,93 @@
+"""`sweep`: each lane is the single fit, and the choice is the criterion's."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from examples import overlapping
+
+import jgmm
+
+X = overlapping().astype(np.float32)
+KS = (4, 1, 2)
+OPTIONS = {"max_iter": 40, "tol": 1e-5}
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def result() -> jgmm.SweepResult:
+    return jgmm.sweep(X, KS, key=KEY, n_restarts=2, **OPTIONS)
+
+
+def test_shapes(result: jgmm.SweepResult) -> None:
+    assert result.n_components.tolist() == [4, 1, 2]
+    assert result.fits.mixture.means.shape == (3, 2, 4, 3)
+    assert result.fits.history.shape == (3, 2, 41)
+    assert result.bic.shape == result.aic.shape == result.icl.shape == (3, 2)
+
+
+def test_every_lane_is_the_single_fit(result: jgmm.SweepResult) -> None:
+    for s, k in enumerate(KS):
+        for r, key in enumerate(jax.random.split(KEY, 2)):
+            single = jgmm.fit(X, k, key=key, **OPTIONS)
+            lane = jax.tree.map(lambda leaf, s=s, r=r: leaf[s, r], result.fits)
+            assert int(lane.n_iter) == int(single.n_iter)
+            np.testing.assert_allclose(lane.log_likelihood, single.log_likelihood, rtol=2e-6)
+            np.testing.assert_allclose(
+                lane.mixture.means[:k], single.mixture.means, rtol=1e-3, atol=1e-4
+            )
+            assert not lane.mixture.weights[k:].any()
+
+
+def test_indexing_takes_the_padding_off_the_best_restart(result: jgmm.SweepResult) -> None:
+    for s, k in enumerate(KS):
+        fit = result[k]
+        assert fit.mixture.n_components == k
+        assert fit.mixture.covariance_type == "full"
+        np.testing.assert_array_equal(fit.log_likelihood, result.fits.log_likelihood[s].max())
+        np.testing.assert_allclose(jgmm.score(fit.mixture, X), fit.log_likelihood, rtol=1e-5)
+        s_bic = result.bic[s, int(jnp.argmax(result.fits.log_likelihood[s]))]
+        np.testing.assert_allclose(jgmm.bic(fit.mixture, X), s_bic, rtol=1e-5)
+        s_icl = result.icl[s, int(jnp.argmax(result.fits.log_likelihood[s]))]
+        np.testing.assert_allclose(jgmm.icl(fit.mixture, X), s_icl, rtol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["bic", "aic", "icl"])
+def test_best_has_the_least_criterion(result: jgmm.SweepResult, criterion: str) -> None:
+    best = result.best(criterion)
+    least = np.min(getattr(result, criterion))
+    np.testing.assert_allclose(getattr(jgmm, criterion)(best.mixture, X), least, rtol=1e-5)
+
+
+def test_under_jit_the_lanes_of_a_vmap_are_the_same(result: jgmm.SweepResult) -> None:
+    traced = jax.jit(lambda x: jgmm.sweep(x, KS, key=KEY, n_restarts=2, **OPTIONS))(X)
+    np.testing.assert_allclose(traced.fits.log_likelihood, result.fits.log_likelihood, rtol=1e-5)
+    np.testing.assert_allclose(traced.bic, result.bic, rtol=1e-5)
+
+
+def test_a_tied_family_keeps_its_one_matrix() -> None:
+    result = jgmm.sweep(X, (3, 2), covariance_type="tied", max_iter=5)
+    assert result[2].mixture.covariances.shape == (1, 3, 3)
+    assert result[2].mixture.covariance_type == "tied"
+
+
+def test_on_fit_hears_of_every_fit() -> None:
+    heard = []
+    jgmm.sweep(X, KS, key=KEY, n_restarts=2, on_fit=lambda *a: heard.append(a), **OPTIONS)
+    assert sorted((k, r) for k, r, _ in heard) == [(k, r) for k in (1, 2, 4) for r in (0, 1)]
+    assert all(seconds > 0 for _, _, seconds in heard)
+
+
+def test_what_is_wrong_is_said(result: jgmm.SweepResult) -> None:
+    with pytest.raises(KeyError, match="expected one of the numbers of components"):
+        result[3]
+    with pytest.raises(ValueError, match="criterion: expected one of bic, aic, icl; got 'x'"):
+        result.best("x")
+    with pytest.raises(ValueError, match="ks: expected different numbers"):
+        jgmm.sweep(X, (2, 2))
+    with pytest.raises(ValueError, match="ks: expected different numbers"):
+        jgmm.sweep(X, ())
+    with pytest.raises(ValueError, match="ks: expected at least 1, got 0"):
+        jgmm.sweep(X, (0, 1))
