@@ -19,8 +19,8 @@ from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
-from jgmm.em import expectation, maximisation
-from jgmm.loop import EmMap, FitResult, Settings, run
+from jgmm.loop import FitResult, Settings, run
+from jgmm.maps import em_map
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, weak_prior
 
@@ -84,7 +84,7 @@ def fit_lanes(
             rows = jnp.concatenate([blocks.samples, raw.samples[:, d : d + 1]], axis=1)
             blocks = dataclasses.replace(blocks, samples=rows)
         inside = None if prior is None else priors.enter(prior, frame)
-        em = _em_map(blocks, settings.floor, covariance_type, inside, known)
+        em = em_map(blocks, settings.floor, covariance_type, inside, known)
         floor = settings.floor
         if inside is not None:  # which is wide enough to go without a floor; a start is not
             weight = total_weight(blocks)
@@ -130,31 +130,6 @@ def fit_lanes(
         )
 
     return over_blocks(lanes, data, size, mesh, used, keys, init, settings)
-
-
-def _em_map(
-    blocks: Blocks, floor: Array, family: str, prior: Prior | None, known: tuple[str, ...]
-) -> EmMap:
-    """EM over the blocks, with what is asked for beyond the plain."""
-
-    def em(point: Mixture) -> tuple[Mixture, tuple[Array, Array]]:
-        if known:
-            missing, labelled = "missing" in known, "labels" in known
-            stats, (head, tail) = partial_data.expectation(
-                point, blocks, missing=missing, labelled=labelled
-            )
-        else:
-            stats, (head, tail) = expectation(point, blocks)
-        if prior is None:
-            return maximisation(point, stats, family, floor), (head, tail)
-        bonus = priors.log_density(prior, point, family) / jnp.sum(stats.counts)
-        whole = head + bonus
-        rest = tail + jnp.where(
-            abs(head) >= abs(bonus), (head - whole) + bonus, (bonus - whole) + head
-        )
-        return priors.maximisation(point, stats, family, floor, prior), (whole, rest)
-
-    return em
 
 
 def _first(

@@ -33,6 +33,7 @@ CORE = (
     "starts",
     "partial",
     "prior",
+    "maps",
     "fitting",
 )
 # The files of image/ are one row: they may use each other.
