@@ -10,7 +10,9 @@ The functions below work on NumPy and jax arrays; all but `segment`, `save` and 
 from jgmm._parallel import use_all_cores
 from jgmm._status import Status
 from jgmm.criteria import aic, bic, icl
+from jgmm.derived import condition, entropy, kl_divergence, marginal
 from jgmm.em import SufficientStats, e_step, em_step, m_step
+from jgmm.families import FamiliesResult, sweep_families
 from jgmm.fitting import fit
 from jgmm.image.segmentation import Segmentation, segment
 from jgmm.io import load, save
@@ -25,13 +27,16 @@ from jgmm.mixture import (
     sample,
     score,
 )
+from jgmm.prior import Prior, weak_prior
 from jgmm.selection import SweepResult, sweep
 
 __version__ = "0.1.0"
 __all__ = [
+    "FamiliesResult",
     "FitResult",
     "KMeansResult",
     "Mixture",
+    "Prior",
     "Segmentation",
     "Status",
     "SufficientStats",
@@ -39,15 +44,19 @@ __all__ = [
     "aic",
     "bic",
     "certainty",
+    "condition",
     "e_step",
     "em_step",
+    "entropy",
     "fit",
     "icl",
+    "kl_divergence",
     "kmeans",
     "lloyd_step",
     "load",
     "log_prob",
     "m_step",
+    "marginal",
     "predict",
     "responsibilities",
     "sample",
@@ -55,5 +64,7 @@ __all__ = [
     "score",
     "segment",
     "sweep",
+    "sweep_families",
+    "weak_prior",
     "use_all_cores",
 ]

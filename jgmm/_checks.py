@@ -35,8 +35,8 @@ def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise TypeError(f"pixels: expected integers or floating point numbers, got dtype {dtype}")
 
 
-def as_pixels(pixels: ArrayLike, n_features: int | None = None) -> Array:
-    """``pixels`` as a floating-point array [..., D].
+def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool = False) -> Array:
+    """``pixels`` as a floating-point array [..., D]; NaN is let through if ``missing``.
 
     Raises:
         TypeError: not numeric.
@@ -57,8 +57,8 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None) -> Array:
             f"pixels: expected {n_features} features on the last axis, got shape {array.shape}"
         )
     if is_concrete(array) and jnp.issubdtype(array.dtype, jnp.floating):
-        finite = np.isfinite if isinstance(array, np.ndarray) else jnp.isfinite
-        if not bool(finite(array).all()):
+        xp: Any = np if isinstance(array, np.ndarray) else jnp
+        if not bool((xp.isfinite(array) | (missing & xp.isnan(array))).all()):
             raise ValueError("pixels: expected finite values, got NaN or infinity")
     return jnp.asarray(array, dtype)
 

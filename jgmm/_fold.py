@@ -197,6 +197,12 @@ def _add(total: T, error: T, term: T) -> tuple[T, T]:
     return new, error
 
 
+def total_weight(blocks: Blocks) -> Array:
+    """The sum of all sample weights, those on other devices included."""
+    total, error = fold_sum(lambda samples, weights: jnp.sum(weights), blocks)
+    return total + error
+
+
 def map_samples(function: Callable[[Array], T], pixels: Array, size: int) -> T:
     """``function`` of each block of samples, [D, S] to [..., S], as arrays [N, ...]."""
     out = lax.map(jax.checkpoint(function, prevent_cse=False), block_up(pixels, size))

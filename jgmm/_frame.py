@@ -25,18 +25,21 @@ class Frame:
     scale: Array  # [D], > 0
 
 
-def measure(blocks: Blocks, *, isotropic: bool = False) -> Frame:
+def measure(blocks: Blocks, *, isotropic: bool = False, missing: bool = False) -> Frame:
     """The weighted mean and standard deviation of each feature.
 
     A feature that does not vary gets the scale of the others, or 1 where none varies. With
     ``isotropic`` one scale serves all features, as methods need that measure plain distances.
+    With ``missing``, features that are NaN do not count.
     """
     # Two passes: the first mean need only be near, the second corrects it without cancellation.
-    rough = _mean(blocks, jnp.zeros(blocks.n_features, blocks.samples.dtype))
-    center = _mean(blocks, rough)
+    rough = _mean(blocks, jnp.zeros(blocks.n_features, blocks.samples.dtype), missing)
+    center = _mean(blocks, rough, missing)
 
     def square(x: Array, w: Array) -> tuple[Array, Array]:
-        return jnp.sum(w * (x - center[:, None]) ** 2, -1), jnp.sum(w)
+        if missing:
+            x, w = _observed(x, w, center)
+        return jnp.sum(w * (x - center[:, None]) ** 2, -1), jnp.sum(w, -1)
 
     (total, weight), _ = fold_sum(square, blocks)
     variance = total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)
@@ -51,9 +54,17 @@ def measure(blocks: Blocks, *, isotropic: bool = False) -> Frame:
     return Frame(center=center, scale=jnp.sqrt(variance))
 
 
-def _mean(blocks: Blocks, origin: Array) -> Array:
+def _observed(x: Array, w: Array, fill: Array) -> tuple[Array, Array]:
+    """Samples with what is missing filled in, and the weights [D, S] of what is not."""
+    seen = ~jnp.isnan(x)
+    return jnp.where(seen, x, fill[:, None]), jnp.where(seen, w, 0)
+
+
+def _mean(blocks: Blocks, origin: Array, missing: bool) -> Array:
     def shift(x: Array, w: Array) -> tuple[Array, Array]:
-        return jnp.sum(w * (x - origin[:, None]), -1), jnp.sum(w)
+        if missing:
+            x, w = _observed(x, w, origin)
+        return jnp.sum(w * (x - origin[:, None]), -1), jnp.sum(w, -1)
 
     (total, weight), _ = fold_sum(shift, blocks)
     return origin + total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
+from jgmm._struct import struct
+
 
 class Family(NamedTuple):
     """What distinguishes one covariance family from another."""
@@ -98,6 +100,26 @@ def inverse_factor(covariances: Array) -> tuple[Array, Array]:
     lower = jnp.linalg.cholesky(covariances)
     eye = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=lower.dtype), lower.shape)
     return solve_triangular(lower, eye, lower=True), jnp.log(variances(lower))
+
+
+@struct
+class Ridge:
+    """A variance that is added to every covariance, as scikit-learn does.
+
+    It bounds covariances from below too, but an EM step with it may lower the likelihood.
+    """
+
+    variances: Array  # [D]
+
+
+def regularise(covariances: Array, floor: Array | Ridge) -> Array:
+    """`clip` to a floor [D], or add a ridge to the variances."""
+    if not isinstance(floor, Ridge):
+        return clip(covariances, floor)
+    if covariances.ndim == 3:
+        return covariances + jnp.diag(floor.variances)
+    added = floor.variances if covariances.shape[1] > 1 else jnp.mean(floor.variances)
+    return covariances + added
 
 
 def clip(covariances: Array, floor: Array) -> Array:

@@ -111,10 +111,10 @@ def expectation(
     (total, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
     stats = statistics(form, jax.tree.map(jnp.add, total, error))
     weight = jnp.sum(stats.counts)
-    return stats, _divide(log_likelihood, log_likelihood_error, weight)
+    return stats, per_weight(log_likelihood, log_likelihood_error, weight)
 
 
-def _divide(total: Array, error: Array, weight: Array) -> tuple[Array, Array]:
+def per_weight(total: Array, error: Array, weight: Array) -> tuple[Array, Array]:
     """(total + error) / weight as the nearest number and what it lacks."""
     quotient = total / weight
     rest = (total - quotient * weight + error) / weight
@@ -123,7 +123,10 @@ def _divide(total: Array, error: Array, weight: Array) -> tuple[Array, Array]:
 
 
 def maximisation(
-    mixture: Mixture, stats: SufficientStats, covariance_type: str, floor: Array
+    mixture: Mixture,
+    stats: SufficientStats,
+    covariance_type: str,
+    floor: Array | covariance.Ridge,
 ) -> Mixture:
     """The M-step. A component that explains nothing gets weight 0 and stays where it is.
 
@@ -131,7 +134,7 @@ def maximisation(
         mixture: the one that the statistics were taken under.
         stats: from `expectation`.
         covariance_type: the family of the result.
-        floor: least variance of each feature, [D].
+        floor: least variance of each feature [D], or a variance to add.
     """
     family = covariance.FAMILIES[covariance_type]
     k, d = mixture.means.shape
@@ -153,7 +156,7 @@ def maximisation(
         spread = stats.scatters / safe[:, None] - drift**2
         covariances = mixture.covariances * jnp.maximum(spread, 0)
     share = jnp.where(used, counts, 0) / jnp.where(total > 0, total, 1)
-    covariances = covariance.clip(family.constrain(covariances, share), floor)
+    covariances = covariance.regularise(family.constrain(covariances, share), floor)
     kept = mixture.covariances
     if kept.shape == covariances.shape and len(kept) == k:
         mask = used.reshape(k, *(1,) * (kept.ndim - 1))

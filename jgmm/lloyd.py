@@ -138,11 +138,11 @@ def run(
     def step(state: _Lloyd) -> _Lloyd:
         at = state.following
         stats = assign(at, used, blocks)
-        following = update(at, stats)
         empty = used & (stats.counts == 0)
-        following = lax.cond(
-            jnp.any(empty), lambda c: _reseed(c, empty, used, pool), lambda c: c, following
+        stats = lax.cond(
+            jnp.any(empty), lambda s: _refill(at, s, empty, used, pool), lambda s: s, stats
         )
+        following = update(at, stats)
         return _Lloyd(
             centroids=at,
             following=following,
@@ -162,16 +162,28 @@ def run(
     return lax.while_loop(lambda s: (s.shift > tol) & (s.n_iter < max_iter), step, start)
 
 
-def _reseed(centroids: Array, empty: Array, used: Array, pool: Blocks) -> Array:
-    """Empty clusters moved to the samples of the pool farthest from every filled one."""
+def _refill(
+    centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Blocks
+) -> LloydStats:
+    """Empty clusters given the samples of the pool that are farthest from their own centroids."""
     samples, weights = pool.samples[0], pool.weights[0]
     distances = squared_distances(centroids, samples)
-    distances = jnp.min(jnp.where((used & ~empty)[:, None], distances, jnp.inf), axis=0)
-    distances = jnp.where(weights > 0, distances, 0)
+    distances = jnp.where((used & ~empty)[:, None], distances, jnp.inf)
+    owner = jnp.argmin(distances, axis=0)
+    distances = jnp.where(weights > 0, jnp.min(distances, axis=0), 0)
     far, index = lax.top_k(distances, min(len(centroids), len(weights)))
     rank = jnp.minimum(jnp.cumsum(empty) - 1, len(far) - 1)
     move = empty & (far[rank] > 0) & jnp.isfinite(far[rank])
-    return jnp.where(move[:, None], samples[:, index[rank]].T, centroids)
+    moved = samples[:, index[rank]].T
+    old = owner[index[rank]]
+    mass = jnp.where(move, weights[index[rank]], 0)
+    taken = mass[:, None] * (moved - centroids[old])
+    given = mass[:, None] * (moved - centroids)
+    return LloydStats(
+        counts=stats.counts.at[old].add(-mass) + mass,
+        residuals=stats.residuals.at[old].add(-taken) + given,
+        inertia=stats.inertia,
+    )
 
 
 def cluster(blocks: Blocks, k: int, used: Array, key: Array, tol: Array, max_iter: Array) -> _Lloyd:

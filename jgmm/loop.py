@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm._fold import Blocks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import struct
 from jgmm.accelerate import extrapolate
 from jgmm.covariance import clip
-from jgmm.em import expectation, maximisation
 from jgmm.mixture import Mixture
 
 T = TypeVar("T")
+# A mixture to its EM successor, and the mixture's own objective as head and tail.
+EmMap = Callable[[Mixture], tuple[Mixture, tuple[Array, Array]]]
 
 
 @struct
@@ -67,24 +68,22 @@ class _State:
 
 def run(
     mixture: Mixture,
-    blocks: Blocks,
+    em: EmMap,
     settings: Settings,
-    covariance_type: str,
     capacity: int,
     accelerate: bool,
 ) -> FitResult:
-    """EM from ``mixture`` over samples in the frame of `_frame`, until it gains less than tol.
+    """EM from ``mixture``, in the frame of `_frame`, until it gains less than tol.
 
-    Every turn of the loop is one pass over the data: it evaluates the likelihood of a point and
-    makes the next one by an EM step. SQUAREM proposes an extrapolated point after every second
-    step; one whose likelihood is below the best so far is dropped.
+    Every turn of the loop is one pass over the data: ``em`` evaluates the objective at a point
+    and makes the next one by an EM step. SQUAREM proposes an extrapolated point after every second
+    step; one whose objective is below the best so far is dropped.
     """
     dtype = mixture.means.dtype
     capacity = max(capacity, 1)
 
     def turn(s: _State) -> _State:
-        stats, (head, tail) = expectation(s.point, blocks)
-        following = maximisation(s.point, stats, covariance_type, settings.floor)
+        following, (head, tail) = em(s.point)
         first = s.n_evaluated == 0
         finite = jnp.isfinite(head)
         gain = (head - s.head) + (tail - s.tail)

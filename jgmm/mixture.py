@@ -160,12 +160,14 @@ def conform(mixture: Mixture, pixels: ArrayLike) -> tuple[Mixture, Array]:
 
 @partial(jax.jit, static_argnames="kind")
 def _evaluate(mixture: Mixture, pixels: Array, kind: str) -> Array:
-    """One of log_prob, responsibilities, certainty and labels of pixels [N, D]."""
+    """One of log_joint, log_prob, responsibilities, certainty, labels of pixels [N, D]."""
     mixture, pixels = centered(mixture, pixels)
     form = whitening(mixture)
 
     def block(samples: Array) -> Array:
         joint = log_joint(form, whiten(form, samples))
+        if kind == "log_joint":
+            return joint
         if kind == "labels":
             return jnp.argmax(joint, axis=0).astype(jnp.int32)
         p, total, log_density = normalise(joint)

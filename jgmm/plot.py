@@ -96,6 +96,61 @@ def learning_curves(histories: Mapping[int, npt.ArrayLike], *, title: str | None
     return figure
 
 
+def criteria(
+    n_components: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str | None = None
+) -> Figure:
+    """Information criteria against the number of components, the least of each marked.
+
+    Args:
+      n_components: [S].
+      curves: name -> values [S], or [S, R] of which the least of each row counts. Of a
+        `SweepResult`: ``criteria(r.n_components, {"BIC": r.bic, "ICL": r.icl})``.
+      title: a heading.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: no curve, or one of another length.
+
+    Example:
+      >>> len(criteria([1, 2, 3], {"BIC": [9.0, 5.0, 6.0]}).axes)
+      1
+    """
+    ks = np.asarray(n_components)
+    order = np.argsort(ks)
+    if not curves:
+        raise ValueError("expected at least one curve, got none")
+    figure = _figure(6.8, 4.2)
+    ax = figure.add_subplot()
+    for (name, given), color in zip(curves.items(), _colors(len(curves)), strict=True):
+        values = np.asarray(given, np.float64)
+        if values.ndim not in (1, 2) or len(values) != len(ks):
+            raise ValueError(f"{name}: expected {len(ks)} values, got shape {values.shape}")
+        values = values.reshape(len(ks), -1)
+        values = np.where(np.isfinite(values), values, np.inf).min(axis=1)[order]
+        values = np.where(np.isfinite(values), values, np.nan)
+        if np.isnan(values).all():
+            raise ValueError(f"{name}: expected at least one finite value, got none")
+        least = int(np.nanargmin(values))
+        label = f"{name}, least at k = {ks[order][least]}"
+        ax.plot(ks[order], values, color=color, lw=1.8, marker="o", ms=3.5, label=label)
+        ax.plot(ks[order][least], values[least], "o", color=color, ms=9, mfc="white", mew=1.8)
+    ax.legend(frameon=False, fontsize=_SMALL, labelcolor=_INK)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    ax.ticklabel_format(axis="y", useOffset=False, style="plain")
+    ax.set_xlabel("number of components k", fontsize=_TEXT, color=_INK)
+    ax.set_ylabel("criterion (the least is the best)", fontsize=_TEXT, color=_INK)
+    ax.tick_params(labelsize=_SMALL, length=0, labelcolor=_MUTED)
+    ax.grid(axis="y", color=_LINE, lw=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color(_MUTED)
+    if title is not None:
+        ax.set_title(title, loc="left", fontsize=_TITLE, fontweight="bold", color=_INK, pad=10)
+    return figure
+
+
 def comparison(
     original: npt.ArrayLike,
     images: Mapping[int, npt.ArrayLike],

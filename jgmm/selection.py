@@ -28,6 +28,7 @@ from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
 from jgmm.lloyd import restart_keys
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
+from jgmm.starts import STARTS
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -156,6 +157,7 @@ def sweep(
     *,
     key: Array | None = None,
     weights: ArrayLike | None = None,
+    init: str = "kmeans",
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
@@ -177,6 +179,7 @@ def sweep(
         ks: the S different numbers of components.
         key: a JAX PRNG key; None means ``jax.random.key(0)``.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
+        init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
         covariance_type: "full", "tied", "diag" or "spherical".
         n_restarts: R, starts for each k.
         max_iter: steps at most.
@@ -209,6 +212,7 @@ def sweep(
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
+    _checks.one_of("init", init, STARTS)
     data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter, spread=False)
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
@@ -225,6 +229,7 @@ def sweep(
             keys,
             None,
             settings,
+            start=init,
             covariance_type=covariance_type,
             size=size,
             capacity=history_capacity(max_iter),

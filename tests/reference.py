@@ -7,7 +7,7 @@ component; the family says only how the M-step constrains them.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -180,3 +180,94 @@ def greedy_probabilities(centroids: list[Array], x: Array, w: Array, trials: int
         not_better, worse = drawn[left >= left[i]].sum(), drawn[left > left[i]].sum()
         taken[i] = not_better**trials - worse**trials
     return taken
+
+
+def log_prior(gmm: Gmm, prior: Any, family: str) -> float:
+    """The logarithm of a prior's density at a mixture, up to a constant."""
+    d = gmm.means.shape[1]
+    k = int(np.sum(gmm.weights > 0))
+    result = (prior.concentration - 1) * np.sum(np.log(gmm.weights))
+    exponents = {
+        "full": prior.dof + d + 2,
+        "tied": prior.dof + d + 1 + k,
+        "diag": prior.dof + 3,
+        "spherical": (prior.dof + 2 + d) / d,
+    }
+    for j, (_, mean, covariance) in enumerate(zip(*gmm, strict=True)):
+        gap, inverse = mean - prior.mean, np.linalg.inv(covariance)
+        result -= prior.mean_strength / 2 * gap @ inverse @ gap
+        if family == "tied" and j > 0:
+            continue
+        result -= exponents[family] / 2 * np.linalg.slogdet(covariance)[1]
+        trace = np.trace(prior.scale @ inverse)
+        if family == "diag":
+            trace = np.sum(np.diag(prior.scale) / np.diag(covariance))
+        if family == "spherical":
+            trace = np.trace(prior.scale) / d / covariance[0, 0]
+        result -= trace / 2
+    return float(result)
+
+
+def map_m_step(x: Array, r: Array, family: str, prior: Any) -> Gmm:
+    """The mixture of the highest posterior density, given responsibilities times weights."""
+    k, d = r.shape[1], x.shape[1]
+    counts = r.sum(axis=0)
+    strength = prior.mean_strength
+    means, spreads = np.zeros((k, d)), np.zeros((k, d, d))
+    for j in range(k):
+        average = (r[:, j, None] * x).sum(axis=0) / counts[j]
+        means[j] = (counts[j] * average + strength * prior.mean) / (counts[j] + strength)
+        gap = average - prior.mean
+        spreads[j] = strength * counts[j] / (strength + counts[j]) * np.outer(gap, gap)
+        for row, share in zip(x, r[:, j], strict=True):
+            spreads[j] += share * np.outer(row - average, row - average)
+    covariances = np.zeros((k, d, d))
+    for j in range(k):
+        if family == "full":
+            covariances[j] = (spreads[j] + prior.scale) / (counts[j] + prior.dof + d + 2)
+        elif family == "tied":
+            total = spreads.sum(axis=0) + prior.scale
+            covariances[j] = total / (counts.sum() + prior.dof + d + 1 + k)
+        elif family == "diag":
+            total = np.diag(spreads[j]) + np.diag(prior.scale)
+            covariances[j] = np.diag(total / (counts[j] + prior.dof + 3))
+        else:
+            total = np.trace(spreads[j]) + np.trace(prior.scale) / d
+            covariances[j] = np.eye(d) * total / (prior.dof + d * (counts[j] + 1) + 2)
+    mass = counts + prior.concentration - 1
+    return Gmm(mass / mass.sum(), means, covariances)
+
+
+def em_step_with_gaps(gmm: Gmm, x: Array, w: Array, family: str) -> tuple[Gmm, float]:
+    """One step of EM where NaN features are missing, and the mean likelihood of the others."""
+    k, d = gmm.means.shape
+    counts, sums, squares = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    likelihood = 0.0
+    for row, weight in zip(x, w, strict=True):
+        seen = ~np.isnan(row)
+        joint, rows, products = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+        for j, (share, mean, covariance) in enumerate(zip(*gmm, strict=True)):
+            inner = covariance[np.ix_(seen, seen)]
+            gain = covariance[:, seen] @ np.linalg.inv(inner)
+            joint[j] = math.log(share) + log_density(row[None, seen], mean[seen], inner)[0]
+            rows[j] = mean + gain @ (row - mean)[seen]
+            left = covariance - gain @ covariance[seen, :]
+            products[j] = np.outer(rows[j], rows[j]) + left
+        density = np.logaddexp.reduce(joint)
+        likelihood += weight * density
+        for j, r in enumerate(weight * np.exp(joint - density)):
+            counts[j] += r
+            sums[j] += r * rows[j]
+            squares[j] += r * products[j]
+    means = sums / counts[:, None]
+    covariances = np.array(
+        [s / c - np.outer(m, m) for s, c, m in zip(squares, counts, means, strict=True)]
+    )
+    if family == "tied":
+        pooled = np.tensordot(counts / counts.sum(), covariances, 1)
+        covariances = np.array([pooled] * k)
+    elif family == "diag":
+        covariances = np.array([np.diag(np.diag(c)) for c in covariances])
+    elif family == "spherical":
+        covariances = np.array([np.trace(c) / d * np.eye(d) for c in covariances])
+    return Gmm(counts / counts.sum(), means, covariances), likelihood / w.sum()

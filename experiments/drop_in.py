@@ -1,0 +1,56 @@
+"""One script in two libraries: fit, compare k by BIC, save, load, score and sample.
+
+    python -m experiments.drop_in
+
+Nothing but the import differs; both print the same figures.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+LIBRARIES = ("sklearn.mixture", "jgmm.sklearn")
+
+
+def pixels(seed: int = 0) -> np.ndarray:
+    """Colours [3000, 3] of three overlapping kinds."""
+    rng = np.random.default_rng(seed)
+    kinds = [(1400, 0.2, 0.05), (1000, 0.5, 0.1), (600, 0.75, 0.08)]
+    return np.concatenate([rng.normal(mean, sd, size=(n, 3)) for n, mean, sd in kinds])
+
+
+def script(library: str) -> list[str]:
+    """What a user's script does with a library's GaussianMixture, and the lines it prints."""
+    mixture = importlib.import_module(library).GaussianMixture
+    x = pixels()
+    fits = {k: mixture(k, random_state=0, tol=1e-6, max_iter=2000).fit(x) for k in range(1, 6)}
+    lines = [f"k = {k}: BIC {fit.bic(x):.3f}" for k, fit in fits.items()]
+    best = min(fits.values(), key=lambda fit: fit.bic(x))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.pickle")
+        path.write_bytes(pickle.dumps(best))
+        again = pickle.loads(path.read_bytes())
+    lines.append(f"best k {again.n_components}, {again.n_iter_} steps")
+    lines.append(f"weights {np.sort(again.weights_).round(5)}")
+    lines.append(f"score {again.score(x):.6f}")
+    lines.append(f"labels {np.bincount(again.predict(x))}")
+    lines.append(f"sample {again.sample(2)[0].round(5).tolist()}")
+    return lines
+
+
+def main() -> None:
+    """Print what the script prints in both libraries, and whether it is the same."""
+    printed = {library: script(library) for library in LIBRARIES}
+    for library, lines in printed.items():
+        print(f"from {library} import GaussianMixture")
+        print("\n".join(f"  {line}" for line in lines))
+    print("the same" if len(set(map(tuple, printed.values()))) == 1 else "not the same")
+
+
+if __name__ == "__main__":
+    main()

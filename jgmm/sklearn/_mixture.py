@@ -1,0 +1,252 @@
+"""`GaussianMixture`: scikit-learn's, with the EM of jgmm."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn import mixture
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
+from sklearn.utils import check_random_state
+from sklearn.utils._array_api import get_namespace
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from jgmm.mixture import Mixture, evaluate
+from jgmm.sklearn import _loops, _start
+
+
+class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
+    """A Gaussian mixture with the parameters and attributes of scikit-learn's.
+
+    The same ``random_state`` gives the same start and, up to rounding, the same fit. float32
+    data are fitted in float32, in a frame where that is safe.
+
+    Example:
+        >>> import numpy as np
+        >>> from jgmm.sklearn import GaussianMixture
+        >>> x = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> fitted = GaussianMixture(n_components=2, random_state=0).fit(x)
+        >>> fitted.means_.round(6)
+        array([[10.,  2.],
+               [ 1.,  2.]])
+        >>> fitted.predict([[0, 0], [12, 3]])
+        array([1, 0])
+    """
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
+        """Fit by EM from ``n_init`` starts and keep the best.
+
+        Args:
+            X: samples [N, D].
+            y: ignored.
+            sample_weight: weights >= 0 of the samples [N], counted as repetitions; None means
+                all 1.
+
+        Returns:
+            The estimator itself.
+        """
+        self._fit(X, sample_weight=sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """`fit`, then the most probable component of each sample [N]."""
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = "
+                f"{self.n_components}, n_samples = {len(X)}"
+            )
+        takes_xp = "xp" in inspect.signature(self._check_parameters).parameters
+        self._check_parameters(X, **({"xp": get_namespace(X)[0]} if takes_xp else {}))
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        fresh = not (self.warm_start and hasattr(self, "converged_"))
+        random_state = check_random_state(self.random_state)
+        best: _loops.EmResult | None = None
+        for init in range(self.n_init if fresh else 1):
+            self._print_verbose_msg_init_beg(init)
+            start = self._start(X, weights, random_state) if fresh else to_mixture(self)
+            if self.max_iter == 0:
+                best = _unmoved(start)
+                break
+            bound = float(-np.inf if fresh else self.lower_bound_)
+            result = self._run(X, weights, start, bound)
+            changes = np.diff(result.bounds, prepend=bound)
+            for step, change in enumerate(changes, start=1):
+                self._print_verbose_msg_iter_end(step, change)
+            self._print_verbose_msg_init_end(result.bounds[-1], bool(result.converged))
+            if best is None or result.bounds[-1] > best.bounds[-1]:
+                best = result
+        assert best is not None
+        if self.max_iter > 0 and not best.converged:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init "
+                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        bounds: Any = best.bounds
+        self.converged_ = bool(best.converged)
+        self._take(best.mixture, X.dtype)
+        self.n_iter_ = int(best.n_iter)
+        self.lower_bounds_ = bounds.tolist()
+        self.lower_bound_: float = float(bounds[-1]) if len(bounds) else -np.inf
+
+    def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
+        """The mixture to start from: drawn, then replaced by what the user gave."""
+        shares, means, precisions = self.weights_init, self.means_init, self.precisions_init
+        covariances: Any = None
+        if shares is None or means is None or precisions is None:
+            drawn = _start.draw(X, weights, self.n_components, self.init_params, random_state)
+            started = _start.moments(
+                X, weights, drawn, self.n_components, self.covariance_type, self.reg_covar
+            )
+            shares = started[0] if shares is None else shares
+            means = started[1] if means is None else means
+            covariances = started[2]
+        if precisions is not None:
+            matrices = self.covariance_type in ("full", "tied")
+            inverse = np.linalg.inv(precisions) if matrices else 1 / np.asarray(precisions)
+            covariances = _as_jgmm(inverse, self.covariance_type)
+        _factorise(covariances, self.covariance_type)
+        parts: list[Any] = [np.asarray(part, X.dtype) for part in (shares, means, covariances)]
+        return Mixture(*parts)
+
+    def _run(self, X: Any, weights: Any, start: Mixture, bound: float) -> _loops.EmResult:
+        with jax.enable_x64(True):
+            result = _loops.em(
+                X,
+                weights,
+                start,
+                tol=self.tol,
+                reg_covar=self.reg_covar,
+                max_iter=self.max_iter,
+                bound=bound,
+                covariance_type=self.covariance_type,
+            )
+        if result.failed:
+            _factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
+        return result
+
+    def _take(self, fitted: Mixture, dtype: Any) -> None:
+        """Set the attributes to a mixture of jgmm."""
+        covariances = _as_sklearn(fitted.covariances, self.covariance_type)
+        factors = _factorise(fitted.covariances, self.covariance_type)
+        parts = (fitted.weights, fitted.means, covariances, factors)
+        self._set_parameters(tuple(np.asarray(part, dtype) for part in parts))
+
+    def _estimate_weighted_log_prob(self, X: Any, **_: Any) -> Any:
+        with jax.enable_x64(True):
+            return np.asarray(evaluate(to_mixture(self), X, "log_joint"))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """The mean log-likelihood in nats per (weighted) sample.
+
+        Args:
+            X: samples [N, D].
+            y: ignored.
+            sample_weight: weights >= 0 of the samples [N]; None means all equal.
+
+        Returns:
+            A float.
+        """
+        densities = self.score_samples(X)
+        if sample_weight is None:
+            return float(np.mean(densities))
+        weights = _check_sample_weight(sample_weight, densities, ensure_non_negative=True)
+        return float(np.average(densities, weights=weights))
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """The Bayesian information criterion; the least is the best."""
+        n = self._n_samples(X, sample_weight)
+        return -2 * n * self.score(X, sample_weight=sample_weight) + self._n_parameters() * float(
+            np.log(n)
+        )
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike's information criterion; the least is the best."""
+        n = self._n_samples(X, sample_weight)
+        return -2 * n * self.score(X, sample_weight=sample_weight) + 2 * self._n_parameters()
+
+    def icl(self, X: Any, sample_weight: Any = None) -> float:
+        """BIC plus twice the entropy of the responsibilities; the least is the best."""
+        shares = self.predict_proba(X)
+        logs = np.log(np.where(shares > 0, shares, 1))
+        weights = 1 if sample_weight is None else np.asarray(sample_weight)
+        entropy = -float(np.sum(weights * np.sum(shares * logs, axis=1)))
+        return self.bic(X, sample_weight=sample_weight) + 2 * entropy
+
+    def _n_samples(self, X: Any, sample_weight: Any) -> float:
+        return len(X) if sample_weight is None else float(np.sum(sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator; no arrays of other libraries are kept."""
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags
+
+
+def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
+    """The `jgmm.Mixture` of a fitted estimator, scikit-learn's or jgmm's, in its precision.
+
+    Example:
+        >>> import jgmm.sklearn, numpy as np
+        >>> x = np.array([[0.0], [1], [2], [10], [11], [12]])
+        >>> fitted = jgmm.sklearn.GaussianMixture(2, random_state=0).fit(x)
+        >>> jgmm.sklearn.to_mixture(fitted).weights
+        array([0.5, 0.5])
+    """
+    covariances = _as_jgmm(estimator.covariances_, estimator.covariance_type)
+    return Mixture(weights=estimator.weights_, means=estimator.means_, covariances=covariances)
+
+
+def from_mixture(fitted: Mixture) -> GaussianMixture:
+    """A fitted estimator that holds a `jgmm.Mixture`.
+
+    Example:
+        >>> import jgmm, jgmm.sklearn, numpy as np
+        >>> normal = jgmm.Mixture(np.ones(1), np.zeros((1, 2)), np.ones((1, 1)))
+        >>> jgmm.sklearn.from_mixture(normal).score_samples([[0.0, 0.0]]).round(4)
+        array([-1.8379])
+    """
+    host: Mixture = jax.device_get(fitted)
+    estimator = GaussianMixture(host.n_components, covariance_type=host.covariance_type)
+    estimator._take(host, np.asarray(host.means).dtype)
+    estimator.n_features_in_ = host.n_features
+    estimator.converged_ = True
+    estimator.n_iter_, estimator.lower_bound_, estimator.lower_bounds_ = 0, -np.inf, []
+    return estimator
+
+
+def _unmoved(start: Mixture) -> _loops.EmResult:
+    no: Any = np.asarray(False)
+    zero: Any = np.asarray(0)
+    none: Any = np.zeros(0)
+    return _loops.EmResult(mixture=start, bounds=none, n_iter=zero, converged=no, failed=no)
+
+
+def _factorise(covariances: Any, covariance_type: str) -> Any:
+    """Cholesky factors of the precisions; scikit-learn's ValueError where there are none."""
+    wide = np.asarray(_as_sklearn(covariances, covariance_type), np.float64)
+    return _compute_precision_cholesky(wide, covariance_type)
+
+
+def _as_sklearn(covariances: Any, covariance_type: str) -> Any:
+    if covariance_type == "tied":
+        return covariances[0]
+    return covariances[:, 0] if covariance_type == "spherical" else covariances
+
+
+def _as_jgmm(covariances: Any, covariance_type: str) -> Any:
+    array = np.asarray(covariances)
+    if covariance_type == "tied":
+        return array[None]
+    return array[:, None] if covariance_type == "spherical" else array
