@@ -35,7 +35,8 @@ def summary(path: str) -> Any:
 def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("photo.png", picture())
     assert cli.main(["segment", "photo.png", "-k", "3,2"]) == 0
-    kinds = ("segmented_k{}.png", "labels_k{}.png", "learning_curve_k{}.png")
+    pictures = ("segmented", "labels", "learning_curve", "overlay", "certainty", "regions")
+    kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
     names = {kind.format(k) for k in (2, 3) for kind in (*kinds, "model_k{}.safetensors")}
     names |= {"learning_curves.png", "comparison.png", "summary.json"}
     made = Path("jgmm-out/photo")
@@ -231,3 +232,20 @@ def test_the_process_ends_as_it_should(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert any((tmp_path / "cache" / "jgmm").iterdir())
+
+
+def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    image = np.where(np.arange(40)[:, None] < 20, [200, 40, 40], [40, 40, 200])[None]
+    image = np.clip(image + rng.normal(0, 30, (30, 40, 3)), 0, 255).astype(np.uint8)
+    iio.imwrite("x.png", image)
+    options = ["--features", "lab+xy", "--smooth", "--min-region", "20", "--merge", "4.5"]
+    assert cli.main(["segment", "x.png", "-k", "3", "-q", *options]) == 0
+    assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
+    for name in ("labels_k3.png", "regions_k3.png"):
+        one, other = (iio.imread(f"{folder}/x/{name}") for folder in ("jgmm-out", "jgmm-applied"))
+        np.testing.assert_array_equal(one, other)
+    assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
+    assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
+    assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2
