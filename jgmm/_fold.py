@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
 from jgmm._checks import is_concrete
 from jgmm._struct import struct
@@ -107,10 +108,17 @@ def pad_rows(rows: Array) -> Array:
     pad = padded_length(len(rows)) - len(rows)
     if not (pad and is_concrete(rows)):
         return rows
-    width = ((0, pad), *((0, 0),) * (rows.ndim - 1))
-    # On a CPU NumPy pads without compiling a program for this length.
-    on_cpu = jax.default_backend() == "cpu"
-    return jnp.asarray(np.pad(np.asarray(rows), width)) if on_cpu else jnp.pad(rows, width)
+    if jax.default_backend() != "cpu":
+        return jnp.pad(rows, ((0, pad), *((0, 0),) * (rows.ndim - 1)))
+    # On a CPU NumPy pads without compiling a program for this length, and JAX takes memory that
+    # begins at a cache line as it is, without a copy.
+    host = np.asarray(rows)
+    memory = np.empty(host.nbytes // len(host) * (len(host) + pad) + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :][: len(memory) - 64]
+    padded = memory.view(host.dtype).reshape(-1, *host.shape[1:])
+    padded[: len(host)] = host
+    padded[len(host) :] = 0
+    return jax.device_put(padded)
 
 
 def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
@@ -137,8 +145,10 @@ def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
     samples = blocks.samples[block, :, offset]
     weights = jnp.where(inside, blocks.weights[block, offset], 0)
     if blocks.axis is not None:
-        samples = lax.all_gather(samples, blocks.axis.name, tiled=True)
-        weights = lax.all_gather(weights, blocks.axis.name, tiled=True)
+        # In one exchange: see fold_sum.
+        both = jnp.concatenate([samples, weights[:, None]], axis=1)
+        both = lax.all_gather(both, blocks.axis.name, tiled=True)
+        samples, weights = both[:, :-1], both[:, -1]
     return Blocks(samples=samples.T[None], weights=weights[None], n=None, length=len(weights))
 
 
@@ -175,12 +185,14 @@ def fold_sum(function: Callable[[Array, Array], T], blocks: Blocks) -> tuple[T, 
     total, error = fold(visit, (zeros, zeros), blocks)
     if blocks.axis is None:
         return total, error
-    name = blocks.axis.name
-    totals = jax.tree.map(lambda leaf: lax.all_gather(leaf, name), total)
-    error = lax.psum(error, name)
-    total = zeros
-    for i in range(blocks.axis.size):
-        total, error = _add(total, error, jax.tree.map(lambda leaf: leaf[i], totals))  # noqa: B023
+    # One exchange, of everything: a CPU device that waits in several holds a thread for each, and
+    # XLA has only so many. Where all are taken, nobody is left to work and the program hangs.
+    flat, unravel = ravel_pytree((total, error))
+    shares = lax.all_gather(flat, blocks.axis.name)
+    total, error = unravel(shares[0])
+    for i in range(1, blocks.axis.size):
+        more, rest = unravel(shares[i])
+        total, error = _add(total, jax.tree.map(jnp.add, error, rest), more)
     return total, error
 
 

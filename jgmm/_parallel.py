@@ -40,9 +40,9 @@ def use_all_cores(n_cores: int | None = None) -> None:
     """
     global _spread_over_cores
     n_cores = _checks.as_count("n_cores", os.cpu_count() or 1 if n_cores is None else n_cores)
-    # Devices that wait for each other hold a thread of XLA's pool each. With no more threads than
+    # Devices that wait for each other hold threads of XLA's pool. With no more threads than
     # devices, one that needs a second thread to get there would wait for ever.
-    os.environ["NPROC"] = str(2 * n_cores)
+    os.environ["NPROC"] = str(4 * n_cores)
     jax.config.update("jax_num_cpu_devices", n_cores)
     _spread_over_cores = True
 

@@ -176,7 +176,8 @@ def prepare(
     array = _checks.as_pixels(pixels, missing=missing)
     d, dtype = array.shape[-1], array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
-    flat = array.reshape(-1, d)
+    flat = array if array.ndim == 2 else array.reshape(-1, d)  # which would be a copy
+    del array
     if side:
         flat = jnp.concatenate([flat, *side], axis=1)
     data, mesh = place(flat, sample_weights, spread=spread)
@@ -278,6 +279,7 @@ def fit(
     data, mesh, settings = prepare(
         array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
     )
+    del array  # of large data one copy less
     n_lanes = n_restarts if start in starts.STARTS else 1
     used = given.weights > 0 if isinstance(given, Mixture) else jnp.ones(k, bool)
     lanes = fit_lanes(
