@@ -125,10 +125,11 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         return self._labels(X)
 
     def _labels(self, X: Any) -> Any:
-        centers = self.cluster_centers_
+        centers, used = _loops.pad_centers(self.cluster_centers_, X.size)
         with jax.enable_x64(True):
             rows = pad_rows(jnp.asarray(X, centers.dtype))
-            labels = _nearest(rows, jnp.asarray(centers), size=block_size(*centers.shape))
+            size = block_size(*centers.shape)
+            labels = _nearest(rows, jnp.asarray(centers), jnp.asarray(used), size=size)
         return np.asarray(labels)[: len(X)]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

@@ -129,8 +129,7 @@ def em(
     dtype = x.dtype
     data, mesh = place(jnp.asarray(x), jnp.asarray(weights, dtype))
     k = start.n_components
-    most = _bucket(k) if x.size * k < 1 << 18 else k
-    padded = _pad(start, most, tied=covariance_type == "tied")
+    padded = pad(start, bucket(k, x.size), tied=covariance_type == "tied")
     settings = {"tol": tol, "reg_covar": reg_covar, "bound": bound}
     result = _em(
         data,
@@ -157,12 +156,12 @@ def em(
     )
 
 
-def _bucket(k: int) -> int:
-    """``k`` rounded up to one of few, for data so small that compiling is what takes time."""
-    return -(-k // 4) * 4
+def bucket(k: int, size: int) -> int:
+    """``k`` rounded up to one of few, for ``size`` numbers so few that compiling takes longest."""
+    return -(-k // 4) * 4 if size * k < 1 << 18 else k
 
 
-def _pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
+def pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
     """The mixture with components of weight 0 behind, ``k`` in all."""
     more = k - mixture.n_components
     means: Any = mixture.means
@@ -179,11 +178,12 @@ def _pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
 
 @partial(jax.jit, static_argnames=("size", "mesh"))
 def _lloyd(
-    data: Data, centers: Array, tol: Array, max_iter: Array, size: int, mesh: Mesh | None
-) -> tuple[Any, ...]:
-    used = jnp.ones(len(centers), bool)
-
-    def run(blocks: Blocks, centers: Array, tol: Array, max_iter: Array) -> tuple[Array, ...]:
+    data: Data, centers: Array, used: Array, tol: Array, max_iter: Array, size: int,
+    mesh: Mesh | None,
+) -> tuple[Any, ...]:  # fmt: skip
+    def run(
+        blocks: Blocks, centers: Array, used: Array, tol: Array, max_iter: Array
+    ) -> tuple[Array, ...]:
         frame = _frame.measure(blocks, isotropic=True)
         inside = _frame.enter(blocks, frame)
         # Rounding moves a center back and forth by so much for ever.
@@ -201,18 +201,18 @@ def _lloyd(
             shift,
         )
 
-    def labels(pixels: Array, centers: Array) -> Array:
-        return nearest(pixels, centers, size)
+    def labels(pixels: Array, centers: Array, used: Array) -> Array:
+        return nearest(pixels, centers, used, size)
 
-    result = over_blocks(run, data, size, mesh, centers, tol, max_iter)
-    return (over_rows(labels, data, mesh, result[0]), *result)
+    result = over_blocks(run, data, size, mesh, centers, used, tol, max_iter)
+    return (over_rows(labels, data, mesh, result[0], used), *result)
 
 
-def nearest(pixels: Array, centers: Array, size: int) -> Array:
-    """The index of the nearest center of each of the pixels [N, D]."""
+def nearest(pixels: Array, centers: Array, used: Array, size: int) -> Array:
+    """The index of the nearest used center of each of the pixels [N, D]."""
     origin = jnp.mean(centers, axis=0)
     moved = centers - origin
-    half = 0.5 * jnp.sum(moved**2, axis=-1, keepdims=True)
+    half = jnp.where(used[:, None], 0.5 * jnp.sum(moved**2, axis=-1, keepdims=True), jnp.inf)
 
     def block(samples: Array) -> Array:
         x = samples - origin[:, None]
@@ -230,12 +230,23 @@ def k_means(
         Labels [N], centers, inertia, steps and the squared shift of the last, on the host.
     """
     data, mesh = place(jnp.asarray(x), jnp.asarray(weights, x.dtype))
-    labels, *rest = _lloyd(
+    k = len(centers)
+    centers, used = pad_centers(centers, x.size)
+    labels, found, *rest = _lloyd(
         data,
         jnp.asarray(centers, x.dtype),
+        jnp.asarray(used),
         jnp.asarray(tol, x.dtype),
         jnp.asarray(max_iter, jnp.int32),
         size=block_size(*centers.shape),
         mesh=mesh,
     )
-    return jax.device_get((gather_rows(labels, data, len(x)), *rest))
+    labels, found, *rest = jax.device_get((gather_rows(labels, data, len(x)), found, *rest))
+    return (labels, found[:k], *rest)
+
+
+def pad_centers(centers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centers repeated to one of few numbers, and which of them are to be used."""
+    k = len(centers)
+    more = bucket(k, size) - k
+    return np.concatenate([centers, np.repeat(centers[:1], more, axis=0)]), np.arange(k + more) < k

@@ -144,8 +144,12 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         self._set_parameters(tuple(np.asarray(part, dtype) for part in parts))
 
     def _estimate_weighted_log_prob(self, X: Any, **_: Any) -> Any:
+        fitted = to_mixture(self)
+        k = fitted.n_components
+        most = _loops.bucket(k, np.size(X))
+        padded = _loops.pad(fitted, most, tied=self.covariance_type == "tied")
         with jax.enable_x64(True):
-            return np.asarray(evaluate(to_mixture(self), X, "log_joint"))
+            return np.asarray(evaluate(padded, X, "log_joint"))[:, :k]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The mean log-likelihood in nats per (weighted) sample.
