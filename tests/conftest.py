@@ -31,6 +31,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
         return (yield)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Compiled programs go with the file that needed them.
+
+    Each is a few maps of memory, of which Linux gives a process 65,530; XLA aborts at the end.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of photographs beside the checkout, or where JGMM_SHARED_DATA says."""
