@@ -31,19 +31,29 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "aic": lambda m, x, w, seed: jgmm.aic(m, x, w),
     "bic": lambda m, x, w, seed: jgmm.bic(m, x, w),
     "certainty": lambda m, x, w, seed: jgmm.certainty(m, x),
+    "condition": lambda m, x, w, seed: jgmm.condition(m, [0], x[0, :1]),
     "e_step": lambda m, x, w, seed: jgmm.e_step(m, x, w),
     "em_step": lambda m, x, w, seed: jgmm.em_step(m, x, w, reg_covar=0.1),
+    "entropy": lambda m, x, w, seed: jgmm.entropy(m),
     "fit": lambda m, x, w, seed: jgmm.fit(x, K, weights=w, init=m, **SHORT),
     "icl": lambda m, x, w, seed: jgmm.icl(m, x, w),
+    "kl_divergence": lambda m, x, w, seed: jgmm.kl_divergence(
+        m, jgmm.em_step(m, x, w)[0], n=100, key=jax.random.key(seed)
+    ),
     "kmeans": lambda m, x, w, seed: jgmm.kmeans(x, K, weights=w, key=jax.random.key(seed)),
     "lloyd_step": lambda m, x, w, seed: jgmm.lloyd_step(m.means, x, w),
     "log_prob": lambda m, x, w, seed: jgmm.log_prob(m, x),
     "m_step": lambda m, x, w, seed: jgmm.m_step(m, jgmm.e_step(m, x, w)[0]),
+    "marginal": lambda m, x, w, seed: jgmm.marginal(m, [2, 0]),
     "predict": lambda m, x, w, seed: jgmm.predict(m, x),
     "responsibilities": lambda m, x, w, seed: jgmm.responsibilities(m, x),
     "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
     "score": lambda m, x, w, seed: jgmm.score(m, x, w),
     "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **SHORT),
+    "sweep_families": lambda m, x, w, seed: jgmm.sweep_families(
+        x, [2, K], ["diag"], weights=w, **SHORT
+    ),
+    "weak_prior": lambda m, x, w, seed: jgmm.weak_prior(x, K, w),
 }
 # These work on files, images and devices, from the host.
 HOST = {"load", "save", "segment", "use_all_cores"}
