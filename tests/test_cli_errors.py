@@ -33,7 +33,7 @@ BAD_OPTIONS = [
     ("-k 3,", "whole numbers"),
     ("-k", "requires an argument"),
     ("--covariance round", "full, tied, diag, spherical"),
-    ("--features xyz", "rgb, lab, gray, hsv"),
+    ("--features xyz", "rgb, rgb+xy, lab, lab+xy, gray"),
     ("--dtype half", "float32, float64"),
     ("--restarts 0", "from 1 to"),
     ("--seed -1", "from 0 to"),
