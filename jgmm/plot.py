@@ -138,16 +138,7 @@ def criteria(
         ax.plot(ks[order][least], values[least], "o", color=color, ms=9, mfc="white", mew=1.8)
     ax.legend(frameon=False, fontsize=_SMALL, labelcolor=_INK)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
-    ax.ticklabel_format(axis="y", useOffset=False, style="plain")
-    ax.set_xlabel("number of components k", fontsize=_TEXT, color=_INK)
-    ax.set_ylabel("criterion (the least is the best)", fontsize=_TEXT, color=_INK)
-    ax.tick_params(labelsize=_SMALL, length=0, labelcolor=_MUTED)
-    ax.grid(axis="y", color=_LINE, lw=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color(_MUTED)
-    if title is not None:
-        ax.set_title(title, loc="left", fontsize=_TITLE, fontweight="bold", color=_INK, pad=10)
+    _dress(ax, "number of components k", "criterion (the least is the best)", title)
     return figure
 
 
@@ -267,9 +258,15 @@ def _draw(ax: Axes, curves: list[Array], labels: Sequence[str | None], title: st
     ax.set(ylim=(low, high), xlim=(-pad, max(last, 1) + pad))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    _dress(ax, "EM iteration", "mean log-likelihood (nats per pixel)", title)
+    _name_ends(ax, curves, labels, colors)
+
+
+def _dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
+    """Labels, grid, spines and title, the same for every chart."""
     ax.ticklabel_format(axis="y", useOffset=False, style="plain")
-    ax.set_xlabel("EM iteration", fontsize=_TEXT, color=_INK)
-    ax.set_ylabel("mean log-likelihood (nats per pixel)", fontsize=_TEXT, color=_INK)
+    ax.set_xlabel(xlabel, fontsize=_TEXT, color=_INK)
+    ax.set_ylabel(ylabel, fontsize=_TEXT, color=_INK)
     ax.tick_params(labelsize=_SMALL, length=0, labelcolor=_MUTED)
     ax.grid(axis="y", color=_LINE, lw=0.8)
     ax.set_axisbelow(True)
@@ -277,7 +274,6 @@ def _draw(ax: Axes, curves: list[Array], labels: Sequence[str | None], title: st
     ax.spines["bottom"].set_color(_MUTED)
     if title is not None:
         ax.set_title(title, loc="left", fontsize=_TITLE, fontweight="bold", color=_INK, pad=10)
-    _name_ends(ax, curves, labels, colors)
 
 
 def _limits(curves: list[Array]) -> tuple[float, float]:
