@@ -19,6 +19,7 @@ from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
+from jgmm.implicit import differentiable
 from jgmm.loop import FitResult, Settings, run
 from jgmm.maps import em_map
 from jgmm.mixture import Mixture
@@ -197,6 +198,7 @@ def history_capacity(max_iter: int) -> int:
     return _CAPACITY * 2 ** max(0, -(-(max_iter + 1) // _CAPACITY) - 1).bit_length()
 
 
+@differentiable
 def fit(
     pixels: ArrayLike,
     k: int,

@@ -1,0 +1,247 @@
+"""The derivative of a fit, by the implicit function theorem at the fixed point of EM.
+
+A converged fit θ is a fixed point θ = M(θ, x) of the EM map, whatever way led there. So its
+derivative by anything x that M depends on solves (I - ∂M/∂θ) dθ = ∂M/∂x dx. The equations are
+solved without the matrix, by GMRES (Saad and Schultz 1986), where every product is one pass over
+the data; nothing is kept of the iterations of the fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+from jax.scipy.sparse.linalg import gmres
+
+from jgmm import _checks, _frame, covariance, starts
+from jgmm import partial as partial_data
+from jgmm import prior as priors
+from jgmm._fold import Blocks, block_size, make_blocks
+from jgmm._struct import struct
+from jgmm.loop import FitResult
+from jgmm.maps import em_map
+from jgmm.mixture import Mixture
+from jgmm.prior import Prior, weak_prior
+
+P = ParamSpec("P")
+_HIGHEST = lax.Precision.HIGHEST
+_KRYLOV = 128  # vectors kept between restarts of GMRES
+_RESTARTS = 8
+
+
+@struct
+class Given:
+    """What the fixed point depends on, in the units of the data."""
+
+    pixels: Array  # [N, D]
+    weights: Array  # [N]
+    floor: Array  # [D], relative to the variance of the data
+    prior: Prior | None
+    labels: Array | None  # [N, 1], -1 for unknown
+
+
+def differentiable(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
+    """``fit``, with derivatives of its mixture and log-likelihood.
+
+    Those by its pixels, weights, prior and reg_covar are those of the fixed point; all others,
+    and those of the rest of its result, are zero.
+    """
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def differentiable_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
+        if all(_checks.is_concrete(leaf) for leaf in jax.tree.leaves((args, kwargs))):
+            return fit(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = _given(**bound.arguments)
+        args, kwargs = jax.tree.map(_constant, (args, kwargs))
+        result = fit(*args, **kwargs)
+        mixture, log_likelihood = attach(
+            result.mixture,
+            result.log_likelihood,
+            given,
+            family=bound.arguments["covariance_type"],
+            missing=bound.arguments["missing"] == "nan",
+        )
+        return dataclasses.replace(result, mixture=mixture, log_likelihood=log_likelihood)
+
+    return differentiable_fit
+
+
+def _constant(leaf: Any) -> Any:
+    return leaf if _checks.is_concrete(leaf) else lax.stop_gradient(leaf)
+
+
+def _given(
+    pixels: Any,
+    k: int,
+    *,
+    weights: Any,
+    reg_covar: Any,
+    prior: Any,
+    missing: str,
+    labels: Any,
+    **others: Any,
+) -> Given:
+    """What matters of the arguments of `fit`."""
+    array = _checks.as_pixels(pixels, missing=missing == "nan")
+    d, dtype = array.shape[-1], array.dtype
+    if isinstance(prior, str):
+        prior = weak_prior(array, k, weights, missing=missing)
+    if labels is not None:
+        labels = starts.as_labels("labels", labels, k, array.shape).astype(dtype)[:, None]
+    return Given(
+        pixels=array.reshape(-1, d),
+        weights=_checks.as_weights(weights, array.shape[:-1], dtype),
+        floor=jnp.broadcast_to(_checks.as_nonnegative("reg_covar", reg_covar, dtype), (d,)),
+        prior=jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior),
+        labels=labels,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("family", "missing"))
+def attach(
+    mixture: Mixture, log_likelihood: Array, given: Given, family: str, missing: bool
+) -> tuple[Mixture, Array]:
+    """A fitted mixture and its log-likelihood as functions of what was given."""
+    return _fixed_point(family, missing, mixture, log_likelihood, given)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _fixed_point(
+    family: str, missing: bool, mixture: Mixture, log_likelihood: Array, given: Given
+) -> tuple[Mixture, Array]:
+    return mixture, log_likelihood
+
+
+@_fixed_point.defjvp
+def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) -> Any:
+    given, change = primals[2], tangents[2]
+    # By the rule itself, so that it has derivatives too.
+    fitted, log_likelihood = _fixed_point(family, missing, *primals)
+    known = ("missing",) * missing + ("labels",) * (given.labels is not None)
+    k, d = fitted.means.shape
+
+    def measure(given: Given) -> _frame.Frame:
+        blocks = _blocks(given.pixels, given, k)
+        return _frame.measure(blocks, isotropic=family == "spherical", missing=missing)
+
+    measured, moved = jax.jvp(measure, (given,), (change,))
+    # The frame stays where it is, for all that depends on the scale of the data is the floor.
+    frame = lax.stop_gradient(measured)
+
+    def enter(given: Given, scale: Array) -> tuple[Blocks, Array, Prior | None]:
+        # Unlike in a fit, samples of weight 0 stay where they are: they have derivatives.
+        blocks = _blocks((given.pixels - frame.center) / frame.scale, given, k)
+        prior = None if given.prior is None else priors.enter(given.prior, frame)
+        return blocks, given.floor * (scale / frame.scale) ** 2, prior
+
+    def step(point: Mixture, given: Given, scale: Array) -> Mixture:
+        blocks, floor, prior = enter(given, scale)
+        return em_map(blocks, floor, family, prior, known)(point)[0]
+
+    def value(point: Mixture, given: Given) -> Array:
+        blocks, floor, _ = enter(given, frame.scale)
+        _, (head, tail) = em_map(blocks, floor, family, None, known)(point)
+        volume = jnp.log(frame.scale)
+        if missing:
+            volume = volume * partial_data.shares_observed(blocks, d)
+        return head + tail - jnp.sum(volume)
+
+    point = _frame.mixture_enter(fitted, frame)
+    x, dx = (given, measured.scale), (change, moved.scale)
+    _, push = jax.jvp(functools.partial(step, point), x, dx)
+    _, pull = jax.linearize(lambda point: step(point, *x), point)
+    shift = _solve(point, pull, push)
+    _, gain = jax.jvp(value, (point, given), (shift, change))
+    leave = functools.partial(_frame.mixture_leave, frame=frame)
+    return (fitted, log_likelihood), (jax.jvp(leave, (point,), (shift,))[1], gain)
+
+
+def _blocks(samples: Array, given: Given, k: int) -> Blocks:
+    size = block_size(2 * k, samples.shape[1])  # a value and its tangent
+    if given.labels is not None:
+        samples = jnp.concatenate([samples, given.labels], axis=1)
+    return make_blocks(samples, given.weights, size)
+
+
+def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) -> Mixture:
+    """The change of the fixed point: shift = pull(shift) + push; NaN where there is none.
+
+    Unused components do not change.
+    """
+    used = point.weights > 0
+
+    def whiten(tangent: Mixture) -> Mixture:
+        return _rescaled(point, tangent, inverse=True)
+
+    def masked(tangent: Mixture) -> Mixture:
+        return jax.tree.map(
+            lambda leaf: (
+                jnp.where(used.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
+                if len(leaf) == len(used)
+                else leaf
+            ),
+            tangent,
+        )
+
+    right, unravel = ravel_pytree(whiten(masked(push)))
+    tolerance = float(np.finfo(right.dtype).eps) ** 0.75
+
+    def remainder(vector: Array) -> Array:
+        shift = _rescaled(point, masked(unravel(vector)), inverse=False)
+        return vector - ravel_pytree(whiten(masked(pull(shift))))[0]
+
+    def solve(matvec: Callable[[Array], Array], right: Array) -> Array:
+        found, _ = gmres(
+            matvec,
+            right,
+            tol=tolerance,
+            restart=_KRYLOV,
+            maxiter=_RESTARTS,
+            solve_method="incremental",
+        )
+        lost = jnp.linalg.norm(right - matvec(found))
+        solved = lost <= np.sqrt(tolerance).astype(right.dtype) * jnp.linalg.norm(right)
+        return jnp.where(solved, found, jnp.nan)
+
+    shift = lax.custom_linear_solve(remainder, right, solve=solve, transpose_solve=solve)
+    return _rescaled(point, masked(unravel(shift)), inverse=False)
+
+
+def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
+    """A change of a mixture in units of what one complete sample tells of it; or back.
+
+    Where the complete-data information is the identity, ∂M/∂θ is symmetric with eigenvalues from
+    0 to 1 (but for priors and floors), and lengths mean something to a Krylov method.
+    """
+    k, d = point.means.shape
+    weights = jnp.where(point.weights > 0, point.weights, 1)
+    c = point.covariances
+    mass = weights if len(c) == k else jnp.ones(1, c.dtype)
+    factors, _ = covariance.inverse_factor(c)
+    if c.ndim == 3:
+        factors = factors if inverse else jnp.linalg.cholesky(c)
+        means = jnp.einsum("kij,kj->ki", jnp.broadcast_to(factors, (k, d, d)), tangent.means)
+        spread = jnp.einsum("kij,kjl,kml->kim", factors, tangent.covariances, factors)
+        size = jnp.sqrt(mass / 2)[:, None, None]
+    else:
+        factors = factors if inverse else 1 / factors
+        means = factors * tangent.means
+        spread = factors**2 * tangent.covariances
+        size = jnp.sqrt(mass * (d // c.shape[1]) / 2)[:, None]
+    root = jnp.sqrt(weights)
+    if not inverse:
+        root, size = 1 / root, 1 / size
+    return Mixture(
+        weights=tangent.weights / root, means=means * root[:, None], covariances=spread * size
+    )
