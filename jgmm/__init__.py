@@ -14,6 +14,7 @@ from jgmm.derived import condition, entropy, kl_divergence, marginal
 from jgmm.em import SufficientStats, e_step, em_step, m_step
 from jgmm.families import FamiliesResult, sweep_families
 from jgmm.fitting import fit
+from jgmm.gradient import fit_gradient
 from jgmm.image.segmentation import Segmentation, segment
 from jgmm.io import load, save
 from jgmm.lloyd import KMeansResult, kmeans, lloyd_step
@@ -49,6 +50,7 @@ __all__ = [
     "em_step",
     "entropy",
     "fit",
+    "fit_gradient",
     "icl",
     "kl_divergence",
     "kmeans",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -20,18 +20,24 @@ from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
 from jgmm.implicit import differentiable
-from jgmm.loop import FitResult, Settings, run
-from jgmm.maps import em_map
+from jgmm.loop import EmMap, FitResult, Settings, run
+from jgmm.maps import Objective, em_map, objective_map
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, weak_prior
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
+# From the start in the frame, with the samples, to the result; see `jgmm.gradient`.
+Climb = Callable[
+    [Mixture, Blocks, Callable[..., Objective], EmMap, Settings, int, Array], FitResult
+]
 
 
 @partial(
     jax.jit,
-    static_argnames=("start", "known", "covariance_type", "size", "capacity", "accelerate", "mesh"),
+    static_argnames=(
+        *("start", "known", "covariance_type", "size", "capacity", "accelerate", "mesh", "climb"),
+    ),
 )
 def fit_lanes(
     data: Data,
@@ -47,6 +53,7 @@ def fit_lanes(
     mesh: Mesh | None,
     prior: Prior | None = None,
     known: tuple[str, ...] = (),
+    climb: Climb | None = None,
 ) -> FitResult:
     """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
 
@@ -65,6 +72,7 @@ def fit_lanes(
         prior: of a MAP fit, in the data's units.
         known: "missing" if NaN features are missing, "labels" if the first column beyond D has
             known labels.
+        climb: from the start to the result; None means EM.
 
     Returns:
         A result with leading axes [S, R].
@@ -96,7 +104,13 @@ def fit_lanes(
             first = start_at(used, key)
             if "labels" in known and start in starts.STARTS:
                 first = starts.match_labels(first, blocks, used, covariance_type, floor)
-            result = run(first, em, settings, capacity, accelerate)
+            if climb is None:
+                result = run(first, em, settings, capacity, accelerate)
+            else:
+                objective = partial(
+                    objective_map, family=covariance_type, prior=inside, known=known
+                )
+                result = climb(first, blocks, objective, em, settings, capacity, key)
             if inside is not None:
                 best = result.mixture
                 bonus = priors.log_density(inside, best, covariance_type) / weight
@@ -260,6 +274,44 @@ def fit(
         >>> print(jgmm.Status(int(result.status)).name, result.mixture.weights)
         CONVERGED [0.5 0.5]
     """
+    return fit_by(
+        None,
+        pixels,
+        k,
+        key=key,
+        weights=weights,
+        init=init,
+        covariance_type=covariance_type,
+        n_restarts=n_restarts,
+        max_iter=max_iter,
+        tol=tol,
+        reg_covar=reg_covar,
+        accelerate=accelerate,
+        prior=prior,
+        missing=missing,
+        labels=labels,
+    )
+
+
+def fit_by(
+    climb: Climb | None,
+    pixels: ArrayLike,
+    k: int,
+    *,
+    key: Array | None,
+    weights: ArrayLike | None,
+    init: str | Mixture | ArrayLike,
+    covariance_type: str,
+    n_restarts: int,
+    max_iter: int,
+    tol: ArrayLike,
+    reg_covar: ArrayLike,
+    accelerate: bool,
+    prior: Prior | str | None,
+    missing: str,
+    labels: ArrayLike | None,
+) -> FitResult:
+    """`fit` with any ``climb`` from the start to the result; None means EM."""
     k = _checks.as_count("k", k)
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
@@ -298,6 +350,7 @@ def fit(
         mesh=mesh,
         prior=prior,
         known=("missing",) * gaps + ("labels",) * (labels is not None),
+        climb=climb,
     )
     return best_lane(jax.tree.map(lambda leaf: leaf[0], lanes), max_iter)
 
