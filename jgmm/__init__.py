@@ -16,6 +16,7 @@ from jgmm.families import FamiliesResult, sweep_families
 from jgmm.fitting import fit
 from jgmm.gradient import fit_gradient
 from jgmm.image.segmentation import Segmentation, segment
+from jgmm.information import StandardErrors, standard_errors
 from jgmm.io import load, save
 from jgmm.lloyd import KMeansResult, kmeans, lloyd_step
 from jgmm.loop import FitResult
@@ -39,6 +40,7 @@ __all__ = [
     "Mixture",
     "Prior",
     "Segmentation",
+    "StandardErrors",
     "Status",
     "SufficientStats",
     "SweepResult",
@@ -65,6 +67,7 @@ __all__ = [
     "save",
     "score",
     "segment",
+    "standard_errors",
     "sweep",
     "sweep_families",
     "weak_prior",

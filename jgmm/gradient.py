@@ -1,8 +1,10 @@
 """`fit_gradient`: the fit by any optimizer of optax.
 
-The parameters are free: a softmax of the weights, and covariances Σ = floor + L Lᵀ with L = L₀ C,
-where L₀ is the factor of the start and C triangular with a positive diagonal. They are measured
-in units of what the start's components tell of them, so that one step length suits all.
+The parameters are free: a softmax of the weights, and covariances Σ = floor + L Lᵀ with factors L
+of positive diagonal. A step of the optimizer is a step from the mixture where it is, in units of
+what its components tell of themselves (their complete-data information): the way of steepest
+ascent is then to first order that of EM, whatever the sizes of the components. What an optimizer
+sees as its parameters is the sum of these steps.
 """
 
 from __future__ import annotations
@@ -38,12 +40,22 @@ Parameters = tuple[Array, Array, Array]
 
 
 @struct
-class _State:
-    """The state of the climb. Each turn evaluates the objective at ``parameters`` and steps on."""
+class _Place:
+    """A mixture as the climb has it."""
 
-    parameters: Parameters
+    weights: Array  # [K]
+    means: Array  # [K, D]
+    factors: Array  # of the covariances above the floor, in their shape: L, or deviations
+
+
+@struct
+class _State:
+    """The state of the climb. Each turn evaluates the objective at ``place`` and steps on."""
+
+    place: _Place
+    path: Parameters  # the sum of all steps
     memory: Any  # the optimizer's
-    best: Parameters
+    best: _Place
     height: Array  # the objective of the best
     checked: Array  # that at the last test for convergence
     n_evaluated: Array
@@ -71,28 +83,19 @@ class Ascent:
         key: Array,
     ) -> FitResult:
         """From ``first``, in the frame, to the best mixture met."""
-        origin, mixture_at = _chart(first, settings.floor)
-        whole = objective(blocks)
-
-        def height(parameters: Parameters) -> Array:
-            return whole(mixture_at(parameters))
-
         # optax mixes dtypes in its counters.
         with jax.numpy_dtype_promotion("standard"):
+            start = _enter(first, settings.floor)
             if self.batch_size is None:
-                state = self._climb(origin, lambda i: height, settings, capacity)
+                whole = objective(blocks)
+                state = self._climb(start, lambda i: whole, settings, capacity)
             else:
                 draw = _sampler(blocks, self.batch_size, jax.random.fold_in(key, 1))
-
-                def sampled(i: Array) -> Callable[[Parameters], Array]:
-                    part = objective(draw(i))
-                    return lambda parameters: part(mixture_at(parameters))
-
-                state = self._climb(origin, sampled, settings, capacity)
-                state = _settle(state, origin, height)
+                state = self._climb(start, lambda i: objective(draw(i)), settings, capacity)
+                state = _settle(state, start, objective(blocks), settings.floor)
         n = state.n_evaluated - 1
         result = FitResult(
-            mixture=mixture_at(state.best),
+            mixture=_leave(state.best, settings.floor),
             log_likelihood=state.height,
             history=state.history,
             n_iter=n,
@@ -109,34 +112,29 @@ class Ascent:
 
     def _climb(
         self,
-        origin: Parameters,
-        objective: Callable[[Array], Callable[[Parameters], Array]],
+        start: _Place,
+        objective: Callable[[Array], Objective],
         settings: Settings,
         capacity: int,
     ) -> _State:
         """Up to ``n_steps`` steps on ``objective(i)``, the objective of the i-th step."""
         optimizer = optax.with_extra_args_support(self.optimizer)
-        memory = optimizer.init(origin)
-        # A line search leaves the value and the gradient of where it ends.
-        names = ("value", "grad") if self.batch_size is None else ()
-        kept = bool(names) and all(_has(memory, name) for name in names)
+        at_start = jax.tree.map(jnp.zeros_like, (start.weights, start.means, start.factors))
 
         def turn(s: _State) -> _State:
             function = objective(s.n_evaluated)
 
-            def loss(parameters: Parameters) -> Array:
-                return -function(parameters)
+            def loss(path: Parameters) -> Array:
+                step = jax.tree.map(jnp.subtract, path, s.path)
+                return -function(_leave(_move(s.place, step, settings.floor), settings.floor))
 
-            if kept:
-                value, grad = optax.value_and_grad_from_state(loss)(s.parameters, state=s.memory)
-            else:
-                value, grad = jax.value_and_grad(loss)(s.parameters)
+            value, grad = jax.value_and_grad(loss)(s.path)
             first = s.n_evaluated == 0
             finite = jnp.isfinite(value)
             improved = finite & (first | (-value > s.height))
             if self.batch_size is not None:  # values of batches do not compare
                 improved = finite
-            best, height = _choose(improved, (s.parameters, -value), (s.best, s.height))
+            best, height = _choose(improved, (s.place, -value), (s.best, s.height))
             test = (s.n_evaluated % _PATIENCE == 0) & (self.batch_size is None)
             status = jnp.where(test & (height - s.checked < settings.tol), Status.CONVERGED, -1)
             status = jnp.where(first, -1, status)
@@ -145,10 +143,11 @@ class Ascent:
             n_evaluated = s.n_evaluated + 1
             ended = (status < 0) & (n_evaluated > self.n_steps)
             updates, memory = optimizer.update(
-                grad, s.memory, s.parameters, value=value, grad=grad, value_fn=loss
+                grad, s.memory, s.path, value=value, grad=grad, value_fn=loss
             )
             return _State(
-                parameters=optax.apply_updates(s.parameters, updates),
+                place=_move(s.place, updates, settings.floor),
+                path=optax.apply_updates(s.path, updates),
                 memory=memory,
                 best=best,
                 height=height,
@@ -158,12 +157,13 @@ class Ascent:
                 status=jnp.where(ended, Status.MAX_ITER, status).astype(jnp.int32),
             )
 
-        dtype = origin[1].dtype
+        dtype = start.means.dtype
         low = jnp.asarray(-jnp.inf, dtype)
         state = _State(
-            parameters=origin,
-            memory=memory,
-            best=origin,
+            place=start,
+            path=at_start,
+            memory=optimizer.init(at_start),
+            best=start,
             height=low,
             checked=low,
             n_evaluated=jnp.zeros((), jnp.int32),
@@ -173,60 +173,79 @@ class Ascent:
         return lax.while_loop(lambda s: s.status < 0, turn, state)
 
 
-def _has(memory: Any, name: str) -> bool:
-    return len(optax.tree.get_all_with_path(memory, name)) == 1
-
-
 def _choose(condition: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _settle(state: _State, origin: Parameters, height: Callable[[Parameters], Array]) -> _State:
-    """After batches: the last parameters or the first, whichever all samples say is better."""
-    before, after = lax.map(height, jax.tree.map(lambda *p: jnp.stack(p), origin, state.best))
+def _settle(state: _State, start: _Place, height: Objective, floor: Array) -> _State:
+    """After batches: the last place or the start, whichever all samples say is better."""
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), start, state.best)
+    before, after = lax.map(lambda place: height(_leave(place, floor)), both)
     better = after > before
     return dataclasses.replace(
         state,
-        best=_choose(better, state.best, origin),
+        best=_choose(better, state.best, start),
         height=jnp.where(better, after, before),
         history=state.history.at[state.n_evaluated - 1].set(after),
     )
 
 
-def _chart(first: Mixture, floor: Array) -> tuple[Parameters, Callable[[Parameters], Mixture]]:
-    """Where the climb starts, and the mixture that parameters stand for."""
-    k, d = first.means.shape
-    used = first.weights > 0
-    logits = log_weights(first.weights)
-    unit = lax.rsqrt(jnp.where(used, first.weights, 1))
-    c = first.covariances
-    matrices = c.ndim == 3
-    low = jnp.diag(floor) if matrices else floor if c.shape[1] > 1 else jnp.mean(floor)
-    above = clip(c, 2 * floor) - low
-    factors = jnp.linalg.cholesky(above) if matrices else jnp.sqrt(above)
-    wide = jnp.broadcast_to(factors, (k, d, d) if matrices else (k, d))
-    share = (unit if len(c) == k else jnp.ones(1, c.dtype)).reshape(-1, *(1,) * (c.ndim - 1))
+def _low(floor: Array, shape: tuple[int, ...]) -> Array:
+    """The floor as covariances of a family: [D, D], [D] or []."""
+    if len(shape) == 3:
+        return jnp.diag(floor)
+    return floor if shape[1] > 1 else jnp.mean(floor)
 
-    def mixture_at(parameters: Parameters) -> Mixture:
-        weights, means, inner = parameters
-        inner = inner * share
-        means = means * unit[:, None]
-        if matrices:
-            means = jnp.einsum("kij,kj->ki", wide, means, precision=_HIGHEST)
-            diagonal = jnp.exp(jnp.diagonal(inner, axis1=1, axis2=2))
-            inner = jnp.tril(inner, -1) + diagonal[..., None] * jnp.eye(d, dtype=inner.dtype)
-            lower = jnp.einsum("kij,kjl->kil", factors, inner, precision=_HIGHEST)
-            grown = jnp.einsum("kij,klj->kil", lower, lower, precision=_HIGHEST)
-        else:
-            means = wide * means
-            grown = (factors * jnp.exp(inner)) ** 2
-        return Mixture(
-            weights=jax.nn.softmax(jnp.where(used, logits + weights * unit, -jnp.inf)),
-            means=first.means + means,
-            covariances=grown + low,
-        )
 
-    return jax.tree.map(jnp.zeros_like, (first.weights, first.means, c)), mixture_at
+def _enter(mixture: Mixture, floor: Array) -> _Place:
+    """Covariances at the floor are raised to twice that, from where they can rise and fall."""
+    c = mixture.covariances
+    above = clip(c, 2 * floor) - _low(floor, c.shape)
+    return _Place(
+        weights=mixture.weights,
+        means=mixture.means,
+        factors=jnp.linalg.cholesky(above) if c.ndim == 3 else jnp.sqrt(above),
+    )
+
+
+def _leave(place: _Place, floor: Array) -> Mixture:
+    factors = place.factors
+    if factors.ndim == 3:
+        squares = jnp.einsum("kij,klj->kil", factors, factors, precision=_HIGHEST)
+    else:
+        squares = factors**2
+    return Mixture(
+        weights=place.weights,
+        means=place.means,
+        covariances=squares + _low(floor, factors.shape),
+    )
+
+
+def _move(place: _Place, step: Parameters, floor: Array) -> _Place:
+    """A step in log weights, whitened means and log factors, in units of their uncertainty."""
+    log_ratios, shifts, growth = step
+    k, d = place.means.shape
+    used = place.weights > 0
+    unit = lax.stop_gradient(lax.rsqrt(jnp.where(used, place.weights, 1)))
+    logits = log_weights(place.weights) + log_ratios * unit
+    factors, c = place.factors, _leave(place, floor).covariances
+    shifts = shifts * unit[:, None]
+    alone = unit if len(c) == k else jnp.ones(1, unit.dtype)
+    if factors.ndim == 3:
+        roots = jnp.broadcast_to(jnp.linalg.cholesky(c), (k, d, d))
+        shifts = jnp.einsum("kij,kj->ki", roots, shifts, precision=_HIGHEST)
+        growth = growth * alone[:, None, None]
+        diagonal = jnp.exp(jnp.diagonal(growth, axis1=1, axis2=2) / 2**0.5)
+        inner = jnp.tril(growth, -1) + diagonal[..., None] * jnp.eye(d, dtype=growth.dtype)
+        factors = jnp.einsum("kij,kjl->kil", factors, inner, precision=_HIGHEST)
+    else:
+        shifts = jnp.sqrt(c) * shifts
+        factors = factors * jnp.exp(growth * alone[:, None] / (2 * d / c.shape[1]) ** 0.5)
+    return _Place(
+        weights=jax.nn.softmax(jnp.where(used, logits, -jnp.inf)),
+        means=place.means + shifts,
+        factors=factors,
+    )
 
 
 def _sampler(blocks: Blocks, batch_size: int, key: Array) -> Callable[[Array], Blocks]:
@@ -265,7 +284,7 @@ def _search(sums: Array, rows: Array, targets: Array) -> Array:
 @functools.lru_cache(maxsize=None)
 def _default(n_steps: int | None) -> optax.GradientTransformation:
     """One object for each length, because programs are compiled for the object."""
-    return optax.lbfgs() if n_steps is None else optax.adam(optax.cosine_decay_schedule(0.05, n_steps))
+    return optax.sgd(1.0 if n_steps is None else optax.cosine_decay_schedule(1.0, n_steps))
 
 
 @differentiable
@@ -278,7 +297,7 @@ def fit_gradient(
     init: str | Mixture | ArrayLike = "kmeans",
     covariance_type: str = "full",
     optimizer: optax.GradientTransformation | None = None,
-    n_steps: int = 500,
+    n_steps: int = 1000,
     batch_size: int | None = None,
     polish: str | None = None,
     n_restarts: int = 1,
@@ -291,8 +310,10 @@ def fit_gradient(
     """Fit a mixture of k Gaussians by any optimizer of optax.
 
     The same likelihood, starts and families as `fit`, climbed by its gradient, which costs as
-    much as a step of EM (Fisher's identity). EM is the better choice for most data; this is for
-    those who want minibatches, or an optimizer of their own.
+    much as a step of EM (Fisher's identity). Parameters are log weights, whitened means and log
+    Cholesky factors, in units in which a gradient step of length 1 is to first order a step of
+    EM. For most data `fit` is the better choice; this is for minibatches, and for optimizers of
+    your own.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
@@ -301,9 +322,10 @@ def fit_gradient(
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start; see `fit`.
         covariance_type: "full", "tied", "diag" or "spherical".
-        optimizer: an optax ``GradientTransformation``; None means L-BFGS, or Adam with steps that
-            decay from 0.05 where there are batches. Programs are compiled for the object:
-            make it once, not for every call.
+        optimizer: an optax ``GradientTransformation``; None means steps of length 1, which with
+            batches decay to 0 along a cosine. ``optax.lbfgs()`` takes fewer passes over all samples
+            and may end in another optimum, as acceleration may. Programs are compiled for the
+            object: make it once, not for every call.
         n_steps: steps of the optimizer at most.
         batch_size: samples drawn for each step, with replacement and in proportion to their
             weights; None means all samples.
