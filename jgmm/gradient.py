@@ -106,7 +106,7 @@ class Ascent:
         rest = dataclasses.replace(settings, max_iter=settings.max_iter - self.n_steps)
         polished = run(result.mixture, em, rest, capacity, accelerate=True)
         # NaN beyond its end, like all histories.
-        tail = jnp.arange(capacity) - n
+        tail = jnp.arange(capacity, dtype=n.dtype) - n
         history = jnp.where(tail < 0, result.history, jnp.roll(polished.history, n))
         return dataclasses.replace(polished, history=history, n_iter=n + polished.n_iter)
 
@@ -364,6 +364,8 @@ def fit_gradient(
         _checks.one_of("polish", polish, ("em",))
     if optimizer is None:
         optimizer = _default(None if batch_size is None else max(n_steps, 1))
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer: expected an optax GradientTransformation, got {optimizer!r}")
     return fit_by(
         Ascent(optimizer, n_steps, batch_size, polish is not None),
         pixels,

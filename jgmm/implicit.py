@@ -131,46 +131,42 @@ def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) ->
     k, d = fitted.means.shape
 
     def measure(given: Given) -> _frame.Frame:
-        blocks = _blocks(given.pixels, given, k)
+        blocks = _blocks(given.pixels, given.weights, k)
         return _frame.measure(blocks, isotropic=family == "spherical", missing=missing)
 
     measured, moved = jax.jvp(measure, (given,), (change,))
     # The frame stays where it is, for all that depends on the scale of the data is the floor.
     frame = lax.stop_gradient(measured)
 
-    def enter(given: Given, scale: Array) -> tuple[Blocks, Array, Prior | None]:
+    def step(point: Mixture, given: Given, scale: Array) -> tuple[Mixture, Array]:
+        """The EM successor of ``point``, and its log-likelihood."""
         # Unlike in a fit, samples of weight 0 stay where they are: they have derivatives.
-        blocks = _blocks((given.pixels - frame.center) / frame.scale, given, k)
+        rows = (given.pixels - frame.center) / frame.scale
+        if given.labels is not None:
+            rows = jnp.concatenate([rows, given.labels], axis=1)
+        blocks = _blocks(rows, given.weights, k)
         prior = None if given.prior is None else priors.enter(given.prior, frame)
-        return blocks, given.floor * (scale / frame.scale) ** 2, prior
-
-    def step(point: Mixture, given: Given, scale: Array) -> Mixture:
-        blocks, floor, prior = enter(given, scale)
-        return em_map(blocks, floor, family, prior, known)(point)[0]
-
-    def value(point: Mixture, given: Given) -> Array:
-        blocks, floor, _ = enter(given, frame.scale)
-        _, (head, tail) = em_map(blocks, floor, family, None, known)(point)
-        volume = jnp.log(frame.scale)
+        floor = given.floor * (scale / frame.scale) ** 2
+        following, (head, tail) = em_map(blocks, floor, family, prior, known)(point)
+        value, volume = head + tail, jnp.log(frame.scale)
+        if prior is not None:
+            value = value - priors.log_density(prior, point, family) / jnp.sum(given.weights)
         if missing:
             volume = volume * partial_data.shares_observed(blocks, d)
-        return head + tail - jnp.sum(volume)
+        return following, value - jnp.sum(volume)
 
     point = _frame.mixture_enter(fitted, frame)
     x, dx = (given, measured.scale), (change, moved.scale)
-    _, push = jax.jvp(functools.partial(step, point), x, dx)
+    _, (push, gain) = jax.jvp(functools.partial(step, point), x, dx)
     _, pull = jax.linearize(lambda point: step(point, *x), point)
-    shift = _solve(point, pull, push)
-    _, gain = jax.jvp(value, (point, given), (shift, change))
+    shift = _solve(point, lambda tangent: pull(tangent)[0], push)
     leave = functools.partial(_frame.mixture_leave, frame=frame)
-    return (fitted, log_likelihood), (jax.jvp(leave, (point,), (shift,))[1], gain)
+    _, change_of_mixture = jax.jvp(leave, (point,), (shift,))
+    return (fitted, log_likelihood), (change_of_mixture, gain + pull(shift)[1])
 
 
-def _blocks(samples: Array, given: Given, k: int) -> Blocks:
-    size = block_size(2 * k, samples.shape[1])  # a value and its tangent
-    if given.labels is not None:
-        samples = jnp.concatenate([samples, given.labels], axis=1)
-    return make_blocks(samples, given.weights, size)
+def _blocks(rows: Array, weights: Array, k: int) -> Blocks:
+    return make_blocks(rows, weights, block_size(2 * k, rows.shape[1]))  # values and tangents
 
 
 def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) -> Mixture:

@@ -69,7 +69,7 @@ def standard_errors(
         >>> pixels = jnp.array([[-1.0], [1.0]] * 50)
         >>> errors = jgmm.standard_errors(jgmm.fit(pixels, 1).mixture, pixels)
         >>> print(errors.means, errors.covariances)  # σ / √N and σ² √(2 / N)
-        [[0.1]] [[[0.14142]]]
+        [[0.1]] [[[0.14142136]]]
     """
     mixture, array = conform(mixture, pixels)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)

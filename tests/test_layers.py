@@ -34,7 +34,10 @@ CORE = (
     "partial",
     "prior",
     "maps",
+    "implicit",
     "fitting",
+    "gradient",
+    "information",
 )
 # The files of image/ are one row: they may use each other.
 ROWS = (
@@ -42,7 +45,6 @@ ROWS = (
     "selection",
     "choice",
     "families",
-    "gradient",
     "streaming",
     "io",
     "image",
