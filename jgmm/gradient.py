@@ -1,7 +1,7 @@
 """`fit_gradient`: the fit by any optimizer of optax.
 
-The parameters are free: a softmax of the weights, and covariances Σ = floor + L Lᵀ with factors L
-of positive diagonal. A step of the optimizer is a step from the mixture where it is, in units of
+The parameters are free: a softmax of the weights, and covariances Σ = floor + L Lᵀ with triangular
+factors L. A step of the optimizer is a step from the mixture where it is, in units of
 what its components tell of themselves (their complete-data information): the way of steepest
 ascent is then to first order that of EM, whatever the sizes of the components. What an optimizer
 sees as its parameters is the sum of these steps.
@@ -222,7 +222,10 @@ def _leave(place: _Place, floor: Array) -> Mixture:
 
 
 def _move(place: _Place, step: Parameters, floor: Array) -> _Place:
-    """A step in log weights, whitened means and log factors, in units of their uncertainty."""
+    """A step in log weights, whitened means and factors, in units of their uncertainty.
+
+    Factors add up. Were they to multiply, those near 0 would never come nearer.
+    """
     log_ratios, shifts, growth = step
     k, d = place.means.shape
     used = place.weights > 0
@@ -234,13 +237,13 @@ def _move(place: _Place, step: Parameters, floor: Array) -> _Place:
     if factors.ndim == 3:
         roots = jnp.broadcast_to(jnp.linalg.cholesky(c), (k, d, d))
         shifts = jnp.einsum("kij,kj->ki", roots, shifts, precision=_HIGHEST)
-        growth = growth * alone[:, None, None]
-        diagonal = jnp.exp(jnp.diagonal(growth, axis1=1, axis2=2) / 2**0.5)
-        inner = jnp.tril(growth, -1) + diagonal[..., None] * jnp.eye(d, dtype=growth.dtype)
-        factors = jnp.einsum("kij,kjl->kil", factors, inner, precision=_HIGHEST)
+        inner = jnp.tril(growth) * alone[:, None, None]
+        inner = inner * jnp.where(jnp.eye(d, dtype=bool), 0.5**0.5, 1).astype(inner.dtype)
+        roots = roots[: len(c)]
+        factors = factors + jnp.einsum("kij,kjl->kil", roots, inner, precision=_HIGHEST)
     else:
         shifts = jnp.sqrt(c) * shifts
-        factors = factors * jnp.exp(growth * alone[:, None] / (2 * d / c.shape[1]) ** 0.5)
+        factors = factors + jnp.sqrt(c) * growth * alone[:, None] / (2 * d / c.shape[1]) ** 0.5
     return _Place(
         weights=jax.nn.softmax(jnp.where(used, logits, -jnp.inf)),
         means=place.means + shifts,
@@ -297,7 +300,7 @@ def fit_gradient(
     init: str | Mixture | ArrayLike = "kmeans",
     covariance_type: str = "full",
     optimizer: optax.GradientTransformation | None = None,
-    n_steps: int = 1000,
+    n_steps: int = 2000,
     batch_size: int | None = None,
     polish: str | None = None,
     n_restarts: int = 1,
@@ -310,8 +313,8 @@ def fit_gradient(
     """Fit a mixture of k Gaussians by any optimizer of optax.
 
     The same likelihood, starts and families as `fit`, climbed by its gradient, which costs as
-    much as a step of EM (Fisher's identity). Parameters are log weights, whitened means and log
-    Cholesky factors, in units in which a gradient step of length 1 is to first order a step of
+    much as a step of EM (Fisher's identity). Parameters are log weights, whitened means and
+    Cholesky factors of what covariances have beyond the floor, in units in which a gradient step of length 1 is to first order a step of
     EM. For most data `fit` is the better choice; this is for minibatches, and for optimizers of
     your own.
 
