@@ -34,6 +34,7 @@ P = ParamSpec("P")
 _HIGHEST = lax.Precision.HIGHEST
 _KRYLOV = 128  # directions kept
 _MOST = 1000  # passes over the data
+_NEAR = 0.5  # the longest step of Newton's method, in standard deviations of a single sample
 
 
 @struct
@@ -155,10 +156,20 @@ def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) ->
             volume = volume * partial_data.shares_observed(blocks, d)
         return following, value - jnp.sum(volume)
 
-    point = _frame.mixture_enter(fitted, frame)
     x, dx = (given, measured.scale), (change, moved.scale)
+
+    def linear(point: Mixture) -> tuple[tuple[Mixture, Array], Callable[[Mixture], Any]]:
+        return jax.linearize(lambda point: step(point, *x), point)
+
+    # The fit stops short of the fixed point, by the root of its tolerance. A step of Newton's
+    # method goes nearer: the equations are the same.
+    point = _frame.mixture_enter(fitted, frame)
+    (following, _), pull = linear(point)
+    rest = jax.tree.map(jnp.subtract, following, point)
+    rest = _solve(point, lambda tangent: pull(tangent)[0], rest)
+    point = _nearer(point, lax.stop_gradient(rest))
     _, (push, gain) = jax.jvp(functools.partial(step, point), x, dx)
-    _, pull = jax.linearize(lambda point: step(point, *x), point)
+    _, pull = linear(point)
     shift = _solve(point, lambda tangent: pull(tangent)[0], push)
     leave = functools.partial(_frame.mixture_leave, frame=frame)
     _, change_of_mixture = jax.jvp(leave, (point,), (shift,))
@@ -167,6 +178,16 @@ def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) ->
 
 def _blocks(rows: Array, weights: Array, k: int) -> Blocks:
     return make_blocks(rows, weights, block_size(2 * k, rows.shape[1]))  # values and tangents
+
+
+def _nearer(point: Mixture, rest: Mixture) -> Mixture:
+    """``point`` + ``rest``; ``point`` where that is no mixture, or too far to be believed."""
+    sizes = _rescaled(point, rest, inverse=True)
+    length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(sizes)))
+    there = jax.tree.map(jnp.add, point, rest)
+    factors, _ = covariance.inverse_factor(there.covariances)
+    fine = (length < _NEAR) & jnp.all(jnp.isfinite(factors)) & jnp.all(there.weights >= 0)
+    return jax.tree.map(lambda a, b: jnp.where(fine, a, b), there, point)
 
 
 def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) -> Mixture:

@@ -51,9 +51,7 @@ def test_it_reaches_the_optimum_of_em(family: str) -> None:
     assert result.status == jgmm.Status.CONVERGED
     np.testing.assert_allclose(result.log_likelihood, expected.log_likelihood, atol=1e-6)
     np.testing.assert_allclose(result.mixture.means, expected.mixture.means, atol=5e-3)
-    np.testing.assert_allclose(
-        jgmm.score(result.mixture, X, W), result.log_likelihood, rtol=1e-10
-    )
+    np.testing.assert_allclose(jgmm.score(result.mixture, X, W), result.log_likelihood, rtol=1e-10)
     n = int(result.n_iter)
     history = result.history
     assert history.shape == (2001,)
@@ -106,7 +104,9 @@ def test_batches_come_near_and_em_polishes() -> None:
 def test_batches_are_drawn_in_proportion_to_the_weights() -> None:
     weights = np.where(np.arange(N) % 3 == 0, 0, W)
     index = np.arange(N, dtype=float)[:, None]
-    draw = gradient._sampler(make_blocks(index, jnp.asarray(weights), 64), 10_000, jax.random.key(0))
+    draw = gradient._sampler(
+        make_blocks(index, jnp.asarray(weights), 64), 10_000, jax.random.key(0)
+    )
     drawn = draw(jnp.asarray(3))
     real = drawn.weights.ravel() > 0
     rows = drawn.samples[:, 0].ravel()[real].astype(int)

@@ -45,9 +45,7 @@ def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
 
     def one(key: Any) -> Any:
         pixels, _ = jgmm.sample(truth, 600, key=key)
-        result = jgmm.fit(
-            pixels, 2, init=truth, covariance_type=family, tol=1e-8, max_iter=200
-        )
+        result = jgmm.fit(pixels, 2, init=truth, covariance_type=family, tol=1e-8, max_iter=200)
         return result.mixture, jgmm.standard_errors(result.mixture, pixels)
 
     keys = jax.random.split(jax.random.key(3), 200)
