@@ -22,7 +22,7 @@ from jgmm.covariance import FAMILIES, clip
 from jgmm.loop import FitResult, Settings, run
 from jgmm.maps import em_map
 from jgmm.mixture import Mixture
-from jgmm.prior import Prior, weak_prior
+from jgmm.prior import Prior, as_prior
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
@@ -271,11 +271,7 @@ def fit(
     if labels is not None:
         column = starts.as_labels("labels", labels, k, array.shape)
         side.insert(0, column.astype(dtype)[:, None])
-    if isinstance(prior, str):
-        _checks.one_of("prior", prior, ("weak",))
-        prior = weak_prior(array, k, weights, missing=missing)
-    if prior is not None:
-        prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior)
+    prior = as_prior(prior, array, k, weights, missing)
     data, mesh, settings = prepare(
         array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
     )

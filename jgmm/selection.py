@@ -19,7 +19,8 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame
-from jgmm._fold import Blocks, block_size
+from jgmm import partial as partial_data
+from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._struct import struct
 from jgmm.covariance import FAMILIES
@@ -28,7 +29,8 @@ from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
 from jgmm.lloyd import restart_keys
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
-from jgmm.starts import STARTS
+from jgmm.prior import Prior, as_prior
+from jgmm.starts import STARTS, as_labels
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -85,17 +87,29 @@ def _without_padding(result: FitResult, k: int) -> FitResult:
     return jax.tree.map(jnp.asarray, cut)
 
 
-@partial(jax.jit, static_argnames=("size", "mesh"))
-def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[Array, Array, Array]:
-    """BIC, AIC and ICL of fits with leading axes [S, R]."""
+@partial(jax.jit, static_argnames=("size", "mesh", "known"))
+def _judge(
+    data: Data, fits: FitResult, size: int, mesh: Mesh | None, known: tuple[str, ...]
+) -> tuple[Array, Array, Array]:
+    """BIC, AIC and ICL of fits with leading axes [S, R]; ``known`` as in `fit_lanes`."""
+    given = {"missing": "missing" in known, "labelled": "labels" in known}
 
-    def lanes(blocks: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
-        frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
+    def lanes(raw: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
+        d = fits.mixture.means.shape[-1]
+        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
+        isotropic = fits.mixture.covariances.shape[-1] == 1
+        frame = _frame.measure(blocks, isotropic=isotropic, missing=given["missing"])
         inside = _frame.enter(blocks, frame)
+        rows = jnp.concatenate([inside.samples, raw.samples[:, d:]], axis=1)
+        inside = dataclasses.replace(inside, samples=rows)
 
         def lane(fit: FitResult) -> tuple[Array, Array, Array]:
             moved = _frame.mixture_enter(fit.mixture, frame)
-            entropy, _, total = entropy_and_likelihood(moved, inside)
+            if known:
+                entropy = partial_data.entropy(moved, inside, **given)
+                total = total_weight(inside)
+            else:
+                entropy, _, total = entropy_and_likelihood(moved, inside)
             log_likelihood = fit.log_likelihood * total
             parameters = n_parameters(fit.mixture)
             value = bic_of(log_likelihood, parameters, total)
@@ -107,14 +121,21 @@ def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[A
 
 
 Used = npt.NDArray[np.bool_]
-Lanes = Callable[[Used, Array], FitResult]
+Lanes = Callable[[Used, Array, Prior | None], FitResult]
+Priors = Sequence[Prior | None]
 Report = Callable[[int, int, float], None]
 
 
-def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
-    """All lanes as one vmap."""
+def _side_by_side(
+    lanes: Lanes, used: Used, keys: Array, priors: Priors, report: Report
+) -> FitResult:
+    """All lanes as one vmap; one for each k where priors differ."""
     start = time.perf_counter()
-    fits = lanes(used, keys)
+    if all(prior is priors[0] for prior in priors):
+        fits = lanes(used, keys, priors[0])
+    else:
+        rows = [lanes(used[s, None], keys, prior) for s, prior in enumerate(priors)]
+        fits = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
     if _checks.is_concrete(fits.n_iter):
         jax.block_until_ready(fits)
         for s, r in itertools.product(range(len(used)), range(len(keys))):
@@ -123,7 +144,12 @@ def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitR
 
 
 def _in_turn(
-    lanes: Lanes, used: Used, keys: Array, report: Report, n_threads: int | None
+    lanes: Lanes,
+    used: Used,
+    keys: Array,
+    priors: Priors,
+    report: Report,
+    n_threads: int | None,
 ) -> FitResult:
     """The same, one lane after the other on each core."""
     # Those of most components, which are the longest, go first, but for one of the shortest.
@@ -137,7 +163,7 @@ def _in_turn(
         start = time.perf_counter()
         s, r = turn
         with jax.enable_x64(wide):
-            fit = jax.device_get(lanes(used[s, None], keys[r, None]))
+            fit = jax.device_get(lanes(used[s, None], keys[r, None], priors[s]))
         report(s, r, time.perf_counter() - start)
         return fit
 
@@ -164,6 +190,9 @@ def sweep(
     tol: ArrayLike = 1e-6,
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
+    prior: Prior | str | None = None,
+    missing: str = "error",
+    labels: ArrayLike | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
@@ -186,6 +215,9 @@ def sweep(
         tol: see `fit`.
         reg_covar: see `fit`.
         accelerate: see `fit`.
+        prior: see `fit`; "weak" is another for each k.
+        missing: see `fit`.
+        labels: see `fit`; they have to be below the least of the ks.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
 
@@ -213,16 +245,32 @@ def sweep(
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
     _checks.one_of("init", init, STARTS)
-    data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter, spread=False)
+    _checks.one_of("missing", missing, ("error", "nan"))
+    gaps = missing == "nan"
+    array = _checks.as_pixels(pixels, missing=gaps)
+    d = array.shape[-1]
+    side = []
+    if labels is not None:
+        side = [as_labels("labels", labels, min(counts), array.shape).astype(array.dtype)[:, None]]
+    known = ("missing",) * gaps + ("labels",) * (labels is not None)
+    if isinstance(prior, str):
+        priors = [as_prior(prior, array, k, weights, missing) for k in counts]
+    else:
+        priors = [as_prior(prior, array, 1, weights)] * len(counts)
+    data, mesh, settings = prepare(
+        array, weights, reg_covar, tol, max_iter, spread=False, side=side, missing=gaps
+    )
+    del array  # of large data one copy less
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
     # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
     # them in step, the same program takes them in turn instead.
     in_turn = data.n is not None and jax.default_backend() == "cpu"
-    size = block_size(most if in_turn else most * len(counts) * n_restarts, data.pixels.shape[1])
+    together = most if in_turn else most * len(counts) * n_restarts
+    size = block_size(together * (d + 1 if gaps else 1), d)
 
-    def lanes(used: Used, keys: Array) -> FitResult:
+    def lanes(used: Used, keys: Array, prior: Prior | None) -> FitResult:
         return fit_lanes(
             data,
             used,
@@ -235,6 +283,8 @@ def sweep(
             capacity=history_capacity(max_iter),
             accelerate=accelerate,
             mesh=mesh,
+            prior=prior,
+            known=known,
         )
 
     def report(s: int, r: int, seconds: float) -> None:
@@ -244,9 +294,9 @@ def sweep(
     # Programs that span devices wait for each other, so that only one may run at a time.
     n_threads = 1 if mesh is not None else os.cpu_count()
     run = partial(_in_turn, n_threads=n_threads) if in_turn else _side_by_side
-    fits = run(lanes, used, keys, report)
+    fits = run(lanes, used, keys, priors, report)
     fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
-    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh)
+    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh, known=known)
     return SweepResult(
         fits=fits,
         n_components=jnp.array(counts, jnp.int32),
