@@ -38,7 +38,7 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     pictures = ("segmented", "labels", "learning_curve", "overlay", "certainty", "regions")
     kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
     names = {kind.format(k) for k in (2, 3) for kind in (*kinds, "model_k{}.safetensors")}
-    names |= {"learning_curves.png", "comparison.png", "summary.json"}
+    names |= {"learning_curves.png", "comparison.png", "criteria.png", "summary.json"}
     made = Path("jgmm-out/photo")
     assert {path.name for path in made.iterdir()} == names
     assert len({path.stat().st_mode for path in made.iterdir()}) == 1

@@ -87,9 +87,7 @@ GAPS = np.where(RNG.random(X.shape) < 0.25, np.nan, X)
 LABELS = np.where(RNG.random(len(X)) < 0.2, (X[:, 0] > X[:, 0].mean()).astype(int), -1)
 INCOMPLETE: dict[str, dict[str, Any]] = {
     "weak prior": {"prior": "weak"},
-    "prior": {"prior": jgmm.weak_prior(X, 5)},
-    "gaps": {"missing": "nan"},
-    "labels": {"labels": LABELS},
+    "labels": {"labels": LABELS, "prior": jgmm.weak_prior(X, 5)},
     "all": {"prior": "weak", "missing": "nan", "labels": LABELS},
 }
 
