@@ -29,7 +29,7 @@ from jgmm.covariance import FAMILIES
 from jgmm.image import ImageError, read_image, sample_image
 from jgmm.image.recipe import NAMES as FEATURES
 from jgmm.job import apply_job, segment_job
-from jgmm.request import JobError, Options
+from jgmm.request import JobError, Options, output_folders, with_recommended
 
 _MENDABLE, _INTERNAL = 2, 1
 
@@ -120,6 +120,12 @@ def segment(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
+    recommended: Annotated[
+        bool,
+        typer.Option(
+            "--recommended", help="Lab, smoothing and merging: segments such as people draw."
+        ),
+    ] = False,
     noise_model: Annotated[
         str, one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
     ] = "none",
@@ -154,8 +160,9 @@ def segment(
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
     options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype)
     potts = None if noise_model == "none" else noise_model
-    if potts and smooth:
-        raise typer.BadParameter("expected one of --smooth and --noise-model potts, got both")
+    if potts and (smooth or recommended):
+        name = "--smooth" if smooth else "--recommended"
+        raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
     if potts and labels:
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
     if labels and len(images or ()) > 1:
@@ -171,6 +178,8 @@ def segment(
         xy_weight=xy_weight,
         labels=None if labels is None else os.fspath(labels),
     )
+    if recommended:
+        options = with_recommended(options)
     terminal = Terminal(quiet)
 
     def work(source: Path | None, folder: Path) -> None:
@@ -210,29 +219,6 @@ def apply(
 
     ((source, folder),) = output_folders([image], output).items()
     return _attempt(work, source, folder)
-
-
-def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:
-    """A folder for each image: its name without suffix, numbered where several have the same.
-
-    An image that is named twice appears once.
-    """
-    different: dict[str, Path] = {}
-    for image in images:
-        different.setdefault(os.path.realpath(image), image)
-    stems = {i: i.stem if i.stem.strip(".") else i.name for i in different.values()}
-    # Some file systems take a and A for the same.
-    wanted = {stem.casefold() for stem in stems.values()}
-    taken: set[str] = set()
-    folders = {}
-    for image, stem in stems.items():
-        name, number = stem, 1
-        while name.casefold() in (taken if number == 1 else taken | wanted):
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        folders[image] = output / name
-    return folders
 
 
 def _attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jgmm.image.files import Image
 from jgmm.image.recipe import Recipe
 from jgmm.image.samples import Samples, samples_of
 from jgmm.image.scribbles import Scribbles, read_scribbles
-from jgmm.image.settings import Spatial, candidates
+from jgmm.image.settings import RECOMMENDED, Spatial, candidates
 
 
 class JobError(Exception):
@@ -28,7 +31,7 @@ class Options:
     max_iter: int = 500
     tol: float = 1e-6
     dtype: str = "float32"
-    smooth: bool = False
+    smooth: bool | Mapping[str, float] = False
     noise_model: str | None = None
     beta: float | str = "auto"
     min_region: int = 0
@@ -41,6 +44,13 @@ class Options:
     def spatial(self) -> Spatial:
         """How labels and regions see their neighbours."""
         return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
+
+
+def with_recommended(options: Options) -> Options:
+    """The options, with what is recommended for photographs where they are the default."""
+    default = Options()
+    names = [n for n in RECOMMENDED if getattr(options, n) == getattr(default, n)]
+    return replace(options, **{name: RECOMMENDED[name] for name in names})
 
 
 def samples_for(image: Image, features: str | Recipe, covariance: str, **more: Any) -> Samples:
@@ -77,3 +87,26 @@ def numbers_for(samples: Samples, options: Options) -> tuple[int, ...]:
         return options.ks or candidates(samples.labels)
     except ValueError as error:
         raise JobError(str(error)) from error
+
+
+def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """A folder for each image: its name without suffix, numbered where several have the same.
+
+    An image that is named twice appears once.
+    """
+    different: dict[str, Path] = {}
+    for image in images:
+        different.setdefault(os.path.realpath(image), image)
+    stems = {i: i.stem if i.stem.strip(".") else i.name for i in different.values()}
+    # Some file systems take a and A for the same.
+    wanted = {stem.casefold() for stem in stems.values()}
+    taken: set[str] = set()
+    folders = {}
+    for image, stem in stems.items():
+        name, number = stem, 1
+        while name.casefold() in (taken if number == 1 else taken | wanted):
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        folders[image] = output / name
+    return folders

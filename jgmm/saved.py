@@ -22,7 +22,7 @@ def metadata_of(image: Image, samples: Samples, features: str, spatial: Spatial)
         "recipe": samples.recipe.to_metadata(),
         # A Potts fit is repeated as near as can be by smoothing: another image has other noise.
         "spatial": {
-            "smooth": bool(spatial.smooth) or spatial.noise_model is not None,
+            "smooth": spatial.smoothing or bool(spatial.smooth or spatial.noise_model),
             "min_region": spatial.min_region,
             "merge": spatial.merge,
         },

@@ -246,6 +246,16 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("labels_k3.png", "regions_k3.png"):
         one, other = (iio.imread(f"{folder}/x/{name}") for folder in ("jgmm-out", "jgmm-applied"))
         np.testing.assert_array_equal(one, other)
+    # The recommended setting, but for what is said otherwise; with settings of the smoothing.
+    options = ["--recommended", "--min-region", "20"]
+    assert cli.main(["segment", "x.png", "-k", "3", "-q", *options]) == 0
+    used = summary("jgmm-out/x/summary.json")["options"]
+    expected = {**jgmm.image.RECOMMENDED, "min_region": 20}
+    assert {name: used[name] for name in expected} == expected
+    found = jgmm.segment("x.png", 3, **expected, key=jax.random.key(0))
+    assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
+    for folder in ("jgmm-out", "jgmm-applied"):
+        np.testing.assert_array_equal(iio.imread(f"{folder}/x/regions_k3.png"), found.regions)
     assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2

@@ -34,6 +34,7 @@ BAD_OPTIONS = [
     ("-k 5-3", "from low to high, got '5-3'"),
     ("-k 2-1001", "from 1 to 1000"),
     ("--xy-weight 0", "above 0"),
+    ("--recommended --noise-model potts", "expected one of --recommended and"),
     ("--labels x.png --noise-model potts", "expected one of --labels and"),
     ("x.png --labels x.png", "expected one image for --labels, got 2"),
     ("-k 3,x", "whole numbers"),

@@ -28,6 +28,7 @@ from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
 from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
 from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
+from jgmm.image.texture import with_texture
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
 from jgmm.selection import sweep
@@ -137,7 +138,10 @@ def _segmentation(
         known = drawn >= 0
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
     plain = not (spatial.min_region or spatial.merge)
-    colours = spread(samples, samples.colours if plain else comparable_colours(samples), 0)
+    if plain:
+        colours = spread(samples, samples.colours, 0)
+    else:
+        colours = with_texture(spread(samples, comparable_colours(samples), 0), samples.mask)
     options = {"min_region": spatial.min_region, "merge": spatial.merge}
     regions = find_regions(labels, colours, **options)
     if not plain:

@@ -46,9 +46,9 @@ NOT_SPATIAL = Spatial()
 # Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
 RECOMMENDED: dict[str, Any] = {
     "features": "lab",
-    "smooth": True,
+    "smooth": {"unary": 1.0},
     "min_region": 100,
-    "merge": 4.5,
+    "merge": 5.5,
 }
 CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
 
