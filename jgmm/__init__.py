@@ -9,6 +9,7 @@ The functions below work on NumPy and jax arrays; all but `segment`, `save` and 
 
 from jgmm._parallel import use_all_cores
 from jgmm._status import Status
+from jgmm.clustering import KMeansResult, kmeans
 from jgmm.criteria import aic, bic, icl
 from jgmm.derived import condition, entropy, kl_divergence, marginal
 from jgmm.em import SufficientStats, e_step, em_step, m_step
@@ -16,7 +17,7 @@ from jgmm.families import FamiliesResult, sweep_families
 from jgmm.fitting import fit
 from jgmm.image.segmentation import Segmentation, segment
 from jgmm.io import load, save
-from jgmm.lloyd import KMeansResult, kmeans, lloyd_step
+from jgmm.lloyd import lloyd_step
 from jgmm.loop import FitResult
 from jgmm.mixture import (
     Mixture,

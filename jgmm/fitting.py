@@ -12,12 +12,13 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from jgmm import _checks, _frame, lloyd, starts
+from jgmm import _checks, _frame, starts
 from jgmm import partial as partial_data
 from jgmm import prior as priors
 from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks, place
 from jgmm._status import Status
+from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES, clip
 from jgmm.loop import FitResult, Settings, run
 from jgmm.maps import em_map
@@ -281,7 +282,7 @@ def fit(
     lanes = fit_lanes(
         data,
         used[None],
-        lloyd.restart_keys(key, n_lanes),
+        restart_keys(key, n_lanes),
         given,
         settings,
         start=start,

@@ -23,10 +23,10 @@ from jgmm import partial as partial_data
 from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._struct import struct
+from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
 from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
-from jgmm.lloyd import restart_keys
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, as_prior

@@ -88,3 +88,46 @@ def test_at_a_fixed_point_it_stays() -> None:
     far, length = accelerate.extrapolate(*points, jnp.asarray(4.0))
     assert length == 1
     assert_mixtures_close(far, points[0], 1e-12)
+
+
+def complete_divergence(a: jgmm.Mixture, b: jgmm.Mixture) -> float:
+    """KL(a, b) of sample and component together, by NumPy."""
+    k, d = a.means.shape
+    total = 0.0
+    for i in range(k):
+        first, second = (matrix_of(m.covariances, i, k, d) for m in (a, b))
+        inverse = np.linalg.inv(second)
+        gap = np.asarray(b.means[i] - a.means[i])
+        total += float(a.weights[i]) * (
+            np.log(float(a.weights[i] / b.weights[i]))
+            + 0.5 * (np.trace(inverse @ first) - d + gap @ inverse @ gap)
+            + 0.5 * (np.linalg.slogdet(second)[1] - np.linalg.slogdet(first)[1])
+        )
+    return total
+
+
+def matrix_of(covariances: jax.Array, i: int, k: int, d: int) -> np.ndarray:
+    if covariances.ndim == 3:
+        return np.asarray(covariances[min(i, len(covariances) - 1)])
+    return np.diag(np.broadcast_to(covariances[i], d))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lengths_are_those_of_the_divergence(family: str) -> None:
+    mixture = typed(start(family, overlapping()))
+    mixture = jgmm.Mixture(
+        weights=jnp.array([0.2, 0.3, 0.5]), means=mixture.means, covariances=mixture.covariances
+    )
+    rng = np.random.default_rng(3)
+    here = accelerate.unconstrained(mixture)
+    change = jax.tree.map(lambda leaf: jnp.asarray(1e-4 * rng.normal(size=leaf.shape)), here)
+    if change[2].ndim == 3:
+        change = (*change[:2], jnp.tril(change[2]))
+    there = accelerate.constrained(
+        jax.tree.map(jnp.add, here, change), jnp.ones(len(mixture.weights), bool)
+    )
+    np.testing.assert_allclose(
+        0.5 * accelerate.information_norm(mixture, change),
+        complete_divergence(mixture, there),
+        rtol=2e-3,
+    )

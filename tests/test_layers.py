@@ -27,6 +27,7 @@ CORE = (
     "criteria",
     "plusplus",
     "lloyd",
+    "clustering",
     "em",
     "accelerate",
     "loop",

@@ -16,10 +16,11 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from jgmm import lloyd
 from jgmm._fold import block_size, pad_rows
 from jgmm.sklearn import _loops
 
-_nearest = jax.jit(_loops.nearest, static_argnames="size")
+_label = jax.jit(lloyd.label, static_argnames="size")
 
 
 class KMeans(cluster.KMeans):  # type: ignore[misc]
@@ -129,7 +130,7 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         with jax.enable_x64(True):
             rows = pad_rows(jnp.asarray(X, centers.dtype))
             size = block_size(*centers.shape)
-            labels = _nearest(rows, jnp.asarray(centers), jnp.asarray(used), size=size)
+            labels = _label(rows, jnp.asarray(centers), jnp.asarray(used), size=size)
         return np.asarray(labels)[: len(X)]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

@@ -16,7 +16,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from jgmm import _frame, lloyd
-from jgmm._fold import Blocks, block_size, map_samples, subsample
+from jgmm._fold import Blocks, block_size, subsample
 from jgmm._parallel import Data, gather_rows, over_blocks, over_rows, place
 from jgmm._struct import struct
 from jgmm.covariance import Ridge
@@ -191,34 +191,19 @@ def _lloyd(
         least = jnp.maximum(tol / frame.scale[0] ** 2, rounding)
         start = (centers - frame.center) / frame.scale
         pool = subsample(inside, jax.random.key(0))
-        last = lloyd.run(start, used, inside, pool, least, max_iter - 1)
-        stats = lloyd.assign(last.following, used, inside)
-        shift = last.shift * frame.scale[0] ** 2
+        last = lloyd.run(start, used, inside, pool, least, max_iter)
         return (
-            last.following * frame.scale + frame.center,
-            stats.inertia * frame.scale[0] ** 2,
-            last.n_iter + 1,
-            shift,
+            last.centroids * frame.scale + frame.center,
+            lloyd.inertia(last.centroids, used, inside) * frame.scale[0] ** 2,
+            last.n_iter,
+            last.shift * frame.scale[0] ** 2,
         )
 
     def labels(pixels: Array, centers: Array, used: Array) -> Array:
-        return nearest(pixels, centers, used, size)
+        return lloyd.label(pixels, centers, used, size)
 
     result = over_blocks(run, data, size, mesh, centers, used, tol, max_iter)
     return (over_rows(labels, data, mesh, result[0], used), *result)
-
-
-def nearest(pixels: Array, centers: Array, used: Array, size: int) -> Array:
-    """The index of the nearest used center of each of the pixels [N, D]."""
-    origin = jnp.mean(centers, axis=0)
-    moved = centers - origin
-    half = jnp.where(used[:, None], 0.5 * jnp.sum(moved**2, axis=-1, keepdims=True), jnp.inf)
-
-    def block(samples: Array) -> Array:
-        x = samples - origin[:, None]
-        return jnp.argmax(jnp.dot(moved, x, precision=lax.Precision.HIGHEST) - half, axis=0)
-
-    return map_samples(block, pixels, size).astype(jnp.int32)
 
 
 def k_means(
