@@ -241,6 +241,7 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     image = np.clip(image + rng.normal(0, 30, (30, 40, 3)), 0, 255).astype(np.uint8)
     iio.imwrite("x.png", image)
     options = ["--features", "lab+xy", "--smooth", "--min-region", "20", "--merge", "4.5"]
+    options += ["--covariance", "spherical", "--xy-weight", "3"]
     assert cli.main(["segment", "x.png", "-k", "3", "-q", *options]) == 0
     assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
     for name in ("labels_k3.png", "regions_k3.png"):
