@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import os
-import time
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
@@ -26,7 +22,8 @@ from jgmm._struct import struct
 from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
-from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
+from jgmm.fitting import best_lane, history_capacity, no_steps, prepare
+from jgmm.lanes import Used, fit_lanes, in_turn, pool_size, run_lanes
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, as_prior
@@ -120,63 +117,6 @@ def _judge(
     return over_blocks(lanes, data, size, mesh, fits)
 
 
-Used = npt.NDArray[np.bool_]
-Lanes = Callable[[Used, Array, Prior | None], FitResult]
-Priors = Sequence[Prior | None]
-Report = Callable[[int, int, float], None]
-
-
-def _side_by_side(
-    lanes: Lanes, used: Used, keys: Array, priors: Priors, report: Report
-) -> FitResult:
-    """All lanes as one vmap; one for each k where priors differ."""
-    start = time.perf_counter()
-    if all(prior is priors[0] for prior in priors):
-        fits = lanes(used, keys, priors[0])
-    else:
-        rows = [lanes(used[s, None], keys, prior) for s, prior in enumerate(priors)]
-        fits = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
-    if _checks.is_concrete(fits.n_iter):
-        jax.block_until_ready(fits)
-        for s, r in itertools.product(range(len(used)), range(len(keys))):
-            report(s, r, time.perf_counter() - start)
-    return fits
-
-
-def _in_turn(
-    lanes: Lanes,
-    used: Used,
-    keys: Array,
-    priors: Priors,
-    report: Report,
-    n_threads: int | None,
-) -> FitResult:
-    """The same, one lane after the other on each core."""
-    # Those of most components, which are the longest, go first, but for one of the shortest.
-    order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
-    order = [order[-1], *order[:-1]]
-    turns = list(itertools.product(order, range(len(keys))))
-
-    wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
-
-    def take(turn: tuple[int, int]) -> FitResult:
-        start = time.perf_counter()
-        s, r = turn
-        with jax.enable_x64(wide):
-            fit = jax.device_get(lanes(used[s, None], keys[r, None], priors[s]))
-        report(s, r, time.perf_counter() - start)
-        return fit
-
-    # One lane alone, so that the threads find the program compiled.
-    done = {turns[0]: take(turns[0])}
-    with ThreadPoolExecutor(n_threads) as pool:
-        done.update(zip(turns[1:], pool.map(take, turns[1:]), strict=True))
-    rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
-    # On the host: to join arrays on the device, each shape would be compiled for.
-    joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]
-    return jax.tree.map(lambda *leaf: jnp.asarray(np.concatenate(leaf)), *joined)
-
-
 def sweep(
     pixels: ArrayLike,
     ks: Sequence[int],
@@ -248,15 +188,12 @@ def sweep(
     _checks.one_of("missing", missing, ("error", "nan"))
     gaps = missing == "nan"
     array = _checks.as_pixels(pixels, missing=gaps)
-    d = array.shape[-1]
+    n, d = math.prod(array.shape[:-1]), array.shape[-1]
     side = []
     if labels is not None:
         side = [as_labels("labels", labels, min(counts), array.shape).astype(array.dtype)[:, None]]
     known = ("missing",) * gaps + ("labels",) * (labels is not None)
-    if isinstance(prior, str):
-        priors = [as_prior(prior, array, k, weights, missing) for k in counts]
-    else:
-        priors = [as_prior(prior, array, 1, weights)] * len(counts)
+    priors = {k: as_prior(prior, array, k, weights, missing) for k in counts}
     data, mesh, settings = prepare(
         array, weights, reg_covar, tol, max_iter, spread=False, side=side, missing=gaps
     )
@@ -264,37 +201,36 @@ def sweep(
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
-    # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
-    # them in step, the same program takes them in turn instead.
-    in_turn = data.n is not None and jax.default_backend() == "cpu"
-    together = most if in_turn else most * len(counts) * n_restarts
-    size = block_size(together * (d + 1 if gaps else 1), d)
+    side_by_side = 1 if in_turn(data) else len(counts) * n_restarts
+    size = block_size(most * side_by_side * (d + 1 if gaps else 1), d)
+    fit_any = partial(
+        fit_lanes,
+        data,
+        covariance_type=covariance_type,
+        size=size,
+        capacity=history_capacity(max_iter),
+        accelerate=accelerate,
+        mesh=mesh,
+        known=known,
+    )
 
-    def lanes(used: Used, keys: Array, prior: Prior | None) -> FitResult:
-        return fit_lanes(
-            data,
-            used,
-            keys,
-            None,
-            settings,
-            start=init,
-            covariance_type=covariance_type,
-            size=size,
-            capacity=history_capacity(max_iter),
-            accelerate=accelerate,
-            mesh=mesh,
-            prior=prior,
-            known=known,
-        )
+    def lanes(used: Used, keys: Array) -> FitResult:
+        if isinstance(prior, str) and len(used) > 1:  # for each k it is another
+            rows = [lanes(used[s, None], keys) for s in range(len(used))]
+            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
+        k = int(used.sum(axis=1).max())
+        fit_some = partial(fit_any, prior=priors[k])
+        pool = 0 if labels is not None else pool_size(n, k, d, covariance_type)
+        if not pool:
+            return fit_some(used, keys, None, settings, start=init)
+        short = fit_some(used, keys, None, no_steps(settings), start=init, pool=pool)
+        return fit_some(used, keys, short.mixture, settings, start="mixture")
 
     def report(s: int, r: int, seconds: float) -> None:
         if on_fit is not None:
             on_fit(counts[s], r, seconds)
 
-    # Programs that span devices wait for each other, so that only one may run at a time.
-    n_threads = 1 if mesh is not None else os.cpu_count()
-    run = partial(_in_turn, n_threads=n_threads) if in_turn else _side_by_side
-    fits = run(lanes, used, keys, priors, report)
+    fits = run_lanes(lanes, used, keys, data, mesh, report)
     fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
     bic, aic, icl = _judge(data, fits, size=size, mesh=mesh, known=known)
     return SweepResult(

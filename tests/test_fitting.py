@@ -30,7 +30,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 import jgmm
-from jgmm import Status, fitting
+from jgmm import Status, lanes
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -474,10 +474,10 @@ def test_an_image_of_integers() -> None:
 
 def test_another_size_and_other_settings_compile_nothing() -> None:
     jgmm.fit(X[:230], K)
-    compiled = fitting.fit_lanes._cache_size()
+    compiled = lanes.fit_lanes._cache_size()
     jgmm.fit(X[:100], K, tol=1e-3, max_iter=77, reg_covar=1e-4, key=jax.random.key(3))
     jgmm.fit(X[:7], K, weights=np.ones(7))
-    assert fitting.fit_lanes._cache_size() == compiled
+    assert lanes.fit_lanes._cache_size() == compiled
 
 
 # --- Under transformations ---

@@ -28,6 +28,7 @@ CORE = (
     "plusplus",
     "lloyd",
     "clustering",
+    "natural",
     "em",
     "accelerate",
     "loop",
@@ -35,6 +36,7 @@ CORE = (
     "partial",
     "prior",
     "maps",
+    "lanes",
     "fitting",
 )
 # The files of image/ are one row: they may use each other.
