@@ -184,6 +184,7 @@ def fit(
     return best_of(run_lanes(whole, used[None], keys, data, mesh), max_iter)
 
 
+@partial(jax.jit, static_argnames="max_iter")
 def best_of(lanes: FitResult, max_iter: int = 0) -> FitResult:
     """`best_lane` of results [1, R]."""
     return best_lane(jax.tree.map(lambda leaf: leaf[0], lanes), max_iter)

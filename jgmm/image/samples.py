@@ -124,9 +124,10 @@ def _distinct(flat: Array, known: Array | None) -> tuple[Array, Array | None, Ar
 
 def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
     """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
-    mean = np.average(values, axis=0, weights=weights)
-    mean += np.average(values - mean, axis=0, weights=weights)  # exact for a constant feature
-    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    share = weights / weights.sum()  # by products, which NumPy makes faster than averages
+    mean = share @ values
+    mean += share @ (values - mean)  # exact for a constant feature
+    variance = share @ (values - mean) ** 2
     varies = variance > (4 * np.finfo(values.dtype).eps * np.abs(mean)) ** 2
     typical = variance[varies].mean() if varies.any() else 1.0
     return np.where(varies & (not isotropic), variance, typical)
