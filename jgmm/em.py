@@ -23,7 +23,6 @@ from jgmm.mixture import (
     conform,
     log_joint,
     normalise,
-    weigh,
     whiten,
     whitening,
     with_one,
@@ -99,7 +98,8 @@ def expectation(
 
     def weigh(joint: Array, weights: Array) -> tuple[Array, Array]:
         p, total, log_density = normalise(joint)
-        weighted = weigh(log_density, weights)
+        # A sample of weight 0 counts for nothing, not even where its density underflows.
+        weighted = jnp.where(weights > 0, weights * log_density, 0)
         log_likelihood = jnp.dot(weighted, jnp.ones_like(weighted), precision=_HIGHEST)
         if hard:
             r = jax.nn.one_hot(jnp.argmax(joint, axis=0), len(joint), axis=0, dtype=p.dtype)
