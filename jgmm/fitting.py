@@ -22,7 +22,7 @@ from jgmm.covariance import FAMILIES
 from jgmm.lanes import fit_lanes, in_turn, pool_size, run_lanes
 from jgmm.loop import FitResult, Settings
 from jgmm.mixture import Mixture
-from jgmm.prior import Prior, weak_prior
+from jgmm.prior import Prior, as_prior
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
@@ -149,11 +149,7 @@ def fit(
     if labels is not None:
         column = starts.as_labels("labels", labels, k, array.shape)
         side.insert(0, column.astype(dtype)[:, None])
-    if isinstance(prior, str):
-        _checks.one_of("prior", prior, ("weak",))
-        prior = weak_prior(array, k, weights, missing=missing)
-    if prior is not None:
-        prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior)
+    prior = as_prior(prior, array, k, weights, missing)
     data, mesh, settings = prepare(
         array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
     )
@@ -172,7 +168,9 @@ def fit(
         prior=prior,
         known=("missing",) * gaps + ("labels",) * (labels is not None),
     )
-    pool = pool_size(n, k, d, covariance_type) if start in starts.STARTS else 0
+    # A subsample might miss what is labelled.
+    by_name = start in starts.STARTS and labels is None
+    pool = pool_size(n, k, d, covariance_type) if by_name else 0
     if pool:
         short = partial(fit_some, init=None, settings=no_steps(settings), start=start, pool=pool)
         given = best_of(run_lanes(short, used[None], keys, data, mesh)).mixture

@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame
-from jgmm._fold import Blocks, block_size
+from jgmm import partial as partial_data
+from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._struct import struct
 from jgmm.clustering import restart_keys
@@ -25,7 +26,8 @@ from jgmm.fitting import best_lane, history_capacity, no_steps, prepare
 from jgmm.lanes import Used, fit_lanes, in_turn, pool_size, run_lanes
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
-from jgmm.starts import STARTS
+from jgmm.prior import Prior, as_prior
+from jgmm.starts import STARTS, as_labels
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -82,17 +84,29 @@ def _without_padding(result: FitResult, k: int) -> FitResult:
     return jax.tree.map(jnp.asarray, cut)
 
 
-@partial(jax.jit, static_argnames=("size", "mesh"))
-def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[Array, Array, Array]:
-    """BIC, AIC and ICL of fits with leading axes [S, R]."""
+@partial(jax.jit, static_argnames=("size", "mesh", "known"))
+def _judge(
+    data: Data, fits: FitResult, size: int, mesh: Mesh | None, known: tuple[str, ...]
+) -> tuple[Array, Array, Array]:
+    """BIC, AIC and ICL of fits with leading axes [S, R]; ``known`` as in `fit_lanes`."""
+    given = {"missing": "missing" in known, "labelled": "labels" in known}
 
-    def lanes(blocks: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
-        frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
+    def lanes(raw: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
+        d = fits.mixture.means.shape[-1]
+        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
+        isotropic = fits.mixture.covariances.shape[-1] == 1
+        frame = _frame.measure(blocks, isotropic=isotropic, missing=given["missing"])
         inside = _frame.enter(blocks, frame)
+        rows = jnp.concatenate([inside.samples, raw.samples[:, d:]], axis=1)
+        inside = dataclasses.replace(inside, samples=rows)
 
         def lane(fit: FitResult) -> tuple[Array, Array, Array]:
             moved = _frame.mixture_enter(fit.mixture, frame)
-            entropy, _, total = entropy_and_likelihood(moved, inside)
+            if known:
+                entropy = partial_data.entropy(moved, inside, **given)
+                total = total_weight(inside)
+            else:
+                entropy, _, total = entropy_and_likelihood(moved, inside)
             log_likelihood = fit.log_likelihood * total
             parameters = n_parameters(fit.mixture)
             value = bic_of(log_likelihood, parameters, total)
@@ -116,6 +130,9 @@ def sweep(
     tol: ArrayLike = 1e-6,
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
+    prior: Prior | str | None = None,
+    missing: str = "error",
+    labels: ArrayLike | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
@@ -138,6 +155,9 @@ def sweep(
         tol: see `fit`.
         reg_covar: see `fit`.
         accelerate: see `fit`.
+        prior: see `fit`; "weak" is another for each k.
+        missing: see `fit`.
+        labels: see `fit`; they have to be below the least of the ks.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
 
@@ -165,14 +185,25 @@ def sweep(
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
     _checks.one_of("init", init, STARTS)
-    data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter, spread=False)
+    _checks.one_of("missing", missing, ("error", "nan"))
+    gaps = missing == "nan"
+    array = _checks.as_pixels(pixels, missing=gaps)
+    n, d = math.prod(array.shape[:-1]), array.shape[-1]
+    side = []
+    if labels is not None:
+        side = [as_labels("labels", labels, min(counts), array.shape).astype(array.dtype)[:, None]]
+    known = ("missing",) * gaps + ("labels",) * (labels is not None)
+    priors = {k: as_prior(prior, array, k, weights, missing) for k in counts}
+    data, mesh, settings = prepare(
+        array, weights, reg_covar, tol, max_iter, spread=False, side=side, missing=gaps
+    )
+    del array  # of large data one copy less
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
     side_by_side = 1 if in_turn(data) else len(counts) * n_restarts
-    n, d = math.prod(np.shape(pixels)[:-1]), data.pixels.shape[1]
-    size = block_size(most * side_by_side, d)
-    fit_some = partial(
+    size = block_size(most * side_by_side * (d + 1 if gaps else 1), d)
+    fit_any = partial(
         fit_lanes,
         data,
         covariance_type=covariance_type,
@@ -180,10 +211,16 @@ def sweep(
         capacity=history_capacity(max_iter),
         accelerate=accelerate,
         mesh=mesh,
+        known=known,
     )
 
     def lanes(used: Used, keys: Array) -> FitResult:
-        pool = pool_size(n, int(used.sum(axis=1).max()), d, covariance_type)
+        if isinstance(prior, str) and len(used) > 1:  # for each k it is another
+            rows = [lanes(used[s, None], keys) for s in range(len(used))]
+            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
+        k = int(used.sum(axis=1).max())
+        fit_some = partial(fit_any, prior=priors[k])
+        pool = 0 if labels is not None else pool_size(n, k, d, covariance_type)
         if not pool:
             return fit_some(used, keys, None, settings, start=init)
         short = fit_some(used, keys, None, no_steps(settings), start=init, pool=pool)
@@ -195,7 +232,7 @@ def sweep(
 
     fits = run_lanes(lanes, used, keys, data, mesh, report)
     fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
-    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh)
+    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh, known=known)
     return SweepResult(
         fits=fits,
         n_components=jnp.array(counts, jnp.int32),
