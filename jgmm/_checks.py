@@ -7,7 +7,7 @@ tracer has none. Data that goes wrong under a trace is reported by `jgmm.Status`
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -57,8 +57,7 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
             f"pixels: expected {n_features} features on the last axis, got shape {array.shape}"
         )
     if is_concrete(array) and jnp.issubdtype(array.dtype, jnp.floating):
-        xp: Any = np if isinstance(array, np.ndarray) else jnp
-        if not bool((xp.isfinite(array) | (missing & xp.isnan(array))).all()):
+        if not _all(array, lambda xp, x: xp.isfinite(x) | (missing & xp.isnan(x))):
             raise ValueError("pixels: expected finite values, got NaN or infinity")
     return jnp.asarray(array, dtype)
 
@@ -111,9 +110,19 @@ def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
 
 def _all_nonnegative(array: Array) -> bool:
     """True where all values are finite and at least 0."""
-    xp: Any = np if jax.default_backend() == "cpu" else jnp  # NumPy has nothing to compile
-    values = xp.asarray(array)
-    return bool((xp.isfinite(values) & (values >= 0)).all())
+    return _all(array, lambda xp, x: xp.isfinite(x) & (x >= 0))
+
+
+def _all(array: Any, test: Callable[[Any, Any], Any]) -> bool:
+    """True where ``test(numpy or jax.numpy, values)`` holds for all values of a concrete array."""
+    if isinstance(array, jax.Array):
+        devices: list[Any] = list(array.sharding.device_set)
+        if len(devices) > 1 or devices[0].platform != "cpu":
+            return bool(test(jnp, array).all())
+    # NumPy has nothing to compile, and a piece at a time takes no memory to speak of.
+    flat = np.asarray(array).reshape(-1)
+    piece = 1 << 18
+    return all(bool(test(np, flat[i : i + piece]).all()) for i in range(0, flat.size, piece))
 
 
 def one_of(name: str, value: Any, options: Iterable[str]) -> str:

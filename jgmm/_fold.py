@@ -121,10 +121,11 @@ def pad_rows(rows: Array) -> Array:
     return jax.device_put(padded)
 
 
-def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
+def subsample(blocks: Blocks, key: Array, most: int = 1 << 14, *, gather: bool = True) -> Blocks:
     """At most ``most`` of the samples as one block, one at random from each of equal strata.
 
-    The same whatever the size of the blocks, padded or not.
+    The same whatever the size of the blocks, padded or not. Of data on several devices each gets
+    all of these samples, or without ``gather`` its own share.
     """
     count, n_features, size = blocks.samples.shape
     if blocks.axis is not None:
@@ -144,12 +145,15 @@ def subsample(blocks: Blocks, key: Array, most: int = 1 << 14) -> Blocks:
     block, offset = jnp.where(inside, index // size, 0), index % size
     samples = blocks.samples[block, :, offset]
     weights = jnp.where(inside, blocks.weights[block, offset], 0)
-    if blocks.axis is not None:
+    axis = blocks.axis
+    if axis is not None and gather:
         # In one exchange: see fold_sum.
         both = jnp.concatenate([samples, weights[:, None]], axis=1)
-        both = lax.all_gather(both, blocks.axis.name, tiled=True)
-        samples, weights = both[:, :-1], both[:, -1]
-    return Blocks(samples=samples.T[None], weights=weights[None], n=None, length=len(weights))
+        both = lax.all_gather(both, axis.name, tiled=True)
+        samples, weights, axis = both[:, :-1], both[:, -1], None
+    return Blocks(
+        samples=samples.T[None], weights=weights[None], n=None, length=len(weights), axis=axis
+    )
 
 
 def fold(function: Callable[[T, Array, Array], T], init: T, blocks: Blocks) -> T:

@@ -10,7 +10,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from jgmm._fold import Blocks, fold_sum
 from jgmm._struct import struct
@@ -32,11 +32,15 @@ def measure(blocks: Blocks, *, isotropic: bool = False, missing: bool = False) -
     ``isotropic`` one scale serves all features, as methods need that measure plain distances.
     With ``missing``, features that are NaN do not count.
     """
+    # Turned back inside the fold, so that raw samples need no array of their own beside the
+    # pixels that they are cut from: a compiler drops two transpositions, not one.
+    blocks = dataclasses.replace(blocks, samples=blocks.samples.swapaxes(1, 2))
     # Two passes: the first mean need only be near, the second corrects it without cancellation.
-    rough = _mean(blocks, jnp.zeros(blocks.n_features, blocks.samples.dtype), missing)
+    rough = _mean(blocks, jnp.zeros(blocks.samples.shape[-1], blocks.samples.dtype), missing)
     center = _mean(blocks, rough, missing)
 
-    def square(x: Array, w: Array) -> tuple[Array, Array]:
+    def square(rows: Array, w: Array) -> tuple[Array, Array]:
+        x = rows.T
         if missing:
             x, w = _observed(x, w, center)
         return jnp.sum(w * (x - center[:, None]) ** 2, -1), jnp.sum(w, -1)
@@ -61,7 +65,10 @@ def _observed(x: Array, w: Array, fill: Array) -> tuple[Array, Array]:
 
 
 def _mean(blocks: Blocks, origin: Array, missing: bool) -> Array:
-    def shift(x: Array, w: Array) -> tuple[Array, Array]:
+    """The mean of rows [B, S, D], summed as differences from ``origin``."""
+
+    def shift(rows: Array, w: Array) -> tuple[Array, Array]:
+        x = rows.T
         if missing:
             x, w = _observed(x, w, origin)
         return jnp.sum(w * (x - origin[:, None]), -1), jnp.sum(w, -1)
@@ -72,9 +79,15 @@ def _mean(blocks: Blocks, origin: Array, missing: bool) -> Array:
 
 def enter(blocks: Blocks, frame: Frame) -> Blocks:
     """The samples in the frame's units; those of weight 0 at its center, where they do no harm."""
-    samples = (blocks.samples - frame.center[:, None]) / frame.scale[:, None]
-    samples = jnp.where(blocks.weights[:, None, :] > 0, samples, 0)
-    return dataclasses.replace(blocks, samples=samples)
+
+    def block(piece: tuple[Array, Array]) -> Array:
+        rows, weights = piece
+        samples = (rows.T - frame.center[:, None]) / frame.scale[:, None]
+        return jnp.where(weights > 0, samples, 0)
+
+    # A block at a time: all at once a compiler first makes the array in the pixels' layout.
+    rows = blocks.samples.swapaxes(1, 2)
+    return dataclasses.replace(blocks, samples=lax.map(block, (rows, blocks.weights)))
 
 
 def mixture_enter(mixture: Mixture, frame: Frame) -> Mixture:

@@ -97,9 +97,9 @@ class Terminal:
             )
         self._print(table)
         if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
-            rule = {"knee": "at the knee", "bic": "the least BIC", "icl": "the least ICL"}
-            by = rule[summary["chosen_by"]]
-            self.line(f"log-likelihood: mean nats per pixel; * {by}")
+            self.line(f"log-likelihood: mean nats per pixel; * {summary['chosen_because']}")
+        elif len(summary["chosen_from"]) > 1:
+            self.line(f"k = {summary['chosen_k']}: {summary['chosen_because']}")
 
 
 def _number(value: float | None, form: str) -> str:

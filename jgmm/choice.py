@@ -53,6 +53,32 @@ def knee(ks: Sequence[int], log_likelihoods: ArrayLike) -> int:
     return int(k[np.argmax((value - value[0]) / rise - x)])
 
 
+def explain(result: SweepResult, by: str = "knee") -> str:
+    """Why `choose` takes the number that it takes, in words.
+
+    Example:
+        >>> import jax, jgmm
+        >>> pixels = jax.random.normal(jax.random.key(1), (1000, 1))
+        >>> pixels = pixels.at[500:].add(20.0)
+        >>> explain(jgmm.sweep(pixels, [1, 2, 3]), "bic")
+        'the least BIC of k = 1, 2, 3'
+    """
+    chosen = choose(result, by)
+    ks = sorted(np.asarray(result.n_components).tolist())
+    if len(ks) == 1:
+        return "the only k"
+    offered = f"of k = {', '.join(map(str, ks))}"
+    if by != "knee":
+        more = "; it still falls there, so that more may fit better" if chosen == ks[-1] else ""
+        return f"the least {by.upper()} {offered}{more}"
+    values = _best_likelihoods(result)
+    low, here, high = (values[k] for k in (ks[0], chosen, ks[-1]))
+    return (
+        f"the knee of the log-likelihood {offered}: up to there it gains {here - low:.3f} nats per "
+        f"sample, beyond only {high - here:.3f}"
+    )
+
+
 def choose(result: SweepResult, by: str = "knee") -> int:
     """The number of components to take from a sweep.
 
@@ -73,7 +99,13 @@ def choose(result: SweepResult, by: str = "knee") -> int:
     _checks.one_of("by", by, RULES)
     if by != "knee":
         return result.best(by).mixture.n_components
-    ks = np.asarray(result.n_components).tolist()
+    values = _best_likelihoods(result)
+    return knee(list(values), np.array(list(values.values())))
+
+
+def _best_likelihoods(result: SweepResult) -> dict[int, float]:
+    """Of each k the log-likelihood of the best restart; NaN if none is finite."""
     values = np.asarray(result.fits.log_likelihood)
     values = np.where(np.isfinite(values), values, -np.inf).max(axis=1)
-    return knee(ks, np.where(np.isfinite(values), values, np.nan))
+    ks = np.asarray(result.n_components).tolist()
+    return dict(zip(ks, np.where(np.isfinite(values), values, np.nan).tolist(), strict=True))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +13,24 @@ from typing import Annotated, Any
 import typer
 
 from jgmm import __version__, _runtime
+from jgmm._options import (
+    MOST_SEGMENTS,
+    amount,
+    as_beta,
+    as_rule,
+    count,
+    one_of,
+    parse_ks,
+    positive,
+)
 from jgmm._terminal import OutputError, Terminal, complain
 from jgmm.choice import RULES
 from jgmm.covariance import FAMILIES
 from jgmm.image import ImageError, read_image, sample_image
 from jgmm.image.recipe import NAMES as FEATURES
-from jgmm.job import JobError, Options, apply_job, segment_job
+from jgmm.job import apply_job, segment_job
+from jgmm.request import JobError, Options, output_folders, with_recommended
 
-MOST_SEGMENTS = 1000
 _MENDABLE, _INTERNAL = 2, 1
 
 app = typer.Typer(
@@ -32,67 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _one_of(names: Iterable[str], what: str) -> Any:
-    """An option that takes one of some names."""
-    listed = ", ".join(names)
-
-    def check(value: str) -> str:
-        if value not in names:
-            raise typer.BadParameter(f"expected one of {listed}; got {value!r}")
-        return value
-
-    return typer.Option(metavar="NAME", callback=check, help=f"{what}: {listed}.")
-
-
-def _count(least: int, most: int, text: str) -> Any:
-    """An option that takes a whole number."""
-
-    def check(value: int) -> int:
-        if not least <= value <= most:
-            raise typer.BadParameter(f"expected a number from {least} to {most}, got {value}")
-        return value
-
-    return typer.Option(metavar="N", callback=check, help=text)
-
-
-def _tolerance(value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise typer.BadParameter(f"expected a finite number of at least 0, got {value}")
-    return value
-
-
-def _beta(value: str) -> str:
-    try:
-        good = value == "auto" or (math.isfinite(float(value)) and float(value) >= 0)
-    except ValueError:
-        good = False
-    if not good:
-        raise typer.BadParameter(f"expected auto or a number of at least 0, got {value!r}")
-    return value
-
-
-def _rule(value: str | None) -> str | None:
-    if value not in (None, *RULES):
-        raise typer.BadParameter(f"expected one of {', '.join(RULES)}; got {value!r}")
-    return value
-
-
-def parse_ks(text: str) -> tuple[int, ...]:
-    """Numbers of segments as on the command line, "3,5,7", in ascending order, each once.
-
-    None of them for "auto".
-    """
-    if text.strip() == "auto":
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise typer.BadParameter(f"expected whole numbers such as 3,5,7 or auto; got {text!r}")
-    ks = sorted({int(part[:9]) for part in parts})
-    if ks[0] < 1 or ks[-1] > MOST_SEGMENTS:
-        raise typer.BadParameter(f"expected numbers from 1 to {MOST_SEGMENTS}, got {text!r}")
-    return tuple(ks)
 
 
 def _version(wanted: bool) -> None:
@@ -131,45 +79,71 @@ def segment(
     ks: Annotated[
         str,
         typer.Option(
-            "-k", metavar="K,K", help=f"Numbers of segments, 1 to {MOST_SEGMENTS}; or auto."
+            "-k",
+            metavar="K,K",
+            help=f"Numbers of segments, 1 to {MOST_SEGMENTS}: 3,5,7; 2-12; or auto.",
         ),
     ] = ",".join(map(str, Options.ks)),
     output: Folder = Path("jgmm-out"),
     covariance: Annotated[
-        str, _one_of(FAMILIES, "Covariances of the components")
+        str, one_of(FAMILIES, "Covariances of the components")
     ] = Options.covariance,
     restarts: Annotated[
-        int, _count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
+        int, count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
     ] = Options.restarts,
-    features: Annotated[str, _one_of(FEATURES, "What describes a pixel")] = Options.features,
-    seed: Annotated[int, _count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
-    max_iter: Annotated[int, _count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
+    features: Annotated[str, one_of(FEATURES, "What describes a pixel")] = Options.features,
+    xy_weight: Annotated[
+        float,
+        typer.Option(
+            metavar="W",
+            callback=positive,
+            help="What position counts in +xy, with spherical covariance.",
+        ),
+    ] = Options.xy_weight,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="PNG",
+            help="Scribbles: a colour for each segment; black or transparent is unknown.",
+        ),
+    ] = None,
+    seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
+    max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
         float,
         typer.Option(
-            metavar="T", callback=_tolerance, help="Stop at gains below this, in nats per pixel."
+            metavar="T", callback=amount, help="Stop at gains below this, in nats per pixel."
         ),
     ] = Options.tol,
-    dtype: Annotated[str, _one_of(("float32", "float64"), "Precision")] = Options.dtype,
+    dtype: Annotated[str, one_of(("float32", "float64"), "Precision")] = Options.dtype,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
+    recommended: Annotated[
+        bool,
+        typer.Option(
+            "--recommended", help="Lab, smoothing and merging: segments such as people draw."
+        ),
+    ] = False,
     noise_model: Annotated[
-        str, _one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
+        str, one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
     ] = "none",
     beta: Annotated[
-        str, typer.Option(metavar="B", callback=_beta, help="How tightly potts ties, or auto.")
+        str, typer.Option(metavar="B", callback=as_beta, help="How tightly potts ties, or auto.")
     ] = "auto",
     min_region: Annotated[
-        int, _count(0, 10**9, "Absorb connected regions of fewer pixels.")
+        int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
     ] = Options.min_region,
     merge: Annotated[
         float,
-        typer.Option(metavar="M", callback=_tolerance, help="Merge alike regions; 5 is typical."),
+        typer.Option(metavar="M", callback=amount, help="Merge alike regions; 5 is typical."),
     ] = Options.merge,
     choose: Annotated[
         str | None,
-        typer.Option("--choose", metavar="RULE", callback=_rule, help=f"Of k: {', '.join(RULES)}."),
+        typer.Option(
+            "--choose", metavar="RULE", callback=as_rule, help=f"Of k: {', '.join(RULES)}."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> int:
@@ -178,7 +152,7 @@ def segment(
     For each k, DIR/<image name>/ gets segmented_k3.png (each pixel in the mean colour of its
     segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is); then
-    learning_curves.png, comparison.png and summary.json.
+    learning_curves.png, comparison.png, criteria.png and summary.json.
     """
     try:
         numbers = parse_ks(ks)
@@ -186,8 +160,13 @@ def segment(
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
     options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype)
     potts = None if noise_model == "none" else noise_model
-    if potts and smooth:
-        raise typer.BadParameter("expected one of --smooth and --noise-model potts, got both")
+    if potts and (smooth or recommended):
+        name = "--smooth" if smooth else "--recommended"
+        raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
+    if potts and labels:
+        raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
+    if labels and len(images or ()) > 1:
+        raise typer.BadParameter(f"expected one image for --labels, got {len(images or ())}")
     options = replace(
         options,
         smooth=smooth,
@@ -196,7 +175,11 @@ def segment(
         min_region=min_region,
         merge=merge,
         choose_by=choose,
+        xy_weight=xy_weight,
+        labels=None if labels is None else os.fspath(labels),
     )
+    if recommended:
+        options = with_recommended(options)
     terminal = Terminal(quiet)
 
     def work(source: Path | None, folder: Path) -> None:
@@ -236,29 +219,6 @@ def apply(
 
     ((source, folder),) = output_folders([image], output).items()
     return _attempt(work, source, folder)
-
-
-def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:
-    """A folder for each image: its name without suffix, numbered where several have the same.
-
-    An image that is named twice appears once.
-    """
-    different: dict[str, Path] = {}
-    for image in images:
-        different.setdefault(os.path.realpath(image), image)
-    stems = {i: i.stem if i.stem.strip(".") else i.name for i in different.values()}
-    # Some file systems take a and A for the same.
-    wanted = {stem.casefold() for stem in stems.values()}
-    taken: set[str] = set()
-    folders = {}
-    for image, stem in stems.items():
-        name, count = stem, 1
-        while name.casefold() in (taken if count == 1 else taken | wanted):
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name.casefold())
-        folders[image] = output / name
-    return folders
 
 
 def _attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path) -> int:

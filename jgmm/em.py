@@ -21,13 +21,15 @@ from jgmm.mixture import (
     Whitening,
     centered,
     conform,
+    counted,
     log_joint,
     normalise,
-    weigh,
     whiten,
     whitening,
     with_one,
 )
+from jgmm.natural import moments as natural_moments
+from jgmm.natural import natural, powers
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -95,18 +97,32 @@ def expectation(
     """
     form = whitening(mixture)
 
-    def block(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
-        y = whiten(form, samples)
-        joint = log_joint(form, y)
+    def weigh(joint: Array, weights: Array) -> tuple[Array, Array]:
         p, total, log_density = normalise(joint)
-        weighted = weigh(log_density, weights)
+        weighted = counted(log_density, weights)
         log_likelihood = jnp.dot(weighted, jnp.ones_like(weighted), precision=_HIGHEST)
         if hard:
             r = jax.nn.one_hot(jnp.argmax(joint, axis=0), len(joint), axis=0, dtype=p.dtype)
-            return moments(form, samples, y, r * weights), log_likelihood
+            return r * weights, log_likelihood
         # total is 0 only where a sample is too far from every component to be told from infinity.
-        r = p * (weights / jnp.where(total > 0, total, 1))
+        return p * (weights / jnp.where(total > 0, total, 1)), log_likelihood
+
+    def block(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
+        y = whiten(form, samples)
+        r, log_likelihood = weigh(log_joint(form, y), weights)
         return moments(form, samples, y, r), log_likelihood
+
+    if form.matrix is None:
+        plain, careful = natural(mixture, form), block
+
+        def quick(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
+            features = powers(samples)
+            joint = jnp.dot(plain.coefficients, features, precision=_HIGHEST)
+            r, log_likelihood = weigh(joint, weights)
+            return natural_moments(form, features, r), log_likelihood
+
+        def block(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
+            return lax.cond(plain.benign, quick, careful, samples, weights)
 
     (total, log_likelihood), (error, log_likelihood_error) = fold_sum(block, blocks)
     stats = statistics(form, jax.tree.map(jnp.add, total, error))

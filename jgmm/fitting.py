@@ -3,175 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from jgmm import _checks, _frame, starts
-from jgmm import partial as partial_data
-from jgmm import prior as priors
-from jgmm._fold import Blocks, block_size, total_weight
-from jgmm._parallel import Data, over_blocks, place
-from jgmm._status import Status
+from jgmm import _checks, starts
+from jgmm._fold import block_size
+from jgmm._parallel import Data, place
 from jgmm.clustering import restart_keys
-from jgmm.covariance import FAMILIES, clip
+from jgmm.covariance import FAMILIES
 from jgmm.implicit import differentiable
-from jgmm.loop import EmMap, FitResult, Settings, run
-from jgmm.maps import Objective, em_map, objective_map
+from jgmm.lanes import Climb, fit_lanes, in_turn, pool_size, run_lanes
+from jgmm.loop import FitResult, Settings
 from jgmm.mixture import Mixture
-from jgmm.prior import Prior, weak_prior
+from jgmm.prior import Prior, as_prior
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
-# From the start in the frame, with the samples, to the result; see `jgmm.gradient`.
-Climb = Callable[
-    [Mixture, Blocks, Callable[..., Objective], EmMap, Settings, int, Array], FitResult
-]
-
-
-@partial(
-    jax.jit,
-    static_argnames=(
-        *("start", "known", "covariance_type", "size", "capacity", "accelerate", "mesh", "climb"),
-    ),
-)
-def fit_lanes(
-    data: Data,
-    used: Array,
-    keys: Array,
-    init: Mixture | Array | None,
-    settings: Settings,
-    start: str,
-    covariance_type: str,
-    size: int,
-    capacity: int,
-    accelerate: bool,
-    mesh: Mesh | None,
-    prior: Prior | None = None,
-    known: tuple[str, ...] = (),
-    climb: Climb | None = None,
-) -> FitResult:
-    """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
-
-    Args:
-        data: samples [L, D + E]; the columns beyond D say what else is known of each.
-        used: which components take part, [S, K].
-        keys: a key for each restart, [R].
-        init: the mixture or the means to start from, if the start is one of these.
-        settings: see `Settings`.
-        start: a name in `jgmm.starts.STARTS`, mixture, means, labels or responsibilities.
-        covariance_type: the family.
-        size: samples in a block.
-        capacity: length of the history.
-        accelerate: extrapolate with SQUAREM.
-        mesh: where the data are.
-        prior: of a MAP fit, in the data's units.
-        known: "missing" if NaN features are missing, "labels" if the first column beyond D has
-            known labels.
-        climb: from the start to the result; None means EM.
-
-    Returns:
-        A result with leading axes [S, R].
-    """
-
-    def lanes(
-        raw: Blocks, used: Array, keys: Array, init: Mixture | Array | None, settings: Settings
-    ) -> FitResult:
-        d, missing = len(settings.floor), "missing" in known
-        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
-        frame = _frame.measure(blocks, isotropic=covariance_type == "spherical", missing=missing)
-        blocks = _frame.enter(blocks, frame)
-        # A start takes missing features to be average.
-        filled = blocks
-        if missing:
-            filled = dataclasses.replace(blocks, samples=jnp.nan_to_num(blocks.samples))
-        if "labels" in known:
-            rows = jnp.concatenate([blocks.samples, raw.samples[:, d : d + 1]], axis=1)
-            blocks = dataclasses.replace(blocks, samples=rows)
-        inside = None if prior is None else priors.enter(prior, frame)
-        em = em_map(blocks, settings.floor, covariance_type, inside, known)
-        floor = settings.floor
-        if inside is not None:  # which is wide enough to go without a floor; a start is not
-            weight = total_weight(blocks)
-            floor = jnp.maximum(floor, 1e-3 * jnp.diagonal(inside.scale))
-        start_at = partial(_first, filled, raw, frame, init, floor, covariance_type, start)
-
-        def lane(used: Array, key: Array) -> FitResult:
-            first = start_at(used, key)
-            if "labels" in known and start in starts.STARTS:
-                first = starts.match_labels(first, blocks, used, covariance_type, floor)
-            if climb is None:
-                result = run(first, em, settings, capacity, accelerate)
-            else:
-                objective = partial(
-                    objective_map, family=covariance_type, prior=inside, known=known
-                )
-                result = climb(first, blocks, objective, em, settings, capacity, key)
-            if inside is not None:
-                best = result.mixture
-                bonus = priors.log_density(inside, best, covariance_type) / weight
-                lost = priors.volumes(inside, best, covariance_type) / weight
-                result = dataclasses.replace(
-                    result,
-                    log_likelihood=result.log_likelihood - bonus,
-                    history=result.history - lost * jnp.sum(jnp.log(frame.scale)),
-                )
-            starved = jnp.any(used & (result.mixture.weights == 0))
-            status = jnp.where(
-                starved & (result.status != Status.NONFINITE), Status.DEGENERATE, result.status
-            )
-            return dataclasses.replace(
-                result,
-                mixture=_frame.mixture_leave(result.mixture, frame),
-                status=status.astype(jnp.int32),
-            )
-
-        if len(used) == len(keys) == 1:  # without vmap it compiles faster, and cond branches
-            alone = lane(used[0], keys[0])
-            result: FitResult = jax.tree.map(lambda leaf: leaf[None, None], alone)
-        else:
-            result = jax.vmap(jax.vmap(lane, (None, 0)), (0, None))(used, keys)
-        # In the data's units a density is smaller by the volume of the frame's unit cell.
-        volume = jnp.log(frame.scale)
-        volume = jnp.sum(volume * partial_data.shares_observed(blocks, d) if missing else volume)
-        return dataclasses.replace(
-            result,
-            log_likelihood=result.log_likelihood - volume,
-            history=result.history - volume,
-        )
-
-    return over_blocks(lanes, data, size, mesh, used, keys, init, settings)
-
-
-def _first(
-    blocks: Blocks,
-    raw: Blocks,
-    frame: _frame.Frame,
-    init: Mixture | Array | None,
-    floor: Array,
-    family: str,
-    start: str,
-    used: Array,
-    key: Array,
-) -> Mixture:
-    """The mixture to start from, in the frame."""
-    if start in starts.STARTS:
-        return starts.STARTS[start](blocks, used, key, family, floor)
-    if isinstance(init, Mixture):
-        given = _frame.mixture_enter(init, frame)
-        return dataclasses.replace(given, covariances=clip(given.covariances, floor))
-    if init is not None:
-        means = (init - frame.center) / frame.scale
-        return starts.from_means(blocks, means, used, family, floor)
-    behind = 1 if start == "labels" else len(used)
-    rows = jnp.concatenate([blocks.samples, raw.samples[:, -behind:]], axis=1)
-    beside = dataclasses.replace(blocks, samples=rows)
-    return starts.from_labels(beside, used, start, family, floor)
 
 
 def prepare(
@@ -213,6 +68,11 @@ def history_capacity(max_iter: int) -> int:
     return _CAPACITY * 2 ** max(0, -(-(max_iter + 1) // _CAPACITY) - 1).bit_length()
 
 
+def no_steps(settings: Settings) -> Settings:
+    """The same, for a fit that only evaluates where it starts."""
+    return dataclasses.replace(settings, max_iter=jnp.zeros_like(settings.max_iter))
+
+
 @differentiable
 def fit(
     pixels: ArrayLike,
@@ -230,11 +90,20 @@ def fit(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    short_runs: bool = True,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
     EM (Dempster, Laird and Rubin 1977) from a k-means start, accelerated by SQUAREM (Varadhan and
     Roland 2008). Each step is one pass over the data; no array of N times k values is made.
+
+    Of 131,072 samples or more (and 160 for each parameter) a start by name is first fitted to a
+    subsample, and with restarts only the best of these short runs goes on with all samples
+    (Biernacki, Celeux and Govaert 2003). Not so with labels, which a subsample might miss.
+
+    The mixture and its log-likelihood have derivatives by pixels, weights, reg_covar and prior,
+    forwards and in reverse, at the cost of a few tens of passes over the data: see the README for
+    what they are and where there are none.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
@@ -246,8 +115,7 @@ def fit(
             of k components, means [K, D], integer labels [...] (-1 where unknown), or
             responsibilities [..., K].
         covariance_type: "full", "tied", "diag" or "spherical".
-        n_restarts: fits from different starts, side by side; the one of highest likelihood is
-            returned.
+        n_restarts: fits from different starts; the one of highest likelihood is returned.
         max_iter: steps at most.
         tol: stop when the log-likelihood per pixel gains less, in nats: per step, or per cycle of
             steps and extrapolation with ``accelerate``.
@@ -259,6 +127,8 @@ def fit(
         missing: "nan" takes NaN features as missing and fits the likelihood of the others;
             "error" refuses them.
         labels: known components of pixels, integers [...] with -1 for unknown.
+        short_runs: of many samples begin with a subsample; the history then begins where that
+            ends. False to see the whole way from the start.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.
@@ -291,6 +161,7 @@ def fit(
         prior=prior,
         missing=missing,
         labels=labels,
+        short_runs=short_runs,
     )
 
 
@@ -311,6 +182,7 @@ def fit_by(
     prior: Prior | str | None,
     missing: str,
     labels: ArrayLike | None,
+    short_runs: bool,
 ) -> FitResult:
     """`fit` with any ``climb`` from the start to the result; None means EM."""
     k = _checks.as_count("k", k)
@@ -320,32 +192,25 @@ def fit_by(
     _checks.one_of("missing", missing, ("error", "nan"))
     gaps = missing == "nan"
     array = _checks.as_pixels(pixels, missing=gaps)
-    d, dtype = array.shape[-1], array.dtype
+    n, d, dtype = math.prod(array.shape[:-1]), array.shape[-1], array.dtype
     start, given, aside = starts.read(init, k, array.shape, covariance_type, dtype)
     side = [] if aside is None else [aside]
     if labels is not None:
         column = starts.as_labels("labels", labels, k, array.shape)
         side.insert(0, column.astype(dtype)[:, None])
-    if isinstance(prior, str):
-        _checks.one_of("prior", prior, ("weak",))
-        prior = weak_prior(array, k, weights, missing=missing)
-    if prior is not None:
-        prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior)
+    prior = as_prior(prior, array, k, weights, missing)
     data, mesh, settings = prepare(
         array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
     )
     del array  # of large data one copy less
-    n_lanes = n_restarts if start in starts.STARTS else 1
-    used = given.weights > 0 if isinstance(given, Mixture) else jnp.ones(k, bool)
-    lanes = fit_lanes(
+    keys = restart_keys(key, n_restarts if start in starts.STARTS else 1)
+    used = given.weights > 0 if isinstance(given, Mixture) else np.ones(k, bool)
+    side_by_side = 1 if in_turn(data) else len(keys)
+    fit_some = partial(
+        fit_lanes,
         data,
-        used[None],
-        restart_keys(key, n_lanes),
-        given,
-        settings,
-        start=start,
         covariance_type=covariance_type,
-        size=block_size(k * n_lanes * (d + 1 if gaps else 1), d),
+        size=block_size(k * side_by_side * (d + 1 if gaps else 1), d),
         capacity=history_capacity(max_iter),
         accelerate=accelerate,
         mesh=mesh,
@@ -353,6 +218,24 @@ def fit_by(
         known=("missing",) * gaps + ("labels",) * (labels is not None),
         climb=climb,
     )
+    brief = short_runs and start in starts.STARTS and labels is None
+    pool = pool_size(n, k, d, covariance_type) if brief else 0
+    if pool:
+        short = partial(fit_some, init=None, settings=no_steps(settings), start=start, pool=pool)
+        given = best_of(run_lanes(short, used[None], keys, data, mesh)).mixture
+        start, keys = "mixture", keys[:1]
+    whole = partial(
+        fit_some,
+        init=jax.tree.map(lambda leaf: leaf[None, None], given),
+        settings=settings,
+        start=start,
+    )
+    return best_of(run_lanes(whole, used[None], keys, data, mesh), max_iter)
+
+
+@partial(jax.jit, static_argnames="max_iter")
+def best_of(lanes: FitResult, max_iter: int = 0) -> FitResult:
+    """`best_lane` of results [1, R]."""
     return best_lane(jax.tree.map(lambda leaf: leaf[0], lanes), max_iter)
 
 

@@ -28,9 +28,11 @@ from jgmm._struct import struct
 from jgmm.loop import FitResult
 from jgmm.maps import em_map
 from jgmm.mixture import Mixture
-from jgmm.prior import Prior, weak_prior
+from jgmm.prior import Prior, as_prior
 
 P = ParamSpec("P")
+# What a Krylov method carries: solution, residual, directions, their images, and how many.
+_Search = tuple[Array, Array, Array, Array, Array]
 _HIGHEST = lax.Precision.HIGHEST
 _KRYLOV = 128  # directions kept
 _MOST = 1000  # passes over the data
@@ -95,15 +97,13 @@ def _given(
     """What matters of the arguments of `fit`."""
     array = _checks.as_pixels(pixels, missing=missing == "nan")
     d, dtype = array.shape[-1], array.dtype
-    if isinstance(prior, str):
-        prior = weak_prior(array, k, weights, missing=missing)
     if labels is not None:
         labels = starts.as_labels("labels", labels, k, array.shape).astype(dtype)[:, None]
     return Given(
         pixels=array.reshape(-1, d),
         weights=_checks.as_weights(weights, array.shape[:-1], dtype),
         floor=jnp.broadcast_to(_checks.as_nonnegative("reg_covar", reg_covar, dtype), (d,)),
-        prior=jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), prior),
+        prior=as_prior(prior, array, k, weights, missing),
         labels=labels,
     )
 
@@ -230,7 +230,7 @@ def _residuals(matvec: Callable[[Array], Array], right: Array) -> Array:
     size = min(len(right), _KRYLOV)
     goal = eps**0.75 * jnp.linalg.norm(right)
 
-    def turn(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def turn(state: _Search) -> _Search:
         found, rest, ways, images, n = state
         way, image = rest, matvec(rest)
         for _ in range(2):  # twice is enough

@@ -7,7 +7,6 @@ Hessian is the derivative of one E-step along one parameter: no array of samples
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax

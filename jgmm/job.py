@@ -6,10 +6,10 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,30 +17,24 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm import io, results, summary
-from jgmm.choice import choose
+from jgmm import io, results, saved, summary
+from jgmm.choice import choose, explain
 from jgmm.image.display import display_of
 from jgmm.image.files import Image, read_image
-from jgmm.image.recipe import Recipe, from_metadata
-from jgmm.image.samples import Samples, samples_of
+from jgmm.image.samples import Samples
 from jgmm.image.segmentation import (
-    CANDIDATES,
     Segmentation,
-    Spatial,
     apply,
     potts_segmentation,
     segmentation_of,
 )
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, score
+from jgmm.request import JobError, Options, numbers_for, samples_for, scribbles_for
 from jgmm.selection import SweepResult, sweep
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
-
-
-class JobError(Exception):
-    """What the user can mend, said in one line."""
 
 
 class Monitor(Protocol):
@@ -51,31 +45,6 @@ class Monitor(Protocol):
 
     def step(self, text: str, advance: int = 1) -> None:
         """A step has been done."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to segment; see `jgmm.sweep` and `jgmm.segment`."""
-
-    ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
-    features: str = "rgb"
-    covariance: str = "full"
-    restarts: int = 1
-    seed: int = 0
-    max_iter: int = 500
-    tol: float = 1e-6
-    dtype: str = "float32"
-    smooth: bool = False
-    noise_model: str | None = None
-    beta: float | str = "auto"
-    min_region: int = 0
-    merge: float = 0.0
-    choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
-
-    @property
-    def spatial(self) -> Spatial:
-        """How labels and regions see their neighbours."""
-        return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
 
 
 def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
@@ -90,24 +59,33 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
     """
     start = time.perf_counter()
     with jax.enable_x64(options.dtype == "float64"):
-        samples = _samples(image, options.features, options.covariance)
+        scribbles = None if options.labels is None else scribbles_for(options, image)
+        drawn = None if scribbles is None else scribbles.labels
+        samples = samples_for(
+            image, options.features, options.covariance, labels=drawn, xy_weight=options.xy_weight
+        )
+        offered = numbers_for(samples, options)
         show = display_of(image.pixels, image.alpha)
-        metadata = _metadata(image, samples, options)
+        metadata = saved.metadata_of(image, samples, options.features, options.spatial)
         with _writing_to(folder), results.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
-            offered = options.ks or CANDIDATES
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
             monitor.begin(image.source.name, _about(image, samples), steps)
-            result, seconds = _fit(image.source, samples, options, monitor)
+            result, seconds = _fit(image.source, samples, offered, options, monitor)
             rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
             chosen = choose(result, rule)
             ks = options.ks or (chosen,)
+            if len(offered) > 1:
+                draw(results.draw_criteria, result, image.source.name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, Array] = {}
             original = show(image.pixels)
             for k in ks:
+                began = time.perf_counter()
                 found = _segment(samples, result, k, options)
+                if options.noise_model is not None:
+                    seconds[k] = time.perf_counter() - began
                 fits[k], pictures[k] = found.fit, show(found.image)
                 title = f"{image.source.name}, k = {k}"
                 draw(results.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
@@ -118,15 +96,19 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
             draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
             draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
             draw.wait()
-            parts = [summary.fit_summary(result, k, fits[k], seconds[k]) for k in ks]
+            parts = [
+                summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model) for k in ks
+            ]
             content = {
                 "input": summary.input_summary(image, samples),
                 "features": options.features,
+                "labels": None if scribbles is None else summary.labels_summary(scribbles),
                 "seed": options.seed,
                 "options": asdict(options),
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
+                "chosen_because": explain(result, rule),
                 "chosen_from": summary.candidates(result),
                 "fits": parts,
                 "seconds": round(time.perf_counter() - start, 4),
@@ -154,7 +136,7 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
                 f"the model expects an image of {metadata['channels']} channels, "
                 f"got {image.pixels.shape[2]}: {source}"
             )
-        samples = _samples(image, metadata["recipe"], mixture.covariance_type)
+        samples = samples_for(image, metadata["recipe"], mixture.covariance_type)
         if samples.features.shape[1] != mixture.n_features:
             raise JobError(
                 f"the model expects an image of {metadata['channels']} channels, "
@@ -198,13 +180,6 @@ def _segment(samples: Samples, result: SweepResult, k: int, options: Options) ->
     )
 
 
-def _samples(image: Image, features: str | Recipe, covariance: str) -> Samples:
-    try:
-        return samples_of(image, features, covariance)
-    except (TypeError, ValueError) as error:
-        raise JobError(f"{error}: {image.source}") from error
-
-
 def _about(image: Image, samples: Samples) -> str:
     height, width, channels = image.pixels.shape
     bands = "1 channel" if channels == 1 else f"{channels} channels"
@@ -215,47 +190,19 @@ def _about(image: Image, samples: Samples) -> str:
     return f"{about}, {colours:,} {'colour' if colours == 1 else 'colours'}"
 
 
-def _metadata(image: Image, samples: Samples, options: Options) -> dict[str, Any]:
-    """What `apply_job` has to know of the image that a mixture was fitted to."""
-    return {
-        "features": options.features,
-        "recipe": samples.recipe.to_metadata(),
-        # A Potts fit is repeated as near as can be by smoothing: another image has other noise.
-        "spatial": {
-            "smooth": options.smooth or options.noise_model is not None,
-            "min_region": options.min_region,
-            "merge": options.merge,
-        },
-        "channels": image.pixels.shape[2],
-        "image_dtype": str(image.pixels.dtype),
-    }
-
-
 def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
     try:
-        with jax.enable_x64(True):  # so that either precision is kept
-            mixture, metadata = io.load_with_metadata(model)
+        return saved.load_model(model)
     except OSError as error:
         raise JobError(f"cannot read {model}: {error.strerror}") from error
     except ValueError as error:
         raise JobError(str(error)) from error
-    if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
-        raise JobError(f"expected a model that `jgmm segment` wrote, got another mixture: {model}")
-    try:
-        recipe = from_metadata(metadata.get("recipe", {"features": metadata["features"]}))
-        spatial = Spatial(**metadata.get("spatial", {}))
-    except (TypeError, ValueError) as error:
-        raise JobError(
-            f"fitted to features {metadata['features']!r}, unknown here: {model}"
-        ) from error
-    return mixture, {**metadata, "recipe": recipe, "spatial": spatial}
 
 
 def _fit(
-    name: Path, samples: Samples, options: Options, monitor: Monitor
+    name: Path, samples: Samples, offered: Sequence[int], options: Options, monitor: Monitor
 ) -> tuple[SweepResult, dict[int, float]]:
     """The sweep over all k, and the seconds that each took: the longest of its restarts."""
-    offered = options.ks or CANDIDATES
     seconds = dict.fromkeys(offered, 0.0)
 
     def on_fit(k: int, restart: int, elapsed: float) -> None:
@@ -270,11 +217,13 @@ def _fit(
                 offered,
                 key=jax.random.key(options.seed),
                 weights=samples.weights,
+                labels=samples.labels,
                 covariance_type=options.covariance,
                 n_restarts=options.restarts,
                 max_iter=options.max_iter,
                 tol=options.tol,
                 reg_covar=samples.floor,
+                short_runs=False,  # the learning curve shows the whole way
                 on_fit=on_fit,
             )
 

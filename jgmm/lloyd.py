@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
@@ -30,7 +31,9 @@ def nearest(centroids: Array, used: Array, samples: Array) -> Array:
         Indices [S], in the samples' dtype.
     """
     k = len(centroids)
-    offsets = jnp.where(used, -0.5 * jnp.sum(centroids**2, axis=-1), -jnp.inf)
+    # Not infinite: some machines make NaN of infinity in a matrix product.
+    least = float(np.finfo(centroids.dtype).min) / 4
+    offsets = jnp.where(used, -0.5 * jnp.sum(centroids**2, axis=-1), least)
     plane = jnp.concatenate([offsets[:, None], centroids], axis=1)
     nearness = jnp.dot(plane, with_one(samples), precision=_HIGHEST)
     # On a CPU XLA makes two plain reductions far faster than an argmax.

@@ -132,7 +132,7 @@ def normalise(joint: Array) -> tuple[Array, Array, Array]:
     return p, total, top + jnp.log(total)
 
 
-def weigh(log_density: Array, weights: Array) -> Array:
+def counted(log_density: Array, weights: Array) -> Array:
     """Log densities times sample weights [S].
 
     A sample of weight 0 counts for nothing, not even where its density underflows; but the
@@ -278,7 +278,7 @@ def _score(mixture: Mixture, pixels: Array, weights: Array) -> Array:
 
     def block(samples: Array, w: Array) -> tuple[Array, Array]:
         log_density = normalise(log_joint(form, whiten(form, samples)))[2]
-        return jnp.sum(weigh(log_density, w)), jnp.sum(w)
+        return jnp.sum(counted(log_density, w)), jnp.sum(w)
 
     (total, weight), (error, _) = fold_sum(block, make_blocks(flat, weights, size))
     return total / weight + error / weight

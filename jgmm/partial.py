@@ -16,7 +16,7 @@ from jax.scipy.linalg import solve_triangular
 
 from jgmm._fold import Blocks, fold_sum
 from jgmm.em import SufficientStats, moments, per_weight, statistics
-from jgmm.mixture import Mixture, log_joint, log_weights, normalise, weigh, whiten, whitening
+from jgmm.mixture import Mixture, counted, log_joint, log_weights, normalise, whiten, whitening
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -35,7 +35,7 @@ def expectation(
     Returns:
         As `jgmm.em.expectation`; the likelihood is that of what is known.
     """
-    k, d = mixture.means.shape
+    d = mixture.n_features
     form = whitening(mixture)
 
     def block(samples: Array, weights: Array) -> tuple[tuple[Array, ...], Array]:
@@ -46,10 +46,9 @@ def expectation(
             y = whiten(form, x)
             joint = log_joint(form, y)
         if labelled:
-            index = jnp.arange(k, dtype=x.dtype)[:, None]
-            joint = jnp.where((samples[d] < 0) | (samples[d] == index), joint, -jnp.inf)
+            joint = _only_known(joint, samples[d])
         p, total, log_density = normalise(joint)
-        log_likelihood = jnp.sum(weigh(log_density, weights))
+        log_likelihood = jnp.sum(counted(log_density, weights))
         r = p * (weights / jnp.where(total > 0, total, 1))
         if not missing:
             return moments(form, x, y, r), log_likelihood
@@ -69,6 +68,31 @@ def expectation(
         stats = statistics(form, table)
     weight = jnp.sum(stats.counts)
     return stats, per_weight(log_likelihood, log_likelihood_error, weight)
+
+
+def _only_known(joint: Array, labels: Array) -> Array:
+    """Log-densities [K, S], -inf but for the component of a sample whose label is known."""
+    index = jnp.arange(len(joint), dtype=labels.dtype)[:, None]
+    return jnp.where((labels < 0) | (labels == index), joint, -jnp.inf)
+
+
+def entropy(mixture: Mixture, blocks: Blocks, *, missing: bool, labelled: bool) -> Array:
+    """The sum over the samples of the entropy of the responsibilities; see `expectation`."""
+    d = mixture.n_features
+    form = whitening(mixture)
+
+    def block(samples: Array, weights: Array) -> Array:
+        x = samples[:d]
+        joint = observed(mixture, x)[0] if missing else log_joint(form, whiten(form, x))
+        if labelled:
+            joint = _only_known(joint, samples[d])
+        p, total, log_density = normalise(joint)
+        r = p / jnp.where(total > 0, total, 1)
+        log_r = jnp.where(r > 0, joint - log_density, 0)
+        return jnp.sum(jnp.where(weights > 0, -weights * jnp.sum(r * log_r, axis=0), 0))
+
+    total, error = fold_sum(block, blocks)
+    return total + error
 
 
 def observed(mixture: Mixture, samples: Array) -> tuple[Array, Array, Array]:

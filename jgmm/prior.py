@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -86,6 +87,22 @@ def weak_prior(
         scale=scatter / k ** (2 / d),
         dof=jnp.asarray(d + 2, dtype),
     )
+
+
+def as_prior(
+    prior: Prior | str | None,
+    pixels: Array,
+    k: int,
+    weights: ArrayLike | None,
+    missing: str = "error",
+) -> Prior | None:
+    """What a caller means by ``prior``: "weak" is that of `weak_prior`."""
+    if prior is None:
+        return None
+    if isinstance(prior, str):
+        _checks.one_of("prior", prior, ("weak",))
+        prior = weak_prior(pixels, k, weights, missing=missing)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, pixels.dtype), prior)
 
 
 def enter(prior: Prior, frame: Frame) -> Prior:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jgmm.image.files import write_png
 from jgmm.image.segmentation import Segmentation
 from jgmm.loop import FitResult
+from jgmm.selection import SweepResult
 
 Array = npt.NDArray[Any]
 
@@ -103,6 +104,14 @@ def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
 
     histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
     plot.save(plot.learning_curves(histories, title=title), path)
+
+
+def draw_criteria(result: SweepResult, title: str, path: Path) -> None:
+    """BIC and ICL against k; of so many pixels AIC is one with BIC."""
+    from jgmm import plot
+
+    curves = {"BIC": result.bic, "ICL": result.icl}
+    plot.save(plot.criteria(result.n_components, curves, title=title), path)
 
 
 def draw_comparison(

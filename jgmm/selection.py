@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import os
-import time
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks, _frame
-from jgmm._fold import Blocks, block_size
+from jgmm import partial as partial_data
+from jgmm._fold import Blocks, block_size, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._struct import struct
 from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
-from jgmm.fitting import best_lane, fit_lanes, history_capacity, prepare
+from jgmm.fitting import best_lane, history_capacity, no_steps, prepare
+from jgmm.lanes import Used, fit_lanes, in_turn, pool_size, run_lanes
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
-from jgmm.starts import STARTS
+from jgmm.prior import Prior, as_prior
+from jgmm.starts import STARTS, as_labels
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -85,17 +84,29 @@ def _without_padding(result: FitResult, k: int) -> FitResult:
     return jax.tree.map(jnp.asarray, cut)
 
 
-@partial(jax.jit, static_argnames=("size", "mesh"))
-def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[Array, Array, Array]:
-    """BIC, AIC and ICL of fits with leading axes [S, R]."""
+@partial(jax.jit, static_argnames=("size", "mesh", "known"))
+def _judge(
+    data: Data, fits: FitResult, size: int, mesh: Mesh | None, known: tuple[str, ...]
+) -> tuple[Array, Array, Array]:
+    """BIC, AIC and ICL of fits with leading axes [S, R]; ``known`` as in `fit_lanes`."""
+    given = {"missing": "missing" in known, "labelled": "labels" in known}
 
-    def lanes(blocks: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
-        frame = _frame.measure(blocks, isotropic=fits.mixture.covariances.shape[-1] == 1)
+    def lanes(raw: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
+        d = fits.mixture.means.shape[-1]
+        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
+        isotropic = fits.mixture.covariances.shape[-1] == 1
+        frame = _frame.measure(blocks, isotropic=isotropic, missing=given["missing"])
         inside = _frame.enter(blocks, frame)
+        rows = jnp.concatenate([inside.samples, raw.samples[:, d:]], axis=1)
+        inside = dataclasses.replace(inside, samples=rows)
 
         def lane(fit: FitResult) -> tuple[Array, Array, Array]:
             moved = _frame.mixture_enter(fit.mixture, frame)
-            entropy, _, total = entropy_and_likelihood(moved, inside)
+            if known:
+                entropy = partial_data.entropy(moved, inside, **given)
+                total = total_weight(inside)
+            else:
+                entropy, _, total = entropy_and_likelihood(moved, inside)
             log_likelihood = fit.log_likelihood * total
             parameters = n_parameters(fit.mixture)
             value = bic_of(log_likelihood, parameters, total)
@@ -104,51 +115,6 @@ def _judge(data: Data, fits: FitResult, size: int, mesh: Mesh | None) -> tuple[A
         return jax.vmap(jax.vmap(lane))(fits)
 
     return over_blocks(lanes, data, size, mesh, fits)
-
-
-Used = npt.NDArray[np.bool_]
-Lanes = Callable[[Used, Array], FitResult]
-Report = Callable[[int, int, float], None]
-
-
-def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
-    """All lanes as one vmap."""
-    start = time.perf_counter()
-    fits = lanes(used, keys)
-    if _checks.is_concrete(fits.n_iter):
-        jax.block_until_ready(fits)
-        for s, r in itertools.product(range(len(used)), range(len(keys))):
-            report(s, r, time.perf_counter() - start)
-    return fits
-
-
-def _in_turn(
-    lanes: Lanes, used: Used, keys: Array, report: Report, n_threads: int | None
-) -> FitResult:
-    """The same, one lane after the other on each core."""
-    # Those of most components, which are the longest, go first, but for one of the shortest.
-    order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
-    order = [order[-1], *order[:-1]]
-    turns = list(itertools.product(order, range(len(keys))))
-
-    wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
-
-    def take(turn: tuple[int, int]) -> FitResult:
-        start = time.perf_counter()
-        s, r = turn
-        with jax.enable_x64(wide):
-            fit = jax.device_get(lanes(used[s, None], keys[r, None]))
-        report(s, r, time.perf_counter() - start)
-        return fit
-
-    # One lane alone, so that the threads find the program compiled.
-    done = {turns[0]: take(turns[0])}
-    with ThreadPoolExecutor(n_threads) as pool:
-        done.update(zip(turns[1:], pool.map(take, turns[1:]), strict=True))
-    rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
-    # On the host: to join arrays on the device, each shape would be compiled for.
-    joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]
-    return jax.tree.map(lambda *leaf: jnp.asarray(np.concatenate(leaf)), *joined)
 
 
 def sweep(
@@ -164,6 +130,10 @@ def sweep(
     tol: ArrayLike = 1e-6,
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
+    prior: Prior | str | None = None,
+    missing: str = "error",
+    labels: ArrayLike | None = None,
+    short_runs: bool = True,
     on_fit: Callable[[int, int, float], None] | None = None,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
@@ -186,6 +156,10 @@ def sweep(
         tol: see `fit`.
         reg_covar: see `fit`.
         accelerate: see `fit`.
+        prior: see `fit`; "weak" is another for each k.
+        missing: see `fit`.
+        labels: see `fit`; they have to be below the least of the ks.
+        short_runs: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
 
@@ -213,40 +187,55 @@ def sweep(
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     _checks.one_of("covariance_type", covariance_type, FAMILIES)
     _checks.one_of("init", init, STARTS)
-    data, mesh, settings = prepare(pixels, weights, reg_covar, tol, max_iter, spread=False)
+    _checks.one_of("missing", missing, ("error", "nan"))
+    gaps = missing == "nan"
+    array = _checks.as_pixels(pixels, missing=gaps)
+    n, d = math.prod(array.shape[:-1]), array.shape[-1]
+    side = []
+    if labels is not None:
+        side = [as_labels("labels", labels, min(counts), array.shape).astype(array.dtype)[:, None]]
+    known = ("missing",) * gaps + ("labels",) * (labels is not None)
+    priors = {k: as_prior(prior, array, k, weights, missing) for k in counts}
+    data, mesh, settings = prepare(
+        array, weights, reg_covar, tol, max_iter, spread=False, side=side, missing=gaps
+    )
+    del array  # of large data one copy less
     most = max(counts)
     used = np.arange(most)[None, :] < np.array(counts)[:, None]
     keys = restart_keys(key, n_restarts)
-    # Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
-    # them in step, the same program takes them in turn instead.
-    in_turn = data.n is not None and jax.default_backend() == "cpu"
-    size = block_size(most if in_turn else most * len(counts) * n_restarts, data.pixels.shape[1])
+    side_by_side = 1 if in_turn(data) else len(counts) * n_restarts
+    size = block_size(most * side_by_side * (d + 1 if gaps else 1), d)
+    fit_any = partial(
+        fit_lanes,
+        data,
+        covariance_type=covariance_type,
+        size=size,
+        capacity=history_capacity(max_iter),
+        accelerate=accelerate,
+        mesh=mesh,
+        known=known,
+    )
 
     def lanes(used: Used, keys: Array) -> FitResult:
-        return fit_lanes(
-            data,
-            used,
-            keys,
-            None,
-            settings,
-            start=init,
-            covariance_type=covariance_type,
-            size=size,
-            capacity=history_capacity(max_iter),
-            accelerate=accelerate,
-            mesh=mesh,
-        )
+        if isinstance(prior, str) and len(used) > 1:  # for each k it is another
+            rows = [lanes(used[s, None], keys) for s in range(len(used))]
+            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
+        k = int(used.sum(axis=1).max())
+        fit_some = partial(fit_any, prior=priors[k])
+        brief = short_runs and labels is None
+        pool = pool_size(n, k, d, covariance_type) if brief else 0
+        if not pool:
+            return fit_some(used, keys, None, settings, start=init)
+        short = fit_some(used, keys, None, no_steps(settings), start=init, pool=pool)
+        return fit_some(used, keys, short.mixture, settings, start="mixture")
 
     def report(s: int, r: int, seconds: float) -> None:
         if on_fit is not None:
             on_fit(counts[s], r, seconds)
 
-    # Programs that span devices wait for each other, so that only one may run at a time.
-    n_threads = 1 if mesh is not None else os.cpu_count()
-    run = partial(_in_turn, n_threads=n_threads) if in_turn else _side_by_side
-    fits = run(lanes, used, keys, report)
+    fits = run_lanes(lanes, used, keys, data, mesh, report)
     fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
-    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh)
+    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh, known=known)
     return SweepResult(
         fits=fits,
         n_components=jnp.array(counts, jnp.int32),

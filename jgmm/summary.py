@@ -16,6 +16,7 @@ from jgmm._atomic import atomic_write
 from jgmm._status import Status
 from jgmm.image.files import Image
 from jgmm.image.samples import Samples
+from jgmm.image.scribbles import Scribbles
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.selection import SweepResult
@@ -56,8 +57,23 @@ def mixture_summary(mixture: Mixture) -> dict[str, Any]:
     }
 
 
-def fit_summary(sweep: SweepResult, k: int, fit: FitResult, seconds: float) -> dict[str, Any]:
-    """The best of the fits of k components; criteria are those of the same restart."""
+def labels_summary(scribbles: Scribbles) -> list[dict[str, Any]]:
+    """What was drawn for each segment."""
+    counts = np.bincount(scribbles.labels[scribbles.labels >= 0])
+    return [
+        {"segment": i, "colour": numbers(colour), "pixels": int(counts[i])}
+        for i, colour in enumerate(scribbles.colours)
+    ]
+
+
+def fit_summary(
+    sweep: SweepResult, k: int, fit: FitResult, seconds: float, noise_model: str | None = None
+) -> dict[str, Any]:
+    """The best of the fits of k components; criteria are those of the same restart.
+
+    Under a noise model likelihood, steps, seconds and parameters are those of the fit under it,
+    and the criteria, which it has none of, those of the plain mixture.
+    """
     row = np.asarray(sweep.n_components).tolist().index(k)
     likelihoods = np.asarray(sweep.fits.log_likelihood)[row]
     best = int(np.argmax(np.where(np.isfinite(likelihoods), likelihoods, -np.inf)))
@@ -69,6 +85,7 @@ def fit_summary(sweep: SweepResult, k: int, fit: FitResult, seconds: float) -> d
         "bic": numbers(np.asarray(sweep.bic)[row, best]),
         "aic": numbers(np.asarray(sweep.aic)[row, best]),
         "icl": numbers(np.asarray(sweep.icl)[row, best]),
+        "criteria_of": "this fit" if noise_model is None else "the plain mixture",
         "seconds": round(seconds, 4),
         **mixture_summary(fit.mixture),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import reference
 
@@ -74,3 +75,29 @@ def assert_mixtures_close(
     np.testing.assert_allclose(
         a.covariances / size**2, b.covariances / size**2, rtol=0, atol=tolerance
     )
+
+
+STEPS = 15
+
+
+def plain_steps(
+    x: np.ndarray, mixture: jgmm.Mixture, family: str, **options: Any
+) -> jgmm.FitResult:
+    """So many steps of plain EM from a given mixture."""
+    given = {"max_iter": STEPS, "tol": 0.0, "reg_covar": 0.0, "accelerate": False} | options
+    return jgmm.fit(x, K, init=mixture, covariance_type=family, **given)
+
+
+def finite(tree: Any) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
+def assert_history_is_right(result: jgmm.FitResult, max_iter: int) -> None:
+    history, n = np.asarray(result.history), int(result.n_iter)
+    assert history.shape == (max_iter + 1,)
+    assert n <= max_iter
+    assert np.isfinite(history[: n + 1]).all()
+    assert np.isnan(history[n + 1 :]).all()
+    # Both are turned into the data's units, each in a program of its own.
+    np.testing.assert_array_max_ulp(history[n], np.asarray(result.log_likelihood), 2)
+    assert (np.diff(history[: n + 1]) >= 0).all()

@@ -38,7 +38,7 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     pictures = ("segmented", "labels", "learning_curve", "overlay", "certainty", "regions")
     kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
     names = {kind.format(k) for k in (2, 3) for kind in (*kinds, "model_k{}.safetensors")}
-    names |= {"learning_curves.png", "comparison.png", "summary.json"}
+    names |= {"learning_curves.png", "comparison.png", "criteria.png", "summary.json"}
     made = Path("jgmm-out/photo")
     assert {path.name for path in made.iterdir()} == names
     assert len({path.stat().st_mode for path in made.iterdir()}) == 1
@@ -241,11 +241,22 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     image = np.clip(image + rng.normal(0, 30, (30, 40, 3)), 0, 255).astype(np.uint8)
     iio.imwrite("x.png", image)
     options = ["--features", "lab+xy", "--smooth", "--min-region", "20", "--merge", "4.5"]
+    options += ["--covariance", "spherical", "--xy-weight", "3"]
     assert cli.main(["segment", "x.png", "-k", "3", "-q", *options]) == 0
     assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
     for name in ("labels_k3.png", "regions_k3.png"):
         one, other = (iio.imread(f"{folder}/x/{name}") for folder in ("jgmm-out", "jgmm-applied"))
         np.testing.assert_array_equal(one, other)
+    # The recommended setting, but for what is said otherwise; with settings of the smoothing.
+    options = ["--recommended", "--min-region", "20"]
+    assert cli.main(["segment", "x.png", "-k", "3", "-q", *options]) == 0
+    used = summary("jgmm-out/x/summary.json")["options"]
+    expected = {**jgmm.image.RECOMMENDED, "min_region": 20}
+    assert {name: used[name] for name in expected} == expected
+    found = jgmm.segment("x.png", 3, **expected, key=jax.random.key(0))
+    assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
+    for folder in ("jgmm-out", "jgmm-applied"):
+        np.testing.assert_array_equal(iio.imread(f"{folder}/x/regions_k3.png"), found.regions)
     assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2

@@ -25,6 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jgmm
+from jgmm.mixture import whitening
+from jgmm.natural import natural
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -115,6 +117,31 @@ def test_many_features_and_several_blocks(family: str) -> None:
     )
     assert_mixtures_close(fitted, expected, 1e-9)
     np.testing.assert_allclose(before, expected_before, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", ["diag", "spherical"])
+@pytest.mark.parametrize("offset", [0.0, 30.0], ids=["benign", "far apart"])
+def test_natural_parameters_only_where_they_lose_no_digits(
+    offset: float, family: str, dtype: type
+) -> None:
+    """Many variances, of components that are near each other or hundreds of widths apart."""
+    mixture = start(family, WIDE)
+    moved = WIDE + offset * (WIDE[:, :1] > 0)
+    means = np.asarray(mixture.means) + offset * np.array([[0.0], [1.0], [1.0]])
+    mixture = cast(dataclasses.replace(mixture, means=means), dtype)
+    x = cast(moved, dtype)
+    center = mixture.weights @ mixture.means
+    inside = dataclasses.replace(mixture, means=mixture.means - center)
+    form = whitening(jax.tree.map(jnp.asarray, inside))
+    assert form.matrix is None
+    assert bool(natural(inside, form).benign) == (offset == 0)
+    fitted, before = em_step(mixture, x, covariance_type=family)
+    expected, expected_before = reference.em_step(
+        plain(mixture), np.asarray(x, np.float64), np.ones(len(x)), family, np.zeros(20)
+    )
+    assert_mixtures_close(fitted, expected, TOLERANCE[np.dtype(dtype)])
+    np.testing.assert_allclose(before, expected_before, rtol=TOLERANCE[np.dtype(dtype)])
 
 
 @pytest.mark.parametrize(

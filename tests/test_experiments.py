@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import scenery
+from experiments import drop_in, noise, scenery
 from jgmm.image import read_image
 
 
@@ -31,3 +31,31 @@ def test_likelihoods_of_the_scenery(shared_data: Path) -> None:
         results = scenery.train(image, 4)
     for k, least in ((3, 2.92), (5, 3.84), (7, 4.09), (10, 4.20)):
         assert float(results[k].fit.log_likelihood) >= least
+
+
+def test_one_script_in_two_libraries() -> None:
+    with jax.numpy_dtype_promotion("standard"):
+        theirs, ours = (drop_in.script(library) for library in drop_in.LIBRARIES)
+        before, after = drop_in.kept_by_jgmm()[0].split(", as loaded ")
+    assert ours == theirs
+    assert before == f"score {after}"
+    assert len(ours) == 10
+
+
+def test_the_noise_study_compares_what_it_should(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "N_RESTARTS", 1)
+    monkeypatch.setattr(noise, "N_STEPS", 20)
+    name = "random colours, 5%"
+    monkeypatch.setattr(noise, "DAMAGES", {name: noise.DAMAGES[name]})
+    image = np.random.default_rng(0).normal(80, 3, (24, 32, 3))
+    image[:, 16:] += 90
+    iio.imwrite(tmp_path / "x.jpg", np.rint(image).astype(np.uint8), quality=99)
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        noise.main(["--data", str(tmp_path), "-k", "2"])
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if name in line]
+    lost = {row[2].strip(): float(row[3].split()[0]) for row in rows}
+    share = {row[2].strip(): float(row[6].split()[0]) for row in rows}
+    assert lost["noise"] < lost["k"]
+    assert share["noise"] == pytest.approx(5, abs=2)

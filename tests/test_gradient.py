@@ -11,8 +11,8 @@ import pytest
 from examples import FAMILIES, K, N, overlapping, start
 
 import jgmm
-from jgmm import gradient
 from jgmm._fold import make_blocks
+from jgmm.batches import sampler
 from jgmm.image import read_image
 from jgmm.maps import objective_map
 
@@ -104,9 +104,7 @@ def test_batches_come_near_and_em_polishes() -> None:
 def test_batches_are_drawn_in_proportion_to_the_weights() -> None:
     weights = np.where(np.arange(N) % 3 == 0, 0, W)
     index = np.arange(N, dtype=float)[:, None]
-    draw = gradient._sampler(
-        make_blocks(index, jnp.asarray(weights), 64), 10_000, jax.random.key(0)
-    )
+    draw = sampler(make_blocks(index, jnp.asarray(weights), 64), 10_000, jax.random.key(0))
     drawn = draw(jnp.asarray(3))
     real = drawn.weights.ravel() > 0
     rows = drawn.samples[:, 0].ravel()[real].astype(int)

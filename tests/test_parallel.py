@@ -35,6 +35,13 @@ distances = ((x[:, None] - np.asarray(both.centroids)) ** 2).sum(-1)
 assert (np.asarray(both.labels) == distances.argmin(1)).mean() > 0.999
 np.testing.assert_allclose(both.inertia, w @ distances.min(1), rtol=1e-5)
 
+# So many samples that the start is fitted to a subsample first, of which each device has a share.
+many = np.concatenate([x] * 14)
+for pixels in (many, jax.device_put(many, jax.devices()[0])):
+    result = jgmm.fit(pixels, 2, covariance_type="diag", tol=1e-8)
+    assert result.history[0] > result.log_likelihood - 0.01, result
+    np.testing.assert_allclose(jgmm.score(result.mixture, x), result.log_likelihood, rtol=1e-6)
+
 # Many features: XLA wants threads for a matrix product while the devices wait for each other.
 wide = rng.normal(size=(40_000, 32)).astype(np.float32)
 start = jgmm.Mixture(

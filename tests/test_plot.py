@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jgmm import plot
+from jgmm.plot._curves import _spread
 
 NAN = float("nan")
 
@@ -68,7 +69,7 @@ def test_learning_curves_names_every_k(tmp_path: Path) -> None:
 
 def test_names_of_equal_curves_do_not_overlap() -> None:
     places = np.array([0.2, 0.5, 0.5, 0.5, 0.9])
-    spread = plot._spread(places, 0.05)
+    spread = _spread(places, 0.05)
     np.testing.assert_allclose(spread, [0.2, 0.45, 0.5, 0.55, 0.9])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,7 @@ def gradient(x: npt.NDArray[Any], k: int, repeats: int) -> dict[str, Any]:
         "gradient, unrolled": jax.grad(through_steps, (0, 1)),
     }
     programs = {n: jax.jit(f).lower(pixels, weights).compile() for n, f in functions.items()}
-    runs = {
-        name: lambda program=program: jax.block_until_ready(program(pixels, weights))
-        for name, program in programs.items()
-    }
+    runs = {name: partial(_finish, program, pixels, weights) for name, program in programs.items()}
     results = {name: run() for name, run in runs.items()}
     times = timing.interleaved(runs, repeats)
     with jax.enable_x64(True):
@@ -73,3 +71,9 @@ def gradient(x: npt.NDArray[Any], k: int, repeats: int) -> dict[str, Any]:
         },
         "error": errors,
     }
+
+
+def _finish(program: Any, *arguments: Any) -> Any:
+    import jax
+
+    return jax.block_until_ready(program(*arguments))

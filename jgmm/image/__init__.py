@@ -11,4 +11,5 @@ from jgmm.image.files import Image as Image
 from jgmm.image.files import read_image as read_image
 from jgmm.image.files import sample_image as sample_image
 from jgmm.image.files import write_png as write_png
-from jgmm.image.segmentation import RECOMMENDED as RECOMMENDED
+from jgmm.image.scribbles import read_scribbles as read_scribbles
+from jgmm.image.settings import RECOMMENDED as RECOMMENDED

@@ -120,7 +120,8 @@ def fit_potts(
     height, width, d = values.shape
     inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
     common: dict[str, Any] = {"covariance_type": covariance_type, "reg_covar": reg_covar}
-    # Averages over 5 by 5 pixels tell the classes apart where single pixels do not.
+    # Averages over 3 by 3 pixels tell the classes apart where single pixels do not; wider ones lose
+    # classes that are thin.
     plain = isinstance(start.get("init"), Mixture)
     first = values if plain else jnp.asarray(_averages(np.asarray(values), inside))
     part = inside.astype(values.dtype)
@@ -155,12 +156,12 @@ def fit_potts(
 
 
 def _averages(values: Array, inside: Array) -> Array:
-    """Means over 5 by 5 pixels, of those that take part."""
+    """Means over 3 by 3 pixels, of those that take part."""
     from scipy.ndimage import uniform_filter
 
-    weight = uniform_filter(inside.astype(values.dtype), 5)
+    weight = uniform_filter(inside.astype(values.dtype), 3)
     masked = np.where(inside[..., None], values, 0)
-    return uniform_filter(masked, (5, 5, 1)) / np.maximum(weight, 0.01)[..., None]
+    return uniform_filter(masked, (3, 3, 1)) / np.maximum(weight, 0.01)[..., None]
 
 
 @partial(jax.jit, static_argnames=("max_iter", "covariance_type", "estimate"))

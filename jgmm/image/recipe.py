@@ -138,7 +138,7 @@ def recipe_of(
         to any scale, so that this matters for spherical covariances alone.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or a weight of position that is not above 0.
 
     Example:
       >>> image = np.array([[[0, 10], [2, 10]]], np.float32)
@@ -158,6 +158,8 @@ def recipe_of(
         spread = np.where(spread > 0, spread, 1)
         center = unit.mean(axis=0)
         recipe = Recipe(features, tuple(center.tolist()), tuple(spread.tolist()))
+    if not (math.isfinite(position) and position > 0):
+        raise ValueError(f"xy_weight: expected a finite number above 0, got {position!r}")
     if not recipe.has_position:
         return recipe
     values = recipe.of_colours(counted, np.dtype(np.float64))

@@ -26,6 +26,7 @@ class Samples:
     features: Array  # [M, D]
     weights: Array  # [M]
     floor: Array  # [D], least variance relative to that of the features
+    labels: Array | None  # [M] known components, -1 for unknown
     index: Array | None  # of each pixel that takes part, its sample; None where it is its own
     mask: Array  # [H, W] bool, True where a pixel takes part
     colours: Array  # [M, 3], as shown
@@ -36,6 +37,9 @@ def samples_of(
     image: ArrayLike | Image,
     features: str | Function | Recipe = "rgb",
     covariance_type: str = "full",
+    *,
+    labels: ArrayLike | None = None,
+    xy_weight: float = 1.0,
 ) -> Samples:
     """The samples of an image.
 
@@ -47,6 +51,8 @@ def samples_of(
         image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
         features: see `jgmm.image.recipe.recipe_of`; or a recipe that was made for another image.
         covariance_type: of the fit; `floor` depends on it.
+        labels: [H, W] integers, the known components of pixels, -1 for unknown.
+        xy_weight: how much the position counts among the features; see `recipe_of`.
 
     Raises:
         TypeError: another dtype.
@@ -59,13 +65,17 @@ def samples_of(
     flat = pixels.reshape(-1, pixels.shape[2]) if alpha is None else pixels[mask]
     if len(flat) == 0:
         raise ValueError("expected an image with pixels that are not transparent, got none")
-    recipe = features if isinstance(features, Recipe) else recipe_of(features, pixels, alpha)
+    known = None if labels is None else _as_labels(labels, mask)
+    if isinstance(features, Recipe):
+        recipe = features
+    else:
+        recipe = recipe_of(features, pixels, alpha, xy_weight)
     dtype = np.dtype(jnp.result_type(float))
     index = None
     weights = np.ones(len(flat))
     if recipe.pointwise:
         if flat.dtype.kind in "iu":
-            flat, index, counts = unique_colours(flat)
+            flat, known, index, counts = _distinct(flat, known)
             weights = counts.astype(float)
         values = recipe.of_colours(flat, dtype)
     else:
@@ -80,6 +90,7 @@ def samples_of(
         features=values,
         weights=weights.astype(dtype),
         floor=np.clip(step, 1e-6, 1).astype(dtype),
+        labels=known,
         index=index,
         mask=mask,
         colours=as_rgb(flat),
@@ -87,11 +98,36 @@ def samples_of(
     )
 
 
+def _as_labels(labels: ArrayLike, mask: Array) -> Array:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels: expected integers, got {array.dtype}")
+    if array.shape != mask.shape:
+        raise ValueError(f"labels: expected shape {mask.shape} of the image, got {array.shape}")
+    known: Array = array[mask].astype(np.int32)
+    if known.min() < -1:
+        raise ValueError(f"labels: expected -1 (unknown) and up, got {known.min()}")
+    return known
+
+
+def _distinct(flat: Array, known: Array | None) -> tuple[Array, Array | None, Array, Array]:
+    """The distinct colours, their labels if any, of each pixel its colour, and their counts.
+
+    A colour that is labelled here and unknown there is two samples.
+    """
+    if known is None:
+        colours, index, counts = unique_colours(flat)
+        return colours, None, index, counts
+    rows, index, counts = unique_colours(np.column_stack([flat.astype(np.int32), known]))
+    return rows[:, :-1].astype(flat.dtype), rows[:, -1].astype(np.int32), index, counts
+
+
 def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
     """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
-    mean = np.average(values, axis=0, weights=weights)
-    mean += np.average(values - mean, axis=0, weights=weights)  # exact for a constant feature
-    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    share = weights / weights.sum()  # by products, which NumPy makes faster than averages
+    mean = share @ values
+    mean += share @ (values - mean)  # exact for a constant feature
+    variance = share @ (values - mean) ** 2
     varies = variance > (4 * np.finfo(values.dtype).eps * np.abs(mean)) ** 2
     typical = variance[varies].mean() if varies.any() else 1.0
     return np.where(varies & (not isotropic), variance, typical)

@@ -20,12 +20,15 @@ from jgmm._struct import struct
 from jgmm.choice import choose
 from jgmm.fitting import fit
 from jgmm.image.files import Image, read_image
+from jgmm.image.painting import paint, vote
 from jgmm.image.potts import fit_potts
 from jgmm.image.recipe import Function, Recipe
 from jgmm.image.regions import find_regions
 from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
+from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
 from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
+from jgmm.image.texture import with_texture
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
 from jgmm.selection import sweep
@@ -48,54 +51,16 @@ class Segmentation:
     fit: FitResult  # of the features, components by decreasing weight
 
 
-@dataclasses.dataclass(frozen=True)
-class Spatial:
-    """How labels and regions see their neighbours; see `segment`."""
+def by_weight(result: FitResult, labels: Array | None = None) -> FitResult:
+    """The fit with its components in order of decreasing weight.
 
-    smooth: bool | Mapping[str, float] = False
-    noise_model: str | None = None
-    beta: float | str = "auto"
-    min_region: float = 0
-    merge: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check what a caller chose."""
-        if self.noise_model not in (None, "potts"):
-            raise ValueError(f"noise_model: expected None or 'potts', got {self.noise_model!r}")
-        if self.noise_model and self.smooth:
-            raise ValueError("smooth: expected False with noise_model, which smooths by itself")
-        for name in ("min_region", "merge"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < np.inf):
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-
-    @property
-    def smoothing(self) -> dict[str, Any]:
-        """Options for `smooth`."""
-        return dict(self.smooth) if isinstance(self.smooth, Mapping) else {}
-
-    @property
-    def rule(self) -> str:
-        """How k is chosen, unless told otherwise."""
-        return "bic" if self.merge else "knee"
-
-
-NOT_SPATIAL = Spatial()
-# Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
-RECOMMENDED: dict[str, Any] = {
-    "features": "lab",
-    "smooth": True,
-    "min_region": 100,
-    "merge": 4.5,
-}
-CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
-
-
-def by_weight(result: FitResult) -> FitResult:
-    """The fit with its components in order of decreasing weight."""
+    Those that ``labels`` name keep their numbers; the others take the numbers that are left.
+    """
     # On the host, where nothing is compiled for each number of components.
     mixture = jax.device_get(result.mixture)
-    order = np.argsort(-mixture.weights, stable=True)
+    order = np.arange(mixture.n_components)
+    free = order if labels is None else np.setdiff1d(order, labels)
+    order[free] = free[np.argsort(-mixture.weights[free], stable=True)]
     tied = mixture.covariance_type == "tied"
     return dataclasses.replace(
         result,
@@ -135,7 +100,7 @@ def segmentation_of(
     samples: Samples, result: FitResult, spatial: Spatial = NOT_SPATIAL
 ) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
-    result = by_weight(result)
+    result = by_weight(result, samples.labels)
     return dataclasses.replace(apply(result.mixture, samples, spatial), fit=result)
 
 
@@ -147,9 +112,9 @@ def apply(mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL) ->
     if not spatial.smooth:
         flat, certain = assign(mixture, samples.features)
         labels, sure = spread(samples, flat, -1), spread(samples, certain, 0)
-        return _segmentation(samples, _only(mixture), labels, sure, spatial)
-    grid = spread(samples, samples.features, 0)
-    labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
+    else:
+        grid = spread(samples, samples.features, 0)
+        labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
     return _segmentation(samples, _only(mixture), labels, sure, spatial)
 
 
@@ -167,12 +132,20 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
 def _segmentation(
     samples: Samples, fit: FitResult, labels: Array, sure: Array, spatial: Spatial
 ) -> Segmentation:
+    known = None
+    if samples.labels is not None:
+        drawn = spread(samples, samples.labels, -1)
+        known = drawn >= 0
+        labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
     plain = not (spatial.min_region or spatial.merge)
-    colours = spread(samples, samples.colours if plain else comparable_colours(samples), 0)
+    if plain:
+        colours = spread(samples, samples.colours, 0)
+    else:
+        colours = with_texture(spread(samples, comparable_colours(samples), 0), samples.mask)
     options = {"min_region": spatial.min_region, "merge": spatial.merge}
     regions = find_regions(labels, colours, **options)
     if not plain:
-        voted = vote(regions, labels)
+        voted = vote(regions, labels, known)
         sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
         labels = voted
     return Segmentation(
@@ -182,36 +155,6 @@ def _segmentation(
         regions=regions,
         fit=fit,
     )
-
-
-def vote(regions: Array, labels: Array) -> Array:
-    """Labels [H, W] in which each region has the one that most of its pixels had.
-
-    Example:
-        >>> vote(np.array([[0, 0, 0, 1]]), np.array([[2, 1, 2, 0]])).tolist()
-        [[2, 2, 2, 0]]
-    """
-    inside = regions >= 0
-    k = int(labels.max()) + 1
-    n = int(regions.max()) + 1
-    votes = np.bincount(regions[inside].astype(np.int64) * k + labels[inside], minlength=n * k)
-    voted = np.full(labels.shape, -1, np.int32)
-    voted[inside] = votes.reshape(n, k).argmax(axis=1).astype(np.int32)[regions[inside]]
-    return voted
-
-
-def paint(colours: Array, labels: Array) -> Array:
-    """Each pixel of an image [H, W, C] in the mean colour of its segment; 0 where left out."""
-    inside = labels >= 0
-    chosen, values = labels[inside], colours[inside]
-    total = np.bincount(chosen)
-    sums = [np.bincount(chosen, band) for band in values.T]
-    means = np.stack(sums, axis=-1) / np.maximum(total, 1)[:, None]
-    if colours.dtype.kind in "iu":
-        means = np.rint(means)
-    picture = np.zeros(colours.shape, colours.dtype)
-    picture[inside] = means.astype(colours.dtype)[chosen]
-    return picture
 
 
 def _only(mixture: Mixture) -> FitResult:
@@ -227,10 +170,16 @@ def _only(mixture: Mixture) -> FitResult:
 
 def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) -> FitResult:
     """The mixture of the samples, with k components or as many as the program chooses."""
-    options.setdefault("reg_covar", samples.floor)
+    options = {
+        "reg_covar": samples.floor,
+        "weights": samples.weights,
+        "labels": samples.labels,
+        "short_runs": False,  # the history is the whole way
+        **options,
+    }
     if k != "auto":
-        return fit(samples.features, _checks.as_count("k", k), weights=samples.weights, **options)
-    swept = sweep(samples.features, CANDIDATES, weights=samples.weights, **options)
+        return fit(samples.features, _checks.as_count("k", k), **options)
+    swept = sweep(samples.features, candidates(samples.labels), **options)
     return swept[choose(swept, choose_by)]
 
 
@@ -239,6 +188,8 @@ def segment(
     k: int | str,
     *,
     features: str | Function | Recipe = "rgb",
+    xy_weight: float = 1.0,
+    labels: ArrayLike | None = None,
     smooth: bool | Mapping[str, float] = False,
     noise_model: str | None = None,
     beta: float | str = "auto",
@@ -260,6 +211,12 @@ def segment(
         k: the number of segments; "auto" chooses among `CANDIDATES`.
         features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
             an image [H, W, C] to features [H, W, D].
+        xy_weight: how much the position counts with "+xy" for "spherical" covariances: 1 makes
+            the square root of the image's area three standard deviations of the other features.
+            The other families adapt to the scale of each feature, and give the same for any.
+        labels: [H, W] integers, the known components of pixels, -1 for unknown: scribbles. They
+            stay so, and segments that have labels keep those as their numbers. With ``merge`` or
+            ``min_region`` known pixels decide on the label of their region.
         smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
             the default settings of `jgmm.image.spatial.smooth`.
         noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
@@ -271,8 +228,8 @@ def segment(
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge``, which does best from many segments.
         **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
-            ``max_iter``, ``tol``, ``accelerate``, and ``reg_covar``, which here is by default the
-            variance that rounding to the image's depth makes.
+            ``max_iter``, ``tol``, ``accelerate``, ``prior``, and ``reg_covar``, which here is by
+            default the variance that rounding to the image's depth makes.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
@@ -296,10 +253,13 @@ def segment(
     if k != "auto":
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
+    if labels is not None and noise_model is not None:
+        raise ValueError("labels: expected none with noise_model, which has no use for them")
     rule = choose_by or spatial.rule
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
-    samples = samples_of(image, features, options.get("covariance_type", "full"))
+    family = options.get("covariance_type", "full")
+    samples = samples_of(image, features, family, labels=labels, xy_weight=xy_weight)
     if noise_model is None:
         return segmentation_of(samples, fit_samples(samples, k, rule, **options), spatial)
     if k == "auto":

@@ -57,6 +57,21 @@ def test_position_makes_every_pixel_a_sample() -> None:
     )
 
 
+def test_the_weight_of_position() -> None:
+    image = photograph()
+    one, three = (samples_of(image, "rgb+xy", xy_weight=w).features for w in (1.0, 3.0))
+    np.testing.assert_allclose(three[:, 3:], 3 * one[:, 3:], rtol=1e-6)
+    np.testing.assert_array_equal(three[:, :3], one[:, :3])
+    # Components with one variance for all features see the difference; with more weight, places.
+    options = {"covariance_type": "spherical", "max_iter": 30}
+    loose, tight = (
+        jgmm.segment(image, 2, features="rgb+xy", xy_weight=w, **options) for w in (0.1, 10.0)
+    )
+    assert tight.regions.max() < loose.regions.max()
+    with pytest.raises(ValueError, match="xy_weight: expected a finite number above 0"):
+        jgmm.segment(image, 2, features="rgb+xy", xy_weight=0.0)
+
+
 def test_features_from_a_function() -> None:
     image = photograph()
     result = jgmm.segment(image, 2, features=lambda pixels: pixels[..., 2:] / 255.0)

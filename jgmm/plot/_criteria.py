@@ -1,0 +1,58 @@
+"""Information criteria against the number of components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jgmm.plot._canvas import INK, SMALL, blank, colors_for, dress
+
+
+def criteria(
+    n_components: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str | None = None
+) -> Figure:
+    """Information criteria against the number of components, the least of each marked.
+
+    Args:
+      n_components: [S].
+      curves: name -> values [S], or [S, R] of which the least of each row counts. Of a
+        `SweepResult`: ``criteria(r.n_components, {"BIC": r.bic, "ICL": r.icl})``.
+      title: a heading.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: no curve, or one of another length.
+
+    Example:
+      >>> len(criteria([1, 2, 3], {"BIC": [9.0, 5.0, 6.0]}).axes)
+      1
+    """
+    ks = np.asarray(n_components)
+    order = np.argsort(ks)
+    if not curves:
+        raise ValueError("expected at least one curve, got none")
+    figure = blank(6.8, 4.2)
+    ax = figure.add_subplot()
+    for (name, given), color in zip(curves.items(), colors_for(len(curves)), strict=True):
+        values = np.asarray(given, np.float64)
+        if values.ndim not in (1, 2) or len(values) != len(ks):
+            raise ValueError(f"{name}: expected {len(ks)} values, got shape {values.shape}")
+        values = values.reshape(len(ks), -1)
+        values = np.where(np.isfinite(values), values, np.inf).min(axis=1)[order]
+        values = np.where(np.isfinite(values), values, np.nan)
+        if np.isnan(values).all():
+            raise ValueError(f"{name}: expected at least one finite value, got none")
+        least = int(np.nanargmin(values))
+        label = f"{name}, least at k = {ks[order][least]}"
+        ax.plot(ks[order], values, color=color, lw=1.8, marker="o", ms=3.5, label=label)
+        ax.plot(ks[order][least], values[least], "o", color=color, ms=9, mfc="white", mew=1.8)
+    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    dress(ax, "number of components k", "criterion (the least is the best)", title)
+    return figure

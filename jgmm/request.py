@@ -1,0 +1,112 @@
+"""What the command line asks for, and the input that suits it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jgmm.image.files import Image
+from jgmm.image.recipe import Recipe
+from jgmm.image.samples import Samples, samples_of
+from jgmm.image.scribbles import Scribbles, read_scribbles
+from jgmm.image.settings import RECOMMENDED, Spatial, candidates
+
+
+class JobError(Exception):
+    """What the user can mend, said in one line."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment; see `jgmm.sweep` and `jgmm.segment`."""
+
+    ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
+    features: str = "rgb"
+    covariance: str = "full"
+    restarts: int = 1
+    seed: int = 0
+    max_iter: int = 500
+    tol: float = 1e-6
+    dtype: str = "float32"
+    smooth: bool | Mapping[str, float] = False
+    noise_model: str | None = None
+    beta: float | str = "auto"
+    min_region: int = 0
+    merge: float = 0.0
+    choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
+    xy_weight: float = 1.0
+    labels: str | None = None  # a file; see `read_scribbles`
+
+    @property
+    def spatial(self) -> Spatial:
+        """How labels and regions see their neighbours."""
+        return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
+
+
+def with_recommended(options: Options) -> Options:
+    """The options, with what is recommended for photographs where they are the default."""
+    default = Options()
+    names = [n for n in RECOMMENDED if getattr(options, n) == getattr(default, n)]
+    return replace(options, **{name: RECOMMENDED[name] for name in names})
+
+
+def samples_for(image: Image, features: str | Recipe, covariance: str, **more: Any) -> Samples:
+    """The samples of an image; see `samples_of`."""
+    try:
+        return samples_of(image, features, covariance, **more)
+    except (TypeError, ValueError) as error:
+        raise JobError(f"{error}: {image.source}") from error
+
+
+def scribbles_for(options: Options, image: Image) -> Scribbles:
+    """What was drawn for an image, if that suits it and the numbers of segments."""
+    assert options.labels is not None
+    drawn = read_scribbles(options.labels)
+    (height, width), (h, w) = image.pixels.shape[:2], drawn.labels.shape
+    if (height, width) != (h, w):
+        raise JobError(
+            f"expected labels of the image's {width} x {height} pixels, got {w} x {h}: "
+            f"{options.labels}"
+        )
+    n = len(drawn.colours)
+    if options.ks and n > min(options.ks):
+        raise JobError(
+            f"expected labels of at most {min(options.ks)} colours for k = {min(options.ks)}, "
+            f"got {n} besides black and transparent (brushes with soft edges make more than are "
+            f"seen): {options.labels}"
+        )
+    return drawn
+
+
+def numbers_for(samples: Samples, options: Options) -> tuple[int, ...]:
+    """The numbers of components to fit."""
+    try:
+        return options.ks or candidates(samples.labels)
+    except ValueError as error:
+        raise JobError(str(error)) from error
+
+
+def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """A folder for each image: its name without suffix, numbered where several have the same.
+
+    An image that is named twice appears once.
+    """
+    different: dict[str, Path] = {}
+    for image in images:
+        different.setdefault(os.path.realpath(image), image)
+    stems = {i: i.stem if i.stem.strip(".") else i.name for i in different.values()}
+    # Some file systems take a and A for the same.
+    wanted = {stem.casefold() for stem in stems.values()}
+    taken: set[str] = set()
+    folders = {}
+    for image, stem in stems.items():
+        name, number = stem, 1
+        while name.casefold() in (taken if number == 1 else taken | wanted):
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        folders[image] = output / name
+    return folders
