@@ -101,9 +101,8 @@ def ascent(parameters: Parameters, k: int, batch: Any) -> tuple[jax.Array, Any, 
 
     One for which the equations of the derivative have no solution is left out.
     """
-    values, slopes = jax.vmap(jax.value_and_grad(objective), (None, None, 0, 0, 0))(
-        parameters, k, *batch
-    )
+    one = partial(jax.value_and_grad(objective), parameters, k)
+    values, slopes = jax.lax.map(lambda photograph: one(*photograph), batch)  # one after another
     finite = jnp.isfinite(values)
     for leaf in jax.tree.leaves(slopes):
         finite &= jnp.all(jnp.isfinite(leaf.reshape(len(leaf), -1)), axis=1)
