@@ -88,15 +88,16 @@ def fit(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    short_runs: bool = True,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
     EM (Dempster, Laird and Rubin 1977) from a k-means start, accelerated by SQUAREM (Varadhan and
     Roland 2008). Each step is one pass over the data; no array of N times k values is made.
 
-    Of 131,072 samples or more (and 160 for each parameter) a named start is first fitted to a
+    Of 131,072 samples or more (and 160 for each parameter) a start by name is first fitted to a
     subsample, and with restarts only the best of these short runs goes on with all samples
-    (Biernacki, Celeux and Govaert 2003). The history begins there.
+    (Biernacki, Celeux and Govaert 2003). Not so with labels, which a subsample might miss.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
@@ -120,6 +121,8 @@ def fit(
         missing: "nan" takes NaN features as missing and fits the likelihood of the others;
             "error" refuses them.
         labels: known components of pixels, integers [...] with -1 for unknown.
+        short_runs: of many samples begin with a subsample; the history then begins where that
+            ends. False to see the whole way from the start.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.
@@ -168,9 +171,8 @@ def fit(
         prior=prior,
         known=("missing",) * gaps + ("labels",) * (labels is not None),
     )
-    # A subsample might miss what is labelled.
-    by_name = start in starts.STARTS and labels is None
-    pool = pool_size(n, k, d, covariance_type) if by_name else 0
+    brief = short_runs and start in starts.STARTS and labels is None
+    pool = pool_size(n, k, d, covariance_type) if brief else 0
     if pool:
         short = partial(fit_some, init=None, settings=no_steps(settings), start=start, pool=pool)
         given = best_of(run_lanes(short, used[None], keys, data, mesh)).mixture

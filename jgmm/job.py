@@ -223,6 +223,7 @@ def _fit(
                 max_iter=options.max_iter,
                 tol=options.tol,
                 reg_covar=samples.floor,
+                short_runs=False,  # the learning curve shows the whole way
                 on_fit=on_fit,
             )
 

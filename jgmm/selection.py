@@ -133,6 +133,7 @@ def sweep(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    short_runs: bool = True,
     on_fit: Callable[[int, int, float], None] | None = None,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
@@ -158,6 +159,7 @@ def sweep(
         prior: see `fit`; "weak" is another for each k.
         missing: see `fit`.
         labels: see `fit`; they have to be below the least of the ks.
+        short_runs: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
 
@@ -220,7 +222,8 @@ def sweep(
             return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
         k = int(used.sum(axis=1).max())
         fit_some = partial(fit_any, prior=priors[k])
-        pool = 0 if labels is not None else pool_size(n, k, d, covariance_type)
+        brief = short_runs and labels is None
+        pool = pool_size(n, k, d, covariance_type) if brief else 0
         if not pool:
             return fit_some(used, keys, None, settings, start=init)
         short = fit_some(used, keys, None, no_steps(settings), start=init, pool=pool)

@@ -78,6 +78,19 @@ def test_every_lane_of_a_sweep_is_the_single_fit() -> None:
 
 
 @pytest.mark.usefixtures("_short_runs")
+def test_the_whole_way_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If asked for, and always where labels are known, which a subsample might miss."""
+    labels = np.full(N, -1)
+    labels[:3] = np.arange(3)
+    far = jgmm.fit(X, K, key=KEY, short_runs=False, max_iter=0).history
+    known = jgmm.fit(X, K, key=KEY, labels=labels, max_iter=0).history
+    assert far[0] < jgmm.fit(X, K, key=KEY, max_iter=0).history[0] - 0.05
+    monkeypatch.setattr(fitting, "pool_size", lambda *arguments: 0)
+    np.testing.assert_array_equal(jgmm.fit(X, K, key=KEY, max_iter=0).history, far)
+    np.testing.assert_array_equal(jgmm.fit(X, K, key=KEY, labels=labels, max_iter=0).history, known)
+
+
+@pytest.mark.usefixtures("_short_runs")
 def test_under_jit_it_is_the_same() -> None:
     traced = jax.jit(lambda x: jgmm.fit(x, K, key=KEY, n_restarts=2))(X)
     eager = jgmm.fit(X, K, key=KEY, n_restarts=2)
@@ -86,13 +99,11 @@ def test_under_jit_it_is_the_same() -> None:
 
 @pytest.mark.usefixtures("_short_runs")
 def test_what_is_known_of_the_samples_goes_along() -> None:
-    """NaN, labels and a prior, whose weight against the samples is that of the whole."""
+    """NaN and a prior, whose weight against the samples is that of the whole."""
     gaps = X.copy()
     gaps[::7, 1] = np.nan
-    labels = np.full(N, -1)
-    labels[:300] = np.arange(300) % K
     prior = jgmm.weak_prior(X, K)
-    result = jgmm.fit(gaps, K, missing="nan", labels=labels, prior=prior, key=KEY)
+    result = jgmm.fit(gaps, K, missing="nan", prior=prior, key=KEY)
     assert result.status == Status.CONVERGED
     assert result.history[1] >= result.history[0]
     assert np.isfinite(result.log_likelihood)

@@ -174,6 +174,7 @@ def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) 
         "reg_covar": samples.floor,
         "weights": samples.weights,
         "labels": samples.labels,
+        "short_runs": False,  # the history is the whole way
         **options,
     }
     if k != "auto":
