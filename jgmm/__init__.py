@@ -15,7 +15,9 @@ from jgmm.derived import condition, entropy, kl_divergence, marginal
 from jgmm.em import SufficientStats, e_step, em_step, m_step
 from jgmm.families import FamiliesResult, sweep_families
 from jgmm.fitting import fit
+from jgmm.gradient import fit_gradient
 from jgmm.image.segmentation import Segmentation, segment
+from jgmm.information import StandardErrors, standard_errors
 from jgmm.io import load, save
 from jgmm.lloyd import lloyd_step
 from jgmm.loop import FitResult
@@ -39,6 +41,7 @@ __all__ = [
     "Mixture",
     "Prior",
     "Segmentation",
+    "StandardErrors",
     "Status",
     "SufficientStats",
     "SweepResult",
@@ -50,6 +53,7 @@ __all__ = [
     "em_step",
     "entropy",
     "fit",
+    "fit_gradient",
     "icl",
     "kl_divergence",
     "kmeans",
@@ -64,6 +68,7 @@ __all__ = [
     "save",
     "score",
     "segment",
+    "standard_errors",
     "sweep",
     "sweep_families",
     "weak_prior",

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
 from jgmm._struct import struct
+
+_HIGHEST = lax.Precision.HIGHEST
 
 
 class Family(NamedTuple):
@@ -54,7 +57,7 @@ FAMILIES = {
     ),
     "tied": Family(
         constrain=lambda c, share: jnp.tensordot(
-            share, _require_matrices(c), axes=1, precision=lax.Precision.HIGHEST
+            share, _require_matrices(c), axes=1, precision=_HIGHEST
         )[None],
         shape=lambda k, d: (1, d, d),
         n_parameters=lambda k, d: d * (d + 1) // 2,
@@ -139,19 +142,58 @@ def clip(covariances: Array, floor: Array) -> Array:
 
     active = jnp.all(floor > 0)
     scale = jnp.sqrt(jnp.where(active, floor, 1))
-    relative = covariances / (scale[:, None] * scale[None, :])
-    least = active.astype(covariances.dtype)
+    units = scale[:, None] * scale[None, :]
+    return _raise_eigenvalues(covariances / units, active.astype(covariances.dtype)) * units
 
-    def raise_eigenvalues(relative: Array) -> Array:
-        values, vectors = jnp.linalg.eigh(relative)
+
+@jax.custom_jvp
+def _raise_eigenvalues(matrices: Array, least: Array) -> Array:
+    """Symmetric matrices with their eigenvalues raised to ``least``, which is 0 or 1."""
+
+    def clipped(matrices: Array) -> Array:
+        values, vectors = jnp.linalg.eigh(matrices)
         raised = jnp.maximum(values, least)
         low = jnp.any(values < raised, axis=-1)[:, None, None]
         # A sum of squares, so that the result is symmetric and positive to the last bit.
         half = vectors * jnp.sqrt(raised)[:, None, :]
-        clipped = jnp.einsum("kij,klj->kil", half, half, precision=lax.Precision.HIGHEST)
-        return jnp.where(low, clipped, relative)
+        product = jnp.einsum("kij,klj->kil", half, half, precision=_HIGHEST)
+        return jnp.where(low, product, matrices)
 
-    # A Cholesky factorisation tells for a fraction of the price whether there is work to do.
-    above = jnp.linalg.cholesky(relative - least * jnp.eye(len(floor), dtype=least.dtype))
-    clipped = lax.cond(jnp.all(jnp.isfinite(above)), lambda c: c, raise_eigenvalues, relative)
-    return clipped * (scale[:, None] * scale[None, :])
+    return lax.cond(_above(matrices, least), lambda matrices: matrices, clipped, matrices)
+
+
+@_raise_eigenvalues.defjvp
+def _raise_eigenvalues_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Daleckii and Krein (1965): divided differences of the eigenvalues, in the eigenvectors.
+
+    The derivative of `jnp.linalg.eigh` itself is infinite where eigenvalues are equal.
+    """
+    matrices, least = primals
+
+    def clipped(tangent: Array) -> Array:
+        values, vectors = jnp.linalg.eigh(matrices)
+        values = values - least
+        high, low = jnp.maximum(values, 0), jnp.minimum(values, 0)
+        # f(a) - f(b) over a - b for f = max(., 0); between two high ones it is 1
+        rise = jnp.maximum(high[:, :, None], high[:, None, :])
+        fall = jnp.minimum(low[:, :, None], low[:, None, :])
+        quotients = rise / jnp.where(rise > fall, rise - fall, 1)
+        both = (values[:, :, None] > 0) & (values[:, None, :] > 0)
+        quotients = jnp.where(both, 1, quotients)
+        inner = jnp.einsum("kai,kab,kbj->kij", vectors, tangent, vectors, precision=_HIGHEST)
+        inner = quotients * inner
+        return jnp.einsum("kai,kij,kbj->kab", vectors, inner, vectors, precision=_HIGHEST)
+
+    tangent = lax.cond(_above(matrices, least), lambda tangent: tangent, clipped, tangents[0])
+    return _raise_eigenvalues(matrices, least), tangent
+
+
+def _above(matrices: Array, least: Array) -> Array:
+    """True if no eigenvalue is below ``least``.
+
+    A Cholesky factorisation tells for a fraction of the price of the eigenvalues.
+    """
+    eye = jnp.eye(matrices.shape[-1], dtype=least.dtype)
+    return jnp.all(jnp.isfinite(jnp.linalg.cholesky(matrices - least * eye)))

@@ -21,6 +21,7 @@ from jgmm.mixture import (
     Whitening,
     centered,
     conform,
+    counted,
     log_joint,
     normalise,
     whiten,
@@ -98,8 +99,7 @@ def expectation(
 
     def weigh(joint: Array, weights: Array) -> tuple[Array, Array]:
         p, total, log_density = normalise(joint)
-        # A sample of weight 0 counts for nothing, not even where its density underflows.
-        weighted = jnp.where(weights > 0, weights * log_density, 0)
+        weighted = counted(log_density, weights)
         log_likelihood = jnp.dot(weighted, jnp.ones_like(weighted), precision=_HIGHEST)
         if hard:
             r = jax.nn.one_hot(jnp.argmax(joint, axis=0), len(joint), axis=0, dtype=p.dtype)

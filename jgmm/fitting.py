@@ -19,7 +19,8 @@ from jgmm._fold import block_size
 from jgmm._parallel import Data, place
 from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
-from jgmm.lanes import fit_lanes, in_turn, pool_size, run_lanes
+from jgmm.implicit import differentiable
+from jgmm.lanes import Climb, fit_lanes, in_turn, pool_size, run_lanes
 from jgmm.loop import FitResult, Settings
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, as_prior
@@ -72,6 +73,7 @@ def no_steps(settings: Settings) -> Settings:
     return dataclasses.replace(settings, max_iter=jnp.zeros_like(settings.max_iter))
 
 
+@differentiable
 def fit(
     pixels: ArrayLike,
     k: int,
@@ -98,6 +100,10 @@ def fit(
     Of 131,072 samples or more (and 160 for each parameter) a start by name is first fitted to a
     subsample, and with restarts only the best of these short runs goes on with all samples
     (Biernacki, Celeux and Govaert 2003). Not so with labels, which a subsample might miss.
+
+    The mixture and its log-likelihood have derivatives by pixels, weights, reg_covar and prior,
+    forwards and in reverse, at the cost of a few tens of passes over the data: see the README for
+    what they are and where there are none.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
@@ -139,6 +145,46 @@ def fit(
         >>> print(jgmm.Status(int(result.status)).name, result.mixture.weights)
         CONVERGED [0.5 0.5]
     """
+    return fit_by(
+        None,
+        pixels,
+        k,
+        key=key,
+        weights=weights,
+        init=init,
+        covariance_type=covariance_type,
+        n_restarts=n_restarts,
+        max_iter=max_iter,
+        tol=tol,
+        reg_covar=reg_covar,
+        accelerate=accelerate,
+        prior=prior,
+        missing=missing,
+        labels=labels,
+        short_runs=short_runs,
+    )
+
+
+def fit_by(
+    climb: Climb | None,
+    pixels: ArrayLike,
+    k: int,
+    *,
+    key: Array | None,
+    weights: ArrayLike | None,
+    init: str | Mixture | ArrayLike,
+    covariance_type: str,
+    n_restarts: int,
+    max_iter: int,
+    tol: ArrayLike,
+    reg_covar: ArrayLike,
+    accelerate: bool,
+    prior: Prior | str | None,
+    missing: str,
+    labels: ArrayLike | None,
+    short_runs: bool,
+) -> FitResult:
+    """`fit` with any ``climb`` from the start to the result; None means EM."""
     k = _checks.as_count("k", k)
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
@@ -170,6 +216,7 @@ def fit(
         mesh=mesh,
         prior=prior,
         known=("missing",) * gaps + ("labels",) * (labels is not None),
+        climb=climb,
     )
     brief = short_runs and start in starts.STARTS and labels is None
     pool = pool_size(n, k, d, covariance_type) if brief else 0

@@ -24,14 +24,18 @@ from jgmm._fold import Blocks, make_blocks, subsample, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
-from jgmm.loop import FitResult, Settings, run
-from jgmm.maps import em_map
+from jgmm.loop import EmMap, FitResult, Settings, run
+from jgmm.maps import Objective, em_map, objective_map
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior
 
 # When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
 # all samples.
 _SHORT_TOL, _SHORT_STEPS = 1e-5, 200
+# From a start in the frame, with the samples, to the result: see `jgmm.ascent`.
+Climb = Callable[
+    [Mixture, Blocks, Callable[..., Objective], EmMap, Settings, int, Array], FitResult
+]
 
 
 def pool_size(n: int, k: int, d: int, covariance_type: str) -> int:
@@ -57,6 +61,7 @@ def pool_size(n: int, k: int, d: int, covariance_type: str) -> int:
         "accelerate",
         "mesh",
         "pool",
+        "climb",
     ),
 )
 def fit_lanes(
@@ -74,6 +79,7 @@ def fit_lanes(
     prior: Prior | None = None,
     known: tuple[str, ...] = (),
     pool: int = 0,
+    climb: Climb | None = None,
 ) -> FitResult:
     """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
 
@@ -94,6 +100,7 @@ def fit_lanes(
         known: "missing" if NaN features are missing, "labels" if the first column beyond D has
             known labels.
         pool: make the start, by name, and run EM on so many of the samples first; 0 for none.
+        climb: from the start to the result; None means EM.
 
     Returns:
         A result with leading axes [S, R].
@@ -142,7 +149,13 @@ def fit_lanes(
                 first = run(begin(few, used, key), em(few), short, 1, accelerate).mixture
             else:
                 first = begin(blocks, used, key)
-            result = run(first, em(blocks), settings, capacity, accelerate)
+            if climb is None:
+                result = run(first, em(blocks), settings, capacity, accelerate)
+            else:
+                objective = partial(
+                    objective_map, family=covariance_type, prior=inside, known=known
+                )
+                result = climb(first, blocks, objective, em(blocks), settings, capacity, key)
             if inside is not None:
                 best = result.mixture
                 bonus = priors.log_density(inside, best, covariance_type) / weight

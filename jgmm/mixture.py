@@ -132,6 +132,16 @@ def normalise(joint: Array) -> tuple[Array, Array, Array]:
     return p, total, top + jnp.log(total)
 
 
+def counted(log_density: Array, weights: Array) -> Array:
+    """Log densities times sample weights [S].
+
+    A sample of weight 0 counts for nothing, not even where its density underflows; but the
+    derivative by its weight is its log density.
+    """
+    counts = (weights > 0) | jnp.isfinite(log_density)
+    return weights * jnp.where(counts, log_density, 0)
+
+
 def centered(mixture: Mixture, pixels: Array) -> tuple[Mixture, Array]:
     """Mixture and pixels, both shifted so that the mixture's mean is near the origin.
 
@@ -268,7 +278,7 @@ def _score(mixture: Mixture, pixels: Array, weights: Array) -> Array:
 
     def block(samples: Array, w: Array) -> tuple[Array, Array]:
         log_density = normalise(log_joint(form, whiten(form, samples)))[2]
-        return jnp.sum(jnp.where(w > 0, w * log_density, 0)), jnp.sum(w)
+        return jnp.sum(counted(log_density, w)), jnp.sum(w)
 
     (total, weight), (error, _) = fold_sum(block, make_blocks(flat, weights, size))
     return total / weight + error / weight

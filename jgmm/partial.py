@@ -16,7 +16,7 @@ from jax.scipy.linalg import solve_triangular
 
 from jgmm._fold import Blocks, fold_sum
 from jgmm.em import SufficientStats, moments, per_weight, statistics
-from jgmm.mixture import Mixture, log_joint, log_weights, normalise, whiten, whitening
+from jgmm.mixture import Mixture, counted, log_joint, log_weights, normalise, whiten, whitening
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -48,7 +48,7 @@ def expectation(
         if labelled:
             joint = _only_known(joint, samples[d])
         p, total, log_density = normalise(joint)
-        log_likelihood = jnp.sum(jnp.where(weights > 0, weights * log_density, 0))
+        log_likelihood = jnp.sum(counted(log_density, weights))
         r = p * (weights / jnp.where(total > 0, total, 1))
         if not missing:
             return moments(form, x, y, r), log_likelihood

@@ -150,3 +150,23 @@ def test_what_was_clipped_can_be_factorised(dtype: type) -> None:
 def test_clip_of_one_feature() -> None:
     matrices = jnp.array([[[0.0]], [[2.0]]])
     np.testing.assert_allclose(clip(matrices, jnp.array([0.5])), [[[0.5]], [[2.0]]], rtol=1e-15)
+
+
+def test_the_derivative_of_clip_is_its_finite_difference() -> None:
+    """By matrices and floor; with eigenvalues above the floor, below it, and equal ones."""
+    matrices = np.stack([scatters(3)[0], 0.5 * np.eye(D), 3 * np.eye(D), np.diag([3.0, 0.1, 0.1])])
+    floor = np.array([1.0, 0.8, 1.3])
+    rng = np.random.default_rng(0)
+    change = rng.normal(size=matrices.shape)
+    change, rise = change + change.swapaxes(1, 2), rng.normal(size=D)
+    step = 1e-6
+    up, down = (clip(matrices + h * change, floor + h * rise) for h in (step, -step))
+    _, actual = jax.jvp(covariance.clip, (matrices, floor), (change, rise))
+    np.testing.assert_allclose(actual, (up - down) / (2 * step), rtol=1e-7, atol=1e-7)
+    pull = rng.normal(size=matrices.shape)
+    by_matrices, by_floor = jax.vjp(covariance.clip, matrices, floor)[1](pull)
+    both = np.sum(by_matrices * change) + by_floor @ rise
+    np.testing.assert_allclose(both, np.sum(pull * actual), rtol=1e-10)
+    # Nothing is below this floor: everything is left alone, and so is the change.
+    _, same = jax.jvp(covariance.clip, (matrices, 1e-9 * floor), (change, 0 * rise))
+    np.testing.assert_allclose(same, change, rtol=1e-10)

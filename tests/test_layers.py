@@ -36,8 +36,13 @@ CORE = (
     "partial",
     "prior",
     "maps",
+    "implicit",
+    "batches",
+    "ascent",
     "lanes",
     "fitting",
+    "gradient",
+    "information",
 )
 # The files of image/ are one row: they may use each other.
 ROWS = (
@@ -45,7 +50,6 @@ ROWS = (
     "selection",
     "choice",
     "families",
-    "gradient",
     "streaming",
     "interop",
     "io",

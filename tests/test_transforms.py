@@ -36,6 +36,9 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "em_step": lambda m, x, w, seed: jgmm.em_step(m, x, w, reg_covar=0.1),
     "entropy": lambda m, x, w, seed: jgmm.entropy(m),
     "fit": lambda m, x, w, seed: jgmm.fit(x, K, weights=w, init=m, **SHORT),
+    "fit_gradient": lambda m, x, w, seed: jgmm.fit_gradient(
+        x, K, weights=w, init=m, n_steps=3, tol=0.0
+    ),
     "icl": lambda m, x, w, seed: jgmm.icl(m, x, w),
     "kl_divergence": lambda m, x, w, seed: jgmm.kl_divergence(
         m, jgmm.em_step(m, x, w)[0], n=100, key=jax.random.key(seed)
@@ -49,6 +52,9 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "responsibilities": lambda m, x, w, seed: jgmm.responsibilities(m, x),
     "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
     "score": lambda m, x, w, seed: jgmm.score(m, x, w),
+    "standard_errors": lambda m, x, w, seed: jgmm.standard_errors(
+        jgmm.fit(x, K, weights=w, init=m, max_iter=200, tol=1e-9).mixture, x, w
+    ),
     "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **SHORT),
     "sweep_families": lambda m, x, w, seed: jgmm.sweep_families(
         x, [2, K], ["diag"], weights=w, **SHORT

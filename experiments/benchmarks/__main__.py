@@ -19,7 +19,14 @@ import jgmm
 
 jgmm.use_all_cores()
 
-from experiments.benchmarks import figure, fits, precision, scale, steps  # noqa: E402
+from experiments.benchmarks import (  # noqa: E402
+    derivatives,
+    figure,
+    fits,
+    precision,
+    scale,
+    steps,
+)
 from jgmm.image import read_image, sample_image  # noqa: E402
 
 PHOTOGRAPH = Path(__file__).parents[3] / "shared" / "data" / "scenery.jpg"
@@ -46,6 +53,7 @@ CASES: dict[str, Callable[[int], Any]] = {
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
     "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [2, 7, 12]),
     "k-means": lambda n: fits.k_means(photograph(), 10, n),
+    "gradient": lambda n: derivatives.gradient(fits.pixels_of(photograph()), 5, n),
     "scale": lambda n: scale.seconds_per_sample_and_step([10**5, 10**6, 10**7, 10**8]),
     "precision": lambda n: precision.table(PHOTOGRAPH.parent, [5, 10, 20], 6),
     "memory": lambda n: scale.peak_memory(),
