@@ -11,6 +11,7 @@ from jgmm._parallel import use_all_cores
 from jgmm._status import Status
 from jgmm.clustering import KMeansResult, kmeans
 from jgmm.criteria import aic, bic, icl
+from jgmm.density import certainty, log_prob, predict, responsibilities, score
 from jgmm.derived import condition, entropy, kl_divergence, marginal
 from jgmm.em import SufficientStats, e_step, em_step, m_step
 from jgmm.families import FamiliesResult, sweep_families
@@ -21,15 +22,7 @@ from jgmm.information import StandardErrors, standard_errors
 from jgmm.io import load, save
 from jgmm.lloyd import lloyd_step
 from jgmm.loop import FitResult
-from jgmm.mixture import (
-    Mixture,
-    certainty,
-    log_prob,
-    predict,
-    responsibilities,
-    sample,
-    score,
-)
+from jgmm.mixture import Mixture, sample
 from jgmm.prior import Prior, weak_prior
 from jgmm.selection import SweepResult, sweep
 

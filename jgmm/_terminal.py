@@ -96,6 +96,8 @@ class Terminal:
                 f"{fit['seconds']:.1f}",
             )
         self._print(table)
+        if any(fit["criteria_of"] != "this fit" for fit in summary["fits"]):
+            self.line("BIC: of the plain mixture, as the fit under a noise model has none")
         if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
             self.line(f"log-likelihood: mean nats per pixel; * {summary['chosen_because']}")
         elif len(summary["chosen_from"]) > 1:

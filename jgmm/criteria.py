@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._fold import Blocks, block_size, fold_sum, make_blocks
 from jgmm.covariance import FAMILIES
-from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
+from jgmm.mixture import Mixture, conform
+from jgmm.whitened import centered, log_joint, normalise, whiten, whitening
 
 
 def n_parameters(mixture: Mixture) -> Array:

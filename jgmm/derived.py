@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm.covariance import inverse_factor
-from jgmm.mixture import Mixture, log_prob, log_weights, sample
+from jgmm.density import log_prob
+from jgmm.mixture import Mixture, log_weights, sample
 
 _HIGHEST = lax.Precision.HIGHEST
 

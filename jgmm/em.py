@@ -16,11 +16,12 @@ from jax.typing import ArrayLike
 from jgmm import _checks, covariance
 from jgmm._fold import Blocks, block_size, fold_sum, make_blocks
 from jgmm._struct import struct
-from jgmm.mixture import (
-    Mixture,
+from jgmm.mixture import Mixture, conform
+from jgmm.natural import moments as natural_moments
+from jgmm.natural import natural, powers
+from jgmm.whitened import (
     Whitening,
     centered,
-    conform,
     counted,
     log_joint,
     normalise,
@@ -28,8 +29,6 @@ from jgmm.mixture import (
     whitening,
     with_one,
 )
-from jgmm.natural import moments as natural_moments
-from jgmm.natural import natural, powers
 
 _HIGHEST = lax.Precision.HIGHEST
 

@@ -20,10 +20,11 @@ from jgmm._parallel import Data, place
 from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.implicit import differentiable
-from jgmm.lanes import Climb, fit_lanes, in_turn, pool_size, run_lanes
+from jgmm.lanes import Climb, fit_lanes, pool_size
 from jgmm.loop import FitResult, Settings
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, as_prior
+from jgmm.turns import in_turn, run_lanes
 
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512

@@ -21,7 +21,8 @@ from jgmm._fold import block_size, make_blocks
 from jgmm._struct import struct
 from jgmm.em import expectation
 from jgmm.maps import complete
-from jgmm.mixture import Mixture, centered, conform, log_weights
+from jgmm.mixture import Mixture, conform, log_weights
+from jgmm.whitened import centered
 
 _HIGHEST = lax.Precision.HIGHEST
 _COLUMNS = 16  # of the Hessian, found in one pass over the data

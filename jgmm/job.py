@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from jgmm import io, results, saved, summary
 from jgmm.choice import choose, explain
+from jgmm.density import score
 from jgmm.image.display import display_of
 from jgmm.image.files import Image, read_image
 from jgmm.image.samples import Samples
@@ -29,7 +30,7 @@ from jgmm.image.segmentation import (
     segmentation_of,
 )
 from jgmm.loop import FitResult
-from jgmm.mixture import Mixture, score
+from jgmm.mixture import Mixture
 from jgmm.request import JobError, Options, numbers_for, samples_for, scribbles_for
 from jgmm.selection import SweepResult, sweep
 

@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._fold import Blocks, block_size, fold_sum, make_blocks, map_samples, subsample
 from jgmm._struct import struct
-from jgmm.mixture import with_one
 from jgmm.plusplus import plus_plus, squared_distances
+from jgmm.whitened import with_one
 
 _HIGHEST = lax.Precision.HIGHEST
 

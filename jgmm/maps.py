@@ -12,8 +12,9 @@ from jgmm import prior as priors
 from jgmm._fold import Blocks
 from jgmm.em import SufficientStats, expectation, maximisation
 from jgmm.loop import EmMap
-from jgmm.mixture import Mixture, log_weights, whitening
+from jgmm.mixture import Mixture, log_weights
 from jgmm.prior import Prior
+from jgmm.whitened import whitening
 
 _HIGHEST = lax.Precision.HIGHEST
 Objective = Callable[[Mixture], Array]

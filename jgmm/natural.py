@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array, lax
 
 from jgmm._struct import struct
-from jgmm.mixture import Mixture, Whitening
+from jgmm.mixture import Mixture
+from jgmm.whitened import Whitening
 
 _HIGHEST = lax.Precision.HIGHEST
 # Of log-densities whose terms add up to so much the fourth decimal is right in float32; rounding

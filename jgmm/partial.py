@@ -16,7 +16,8 @@ from jax.scipy.linalg import solve_triangular
 
 from jgmm._fold import Blocks, fold_sum
 from jgmm.em import SufficientStats, moments, per_weight, statistics
-from jgmm.mixture import Mixture, counted, log_joint, log_weights, normalise, whiten, whitening
+from jgmm.mixture import Mixture, log_weights
+from jgmm.whitened import counted, log_joint, normalise, whiten, whitening
 
 _HIGHEST = lax.Precision.HIGHEST
 

@@ -23,11 +23,12 @@ from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
 from jgmm.fitting import best_lane, history_capacity, no_steps, prepare
-from jgmm.lanes import Used, fit_lanes, in_turn, pool_size, run_lanes
+from jgmm.lanes import fit_lanes, pool_size
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior, as_prior
 from jgmm.starts import STARTS, as_labels
+from jgmm.turns import Used, in_turn, run_lanes
 
 CRITERIA = ("bic", "aic", "icl")
 

@@ -19,8 +19,9 @@ from jgmm import _checks, lloyd
 from jgmm._fold import Blocks, fold, fold_sum, subsample
 from jgmm.covariance import FAMILIES
 from jgmm.em import expectation, maximisation, moments, statistics
-from jgmm.mixture import Mixture, whiten, whitening
+from jgmm.mixture import Mixture
 from jgmm.plusplus import plus_plus
+from jgmm.whitened import whiten, whitening
 
 _Carry = tuple[Array, tuple[Array, ...]]
 Start = Callable[[Blocks, Array, Array, str, Array], Mixture]

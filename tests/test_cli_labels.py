@@ -81,7 +81,9 @@ def test_the_choice_is_explained_and_drawn(
     assert "the knee of the log-likelihood of k = 3, 4, 5" in capsys.readouterr().out
 
 
-def test_of_a_noise_model_the_criteria_are_of_the_plain_mixture(folder: Path) -> None:
+def test_of_a_noise_model_the_criteria_are_of_the_plain_mixture(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("x.png", picture())
     plain = run("-k", "2")["fits"][0]
     potts = run("-k", "2", "--noise-model", "potts", "--beta", "1")["fits"][0]
@@ -89,6 +91,9 @@ def test_of_a_noise_model_the_criteria_are_of_the_plain_mixture(folder: Path) ->
     assert potts["criteria_of"] == "the plain mixture"
     assert potts["bic"] == plain["bic"]
     assert potts["log_likelihood"] != plain["log_likelihood"]
+    options = ["-k", "2", "--noise-model", "potts", "--beta", "1"]
+    assert cli.main(["segment", "x.png", *options]) == 0
+    assert "BIC: of the plain mixture" in capsys.readouterr().out
 
 
 def test_bad_scribbles(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

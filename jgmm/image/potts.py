@@ -31,18 +31,13 @@ from jgmm._fold import Blocks
 from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.covariance import FAMILIES
+from jgmm.density import responsibilities
 from jgmm.em import maximisation, moments, statistics
 from jgmm.fitting import fit
 from jgmm.image.spatial import padded_size
 from jgmm.loop import FitResult
-from jgmm.mixture import (
-    Mixture,
-    log_joint,
-    log_weights,
-    responsibilities,
-    whiten,
-    whitening,
-)
+from jgmm.mixture import Mixture, log_weights
+from jgmm.whitened import log_joint, whiten, whitening
 
 Array = npt.NDArray[Any]
 

@@ -30,8 +30,9 @@ from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.texture import with_texture
 from jgmm.loop import FitResult
-from jgmm.mixture import Mixture, centered, conform, log_joint, normalise, whiten, whitening
+from jgmm.mixture import Mixture, conform
 from jgmm.selection import sweep
+from jgmm.whitened import centered, log_joint, normalise, whiten, whitening
 
 Array = npt.NDArray[Any]
 
