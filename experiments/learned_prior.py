@@ -3,11 +3,11 @@
     python -m experiments.learned_prior --data DIR [-o FIGURE] [--json FILE]
 
 The fit is a maximum a posteriori fit of L*a*b* colours and positions, and what is learned is the
-inverse-Wishart prior of the covariances: how wide a segment is in each colour and in place, which
-of them go together, and how strongly it is held. The gradient of the agreement with the
-segmentations that people drew goes from a Rand index of soft segments, adjusted for chance, to the
-responsibilities and through the fit (the implicit derivative of `jgmm.fit`) to the prior. Learned
-on one half of the photographs, measured on the other, and the other way round.
+inverse-Wishart prior of the covariances: how wide a segment is in lightness, in both colours and
+in place, relative to the whole photograph, and how strongly it is held. The gradient of the
+agreement with the segmentations that people drew goes from a Rand index of soft segments, adjusted
+for chance, to the responsibilities and through the fit (the implicit derivative of `jgmm.fit`) to
+the prior. Learned on one half of the photographs, measured on the other, and the other way round.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def truths_of(path: Path) -> Array:
 
 
 def prior_of(parameters: Parameters, x: Any) -> jgmm.Prior:
-    """The prior of samples [N, 5]: dof, and a scale of as many samples of covariance R Rᵀ."""
+    """The prior of samples [N, 5]: as if ``dof`` of them had been seen of these widths."""
     dof = jnp.exp(parameters["log_dof"])
-    root = jnp.tril(parameters["root"])
+    widths = jnp.exp(parameters["log_widths"])[jnp.array([0, 1, 2, 3, 3])]
     return jgmm.Prior(
         concentration=jnp.ones_like(dof),
         mean=jnp.mean(x, axis=0),
         mean_strength=jnp.full_like(dof, 0.01),
-        scale=dof * (root @ root.T),
+        scale=dof * jnp.diag(widths**2),
         dof=dof,
     )
 
@@ -141,7 +141,7 @@ def learn(
     scale[3:] = scale[3:].mean()
     training, test = (batch_of(those, scale, sizes["samples"]) for those in (pairs, held_out))
     parameters: Parameters = {
-        "root": 0.5 * jnp.eye(5, dtype=jnp.float32),
+        "log_widths": jnp.full(4, np.log(0.5), jnp.float32),
         "log_dof": jnp.asarray(np.log(sizes["samples"] / 10), jnp.float32),
     }
     optimizer = optax.adam(0.06)
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="draw the figure to this PNG")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("-k", type=int, default=5, help="components")
-    parser.add_argument("--steps", type=int, default=60, help="of Adam")
+    parser.add_argument("--steps", type=int, default=40, help="of Adam")
     parser.add_argument("--samples", type=int, default=1024, help="pixels of each photograph")
     parser.add_argument("--limit", type=int, default=None, help="only so many photographs")
     given = parser.parse_args(arguments)
@@ -206,13 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"soft agreement: learned on {first[0]:.3f} to {last[0]:.3f}, ", end="")
         print(f"other half {first[1]:.3f} to {last[1]:.3f}; gradients of at least ", end="")
         print(f"{min(row[2] for row in result['curves'])} of {len(halves[0])} photographs")
-        after = result["after"]
-        root = np.tril(after["root"])
-        print(
-            f"dof {float(jnp.exp(after['log_dof'])):.0f}, deviations of a segment, relative ",
-            end="",
-        )
-        print(f"to the photograph's: {np.round(np.sqrt(np.diag(root @ root.T)), 2)}")
+        after = {n: np.exp(np.asarray(leaf, float)) for n, leaf in result["after"].items()}
+        print(f"dof {after['log_dof']:.0f}, ", end="")
+        print(f"widths of L*, a*, b*, position {np.round(after['log_widths'], 2)}")
     if given.output:
         plot.save(draw(learned, pictures), given.output)
     if given.json:
