@@ -51,7 +51,11 @@ def _kmeans(
             clusters = cluster(blocks, k, used, key, tol, max_iter)
             return clusters, inertia(clusters.centroids, used, blocks)
 
-        clusters, inertias = jax.vmap(lane)(keys)
+        if len(keys) == 1:  # without vmap, under which every step would re-seed empty clusters
+            alone = lane(keys[0])
+            clusters, inertias = jax.tree.map(lambda leaf: leaf[None], alone)
+        else:
+            clusters, inertias = jax.vmap(lane)(keys)
         least = jnp.argmin(inertias)
         best = jax.tree.map(lambda leaf: leaf[least], clusters)
         status = jnp.where(best.shift <= tol, Status.CONVERGED, Status.MAX_ITER)

@@ -51,7 +51,7 @@ CASES: dict[str, Callable[[int], Any]] = {
     "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
     "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
-    "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [2, 7, 12]),
+    "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [3, 8]),
     "k-means": lambda n: fits.k_means(photograph(), 10, n),
     "gradient": lambda n: derivatives.gradient(fits.pixels_of(photograph()), 5, n),
     "scale": lambda n: scale.seconds_per_sample_and_step([10**5, 10**6, 10**7, 10**8]),

@@ -25,7 +25,7 @@ def gradient(x: npt.NDArray[Any], k: int, repeats: int) -> dict[str, Any]:
     import jgmm
 
     pixels, weights = jnp.asarray(x), jnp.ones(len(x), x.dtype)
-    start = jgmm.fit(x, k, max_iter=0).mixture
+    start = jgmm.fit(x, k, max_iter=0, short_runs=False).mixture
     options: dict[str, Any] = {"init": start, "tol": 1e-7, "max_iter": 2000}
     plain = jgmm.fit(x, k, accelerate=False, **options)
     n_steps = int(plain.n_iter)
