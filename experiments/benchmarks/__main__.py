@@ -47,7 +47,9 @@ def wide_samples() -> Any:
 
 CASES: dict[str, Callable[[int], Any]] = {
     "step": lambda n: steps.compare(fits.pixels_of(photograph()), 10, "full", n),
-    "wide-full": lambda n: steps.compare(wide_samples(), 32, "full", n, ("ott-jax", "gmmx", "tgmm")),
+    "wide-full": lambda n: steps.compare(
+        wide_samples(), 32, "full", n, ("ott-jax", "gmmx", "tgmm")
+    ),
     "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
     "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
