@@ -22,8 +22,8 @@ from jgmm._fold import Blocks
 from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.batches import sampler
-from jgmm.covariance import clip
-from jgmm.loop import EmMap, FitResult, Settings, run
+from jgmm.covariance import clip, shaped
+from jgmm.loop import EmMap, FitResult, Settings, choose, run
 from jgmm.maps import Objective
 from jgmm.mixture import Mixture, log_weights
 
@@ -128,7 +128,7 @@ class Ascent:
             improved = finite & (first | (-value > s.height))
             if self.batch_size is not None:  # values of batches do not compare
                 improved = finite
-            best, height = _choose(improved, (s.place, -value), (s.best, s.height))
+            best, height = choose(improved, (s.place, -value), (s.best, s.height))
             test = (s.n_evaluated % _PATIENCE == 0) & (self.batch_size is None)
             status = jnp.where(test & (height - s.checked < settings.tol), Status.CONVERGED, -1)
             status = jnp.where(first, -1, status)
@@ -167,10 +167,6 @@ class Ascent:
         return lax.while_loop(lambda s: s.status < 0, turn, state)
 
 
-def _choose(condition: Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
-
-
 def _settle(state: _State, start: _Place, height: Objective, floor: Array) -> _State:
     """After batches: the last place or the start, whichever all samples say is better."""
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), start, state.best)
@@ -178,23 +174,16 @@ def _settle(state: _State, start: _Place, height: Objective, floor: Array) -> _S
     better = after > before
     return dataclasses.replace(
         state,
-        best=_choose(better, state.best, start),
+        best=choose(better, state.best, start),
         height=jnp.where(better, after, before),
         history=state.history.at[state.n_evaluated - 1].set(after),
     )
 
 
-def _low(floor: Array, shape: tuple[int, ...]) -> Array:
-    """The floor as covariances of a family: [D, D], [D] or []."""
-    if len(shape) == 3:
-        return jnp.diag(floor)
-    return floor if shape[1] > 1 else jnp.mean(floor)
-
-
 def _enter(mixture: Mixture, floor: Array) -> _Place:
     """Covariances at the floor are raised to twice that, from where they can rise and fall."""
     c = mixture.covariances
-    above = clip(c, 2 * floor) - _low(floor, c.shape)
+    above = clip(c, 2 * floor) - shaped(floor, c.shape)
     return _Place(
         weights=mixture.weights,
         means=mixture.means,
@@ -211,7 +200,7 @@ def _leave(place: _Place, floor: Array) -> Mixture:
     return Mixture(
         weights=place.weights,
         means=place.means,
-        covariances=squares + _low(floor, factors.shape),
+        covariances=squares + shaped(floor, factors.shape),
     )
 
 

@@ -119,10 +119,14 @@ def regularise(covariances: Array, floor: Array | Ridge) -> Array:
     """`clip` to a floor [D], or add a ridge to the variances."""
     if not isinstance(floor, Ridge):
         return clip(covariances, floor)
-    if covariances.ndim == 3:
-        return covariances + jnp.diag(floor.variances)
-    added = floor.variances if covariances.shape[1] > 1 else jnp.mean(floor.variances)
-    return covariances + added
+    return covariances + shaped(floor.variances, covariances.shape)
+
+
+def shaped(diagonal: Array, shape: tuple[int, ...]) -> Array:
+    """Variances [D] of the features as a covariance of the family of ``shape``: [D, D], [D], []."""
+    if len(shape) == 3:
+        return jnp.diag(diagonal)
+    return diagonal if shape[1] > 1 else jnp.mean(diagonal)
 
 
 def clip(covariances: Array, floor: Array) -> Array:
@@ -138,7 +142,7 @@ def clip(covariances: Array, floor: Array) -> Array:
         floor: least variance of each feature, [D]; all positive, or 0 to clip nothing.
     """
     if covariances.ndim == 2:
-        return jnp.maximum(covariances, floor if covariances.shape[1] > 1 else jnp.mean(floor))
+        return jnp.maximum(covariances, shaped(floor, covariances.shape))
 
     active = jnp.all(floor > 0)
     scale = jnp.sqrt(jnp.where(active, floor, 1))

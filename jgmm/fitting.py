@@ -31,7 +31,7 @@ _CAPACITY = 512
 
 
 def prepare(
-    pixels: ArrayLike,
+    array: Array,
     weights: ArrayLike | None,
     reg_covar: ArrayLike,
     tol: ArrayLike,
@@ -39,13 +39,12 @@ def prepare(
     *,
     spread: bool = True,
     side: Sequence[Array] = (),
-    missing: bool = False,
 ) -> tuple[Data, Mesh | None, Settings]:
-    """Checked samples and weights on their devices (see `place`), and the traced settings.
+    """Samples and checked weights on their devices (see `place`), and the traced settings.
 
-    The columns of ``side``, [N, E] each, are put behind the features.
+    ``array`` is from `as_pixels`; the columns of ``side``, [N, E] each, are put behind its
+    features.
     """
-    array = _checks.as_pixels(pixels, missing=missing)
     d, dtype = array.shape[-1], array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
     flat = array if array.ndim == 2 else array.reshape(-1, d)  # which would be a copy
@@ -200,9 +199,7 @@ def fit_by(
         column = starts.as_labels("labels", labels, k, array.shape)
         side.insert(0, column.astype(dtype)[:, None])
     prior = as_prior(prior, array, k, weights, missing)
-    data, mesh, settings = prepare(
-        array, weights, reg_covar, tol, max_iter, side=side, missing=gaps
-    )
+    data, mesh, settings = prepare(array, weights, reg_covar, tol, max_iter, side=side)
     del array  # of large data one copy less
     keys = restart_keys(key, n_restarts if start in starts.STARTS else 1)
     used = given.weights > 0 if isinstance(given, Mixture) else np.ones(k, bool)

@@ -88,7 +88,7 @@ def run(
         finite = jnp.isfinite(head)
         gain = (head - s.head) + (tail - s.tail)
         improved = finite & (first | (gain > 0))
-        best, head, tail = _choose(improved, (s.point, head, tail), (s.best, s.head, s.tail))
+        best, head, tail = choose(improved, (s.point, head, tail), (s.best, s.head, s.tail))
 
         # Plain EM is tested after every step. Under SQUAREM the test waits for the turn after an
         # extrapolation, because one short step of EM says little about what a long one can gain.
@@ -161,8 +161,8 @@ def _next_of_cycle(state: _State, point: Mixture, accepted: Array, floor: Array)
         keep = (state.phase == 0) | accepted
         return dataclasses.replace(
             state,
-            start=_choose(keep, point, state.start),
-            point=_choose(keep, state.point, state.fallback),
+            start=choose(keep, point, state.start),
+            point=choose(keep, state.point, state.fallback),
             longest=jnp.where(keep, state.longest, jnp.maximum(state.longest / 4, 1)),
             phase=jnp.where(keep, 1, 0).astype(jnp.int32),
         )
@@ -170,5 +170,6 @@ def _next_of_cycle(state: _State, point: Mixture, accepted: Array, floor: Array)
     return lax.cond(state.phase == 1, propose, begin, state)
 
 
-def _choose(condition: Array, yes: T, no: T) -> T:
+def choose(condition: Array, yes: T, no: T) -> T:
+    """One of two trees of arrays."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

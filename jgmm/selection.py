@@ -198,7 +198,7 @@ def sweep(
     known = ("missing",) * gaps + ("labels",) * (labels is not None)
     priors = {k: as_prior(prior, array, k, weights, missing) for k in counts}
     data, mesh, settings = prepare(
-        array, weights, reg_covar, tol, max_iter, spread=False, side=side, missing=gaps
+        array, weights, reg_covar, tol, max_iter, spread=False, side=side
     )
     del array  # of large data one copy less
     most = max(counts)

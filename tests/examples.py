@@ -77,6 +77,10 @@ def assert_mixtures_close(
     )
 
 
+# Programs take seconds to compile. All tests of `fit` with up to 256 pixels in 3 features and 3
+# components share one for each family, dtype, start and acceleration.
+X = overlapping()
+W = np.random.default_rng(1).uniform(0.1, 2, size=N)
 STEPS = 15
 
 

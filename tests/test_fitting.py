@@ -19,6 +19,8 @@ from examples import (
     D,
     K,
     N,
+    W,
+    X,
     assert_history_is_right,
     assert_mixtures_close,
     cast,
@@ -32,12 +34,6 @@ from sklearn.mixture import GaussianMixture
 
 import jgmm
 from jgmm import Status
-
-X = overlapping()
-W = np.random.default_rng(1).uniform(0.1, 2, size=N)
-
-# Programs take seconds to compile. All tests here with up to 256 pixels in 3 features and 3
-# components share one for each family, dtype, start and acceleration.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

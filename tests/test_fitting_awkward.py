@@ -13,6 +13,7 @@ from examples import (
     D,
     K,
     N,
+    X,
     assert_history_is_right,
     assert_mixtures_close,
     cast,
@@ -25,13 +26,6 @@ from examples import (
 
 import jgmm
 from jgmm import Status
-
-X = overlapping()
-W = np.random.default_rng(1).uniform(0.1, 2, size=N)
-
-# Programs take seconds to compile. All tests here with up to 256 pixels in 3 features and 3
-# components share one for each family, dtype, start and acceleration.
-
 
 AWKWARD = {
     "constant": np.full((N, D), 7.0),
