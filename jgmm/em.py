@@ -46,19 +46,21 @@ class SufficientStats:
 
 
 def moments(form: Whitening, samples: Array, y: Array, r: Array) -> tuple[Array, ...]:
-    """What `statistics` needs of a block: samples [D, S], (1, y) [D + 1, K, S], weights r [K, S].
+    """What `statistics` needs of a block: samples [D, S], y [D, K, S], weights r [K, S].
 
-    One matrix product gives Σr·(1, y)·(1, x)ᵀ for all components. Only y is in the frame of the
+    One matrix product gives Σr·y·(1, x)ᵀ for all components. Only y is in the frame of the
     component; that leaves one factor of the offset to cancel where two would do harm.
     """
+    ones = jnp.ones(samples.shape[1], y.dtype)
+    counts = jnp.dot(r, ones, precision=_HIGHEST)
     ry = (r * y).reshape(-1, samples.shape[1])
     if form.matrix is not None:
-        return (jnp.dot(ry, with_one(samples).T, precision=_HIGHEST),)
-    ones = jnp.ones(samples.shape[1], y.dtype)
-    squares = (r * y[1:] ** 2).reshape(-1, samples.shape[1])
+        return counts, jnp.dot(ry, with_one(samples).T, precision=_HIGHEST)
+    squares = (r * y**2).reshape(-1, samples.shape[1])
     return (
+        counts,
         jnp.dot(ry, ones, precision=_HIGHEST).reshape(len(y), -1),
-        jnp.dot(squares, ones, precision=_HIGHEST).reshape(len(y) - 1, -1),
+        jnp.dot(squares, ones, precision=_HIGHEST).reshape(len(y), -1),
     )
 
 
@@ -66,18 +68,19 @@ def statistics(form: Whitening, total: tuple[Array, ...]) -> SufficientStats:
     """The statistics from the sum over blocks of `moments`."""
     k, d = form.means.shape
     if form.matrix is None:
-        first, squares = total
-        return SufficientStats(counts=first[0], shifts=first[1:].T, scatters=squares.T)
-    table = total[0].reshape(d + 1, k, d + 1).swapaxes(0, 1)
-    shifts = table[:, 1:, 0]
+        counts, first, squares = total
+        return SufficientStats(counts=counts, shifts=first.T, scatters=squares.T)
+    counts, products = total
+    table = products.reshape(d, k, d + 1).swapaxes(0, 1)
+    shifts = table[:, :, 0]
     # Σr·y·xᵀ to Σr·y·(x - μ)ᵀ to Σr·y·yᵀ
-    mixed = table[:, 1:, 1:] - shifts[:, :, None] * form.means[:, None, :]
+    mixed = table[:, :, 1:] - shifts[:, :, None] * form.means[:, None, :]
     if form.factors.ndim == 2:
         scatters = covariance.variances(mixed) * form.factors
     else:
         scatters = jnp.einsum("kij,klj->kil", mixed, form.factors, precision=_HIGHEST)
         scatters = (scatters + scatters.swapaxes(-1, -2)) / 2
-    return SufficientStats(counts=table[:, 0, 0], shifts=shifts, scatters=scatters)
+    return SufficientStats(counts=counts, shifts=shifts, scatters=scatters)
 
 
 def expectation(

@@ -97,7 +97,7 @@ def fit(
     EM (Dempster, Laird and Rubin 1977) from a k-means start, accelerated by SQUAREM (Varadhan and
     Roland 2008). Each step is one pass over the data; no array of N times k values is made.
 
-    Of 131,072 samples or more (and 160 for each parameter) a start by name is first fitted to a
+    Of 65,536 samples or more (and 160 for each parameter) a start by name is first fitted to a
     subsample, and with restarts only the best of these short runs goes on with all samples
     (Biernacki, Celeux and Govaert 2003). Not so with labels, which a subsample might miss.
 

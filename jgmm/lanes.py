@@ -41,7 +41,7 @@ def pool_size(n: int, k: int, d: int, covariance_type: str) -> int:
     parameters = k * (d + 1) + FAMILIES[covariance_type].n_parameters(k, d)
     determined = (20 * parameters - 1).bit_length()
     bits = min((n // 8).bit_length() - 1, max(17, determined))
-    return 1 << bits if bits >= max(14, determined) else 0
+    return 1 << bits if bits >= max(13, determined) else 0
 
 
 @partial(

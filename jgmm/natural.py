@@ -51,11 +51,11 @@ def powers(samples: Array) -> Array:
     return jnp.concatenate([jnp.ones_like(samples[:1]), samples, samples**2])
 
 
-def moments(form: Whitening, features: Array, r: Array) -> tuple[Array, Array]:
+def moments(form: Whitening, features: Array, r: Array) -> tuple[Array, Array, Array]:
     """As `jgmm.em.moments`, from samples given as (1, x, x²)."""
     d = form.means.shape[1]
     sums = jnp.dot(r, features.T, precision=_HIGHEST)
     count, first, second = sums[:, :1], sums[:, 1 : d + 1], sums[:, d + 1 :]
     shifts = (first - count * form.means) * form.factors
     squares = (second - form.means * (2 * first - count * form.means)) * form.factors**2
-    return jnp.concatenate([count, shifts], axis=1).T, squares.T
+    return count[:, 0], shifts.T, squares.T

@@ -22,7 +22,7 @@ class Whitening:
     factors: Array  # L⁻¹: [K, D, D], or 1/σ: [K, D]
     means: Array  # μ: [K, D]
     log_scales: Array  # c = log weight - log det L - D/2 log 2π: [K], -inf where unused
-    matrix: Array | None  # [(D + 1)K, D + 1]: (1, x) to (1, y) of all components
+    matrix: Array | None  # [D K, D + 1]: (1, x) to y of all components
 
 
 # With more features than this, variances are not spelled out as matrices.
@@ -42,8 +42,7 @@ def whitening(mixture: Mixture) -> Whitening:
         )
         offsets = jnp.einsum("kij,kj->ki", full, mixture.means, precision=lax.Precision.HIGHEST)
         rows = jnp.concatenate([-offsets[:, :, None], full], axis=2)
-        first = jnp.zeros((k, 1, d + 1), rows.dtype).at[:, :, 0].set(1)
-        matrix = jnp.concatenate([first, rows], axis=1).swapaxes(0, 1).reshape(-1, d + 1)
+        matrix = rows.swapaxes(0, 1).reshape(-1, d + 1)
     return Whitening(
         factors=factors,
         means=mixture.means,
@@ -53,13 +52,12 @@ def whitening(mixture: Mixture) -> Whitening:
 
 
 def whiten(form: Whitening, samples: Array) -> Array:
-    """Samples [D, S] as (1, y) [D + 1, K, S], in the frame of each component."""
+    """Samples [D, S] as y [D, K, S], in the frame of each component."""
     k, d = form.means.shape
     if form.matrix is not None:
         y = jnp.dot(form.matrix, with_one(samples), precision=lax.Precision.HIGHEST)
-        return y.reshape(d + 1, k, -1)
-    y = (samples[:, None, :] - form.means.T[:, :, None]) * form.factors.T[:, :, None]
-    return jnp.concatenate([jnp.ones_like(y[:1]), y])
+        return y.reshape(d, k, -1)
+    return (samples[:, None, :] - form.means.T[:, :, None]) * form.factors.T[:, :, None]
 
 
 def with_one(samples: Array) -> Array:
@@ -68,9 +66,9 @@ def with_one(samples: Array) -> Array:
 
 
 def log_joint(form: Whitening, y: Array) -> Array:
-    """Logarithms of weight times density [K, S] of samples given as (1, y) [D + 1, K, S]."""
+    """Logarithms of weight times density [K, S] of samples given as y [D, K, S]."""
     # Spelled out, because XLA's sum over a leading axis takes half as long again.
-    squares = [row * row for row in y[1:]] if len(y) <= 65 else [jnp.sum(y[1:] ** 2, axis=0)]
+    squares = [row * row for row in y] if len(y) <= 64 else [jnp.sum(y**2, axis=0)]
     return form.log_scales[:, None] - 0.5 * sum(squares[1:], start=squares[0])
 
 

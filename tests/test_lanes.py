@@ -25,7 +25,8 @@ def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_pool_determines_the_parameters_and_is_a_small_part() -> None:
     assert lanes.pool_size(172_000, 10, 3, "full") == 1 << 14
-    assert lanes.pool_size(131_071, 10, 3, "full") == 0
+    assert lanes.pool_size(65_535, 10, 3, "full") == 0
+    assert lanes.pool_size(76_469, 10, 3, "full") == 1 << 13
     assert lanes.pool_size(528_608, 10, 3, "full") == 1 << 16
     assert lanes.pool_size(10**8, 10, 3, "full") == 1 << 17
     for n, k, d in [(10**6, 32, 32), (10**7, 32, 32), (10**8, 5, 100)]:

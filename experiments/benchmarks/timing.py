@@ -6,6 +6,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import jax
+
+import jgmm
+
 
 def seconds(run: Callable[[], object]) -> float:
     """Wall-clock seconds of one call."""
@@ -42,3 +46,15 @@ def per_step(
             long = seconds(lambda run=run, n=n: run(1 + n))  # type: ignore[misc]
             times[name].append((long - short) / n)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def all_steps(result: jgmm.FitResult, n: int) -> jgmm.FitResult:
+    """``result``, waited for; a RuntimeError unless it took ``n`` steps.
+
+    A fit that stops early would make a step look cheaper than it is.
+    """
+    result = jax.block_until_ready(result)
+    if int(result.n_iter) != n:
+        status = jgmm.Status(int(result.status)).name
+        raise RuntimeError(f"expected {n} steps to time, got {int(result.n_iter)} ({status})")
+    return result
