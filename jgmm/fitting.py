@@ -68,11 +68,6 @@ def history_capacity(max_iter: int) -> int:
     return _CAPACITY * 2 ** max(0, -(-(max_iter + 1) // _CAPACITY) - 1).bit_length()
 
 
-def no_steps(settings: Settings) -> Settings:
-    """The same, for a fit that only evaluates where it starts."""
-    return dataclasses.replace(settings, max_iter=jnp.zeros_like(settings.max_iter))
-
-
 @differentiable
 def fit(
     pixels: ArrayLike,
@@ -219,7 +214,7 @@ def fit_by(
     brief = short_runs and start in starts.STARTS and labels is None
     pool = pool_size(n, k, d, covariance_type) if brief else 0
     if pool:
-        short = partial(fit_some, init=None, settings=no_steps(settings), start=start, pool=pool)
+        short = partial(fit_some, init=None, settings=settings, start=start, pool=pool)
         given = best_of(run_lanes(short, used[None], keys, data, mesh)).mixture
         start, keys = "mixture", keys[:1]
     whole = partial(

@@ -18,7 +18,7 @@ from jgmm._fold import Blocks, make_blocks, subsample, total_weight
 from jgmm._parallel import Data, over_blocks
 from jgmm._status import Status
 from jgmm.covariance import FAMILIES, clip
-from jgmm.loop import EmMap, FitResult, Settings, run
+from jgmm.loop import EmMap, FitResult, Settings, run, stay
 from jgmm.maps import Objective, em_map, objective_map
 from jgmm.mixture import Mixture
 from jgmm.prior import Prior
@@ -93,7 +93,8 @@ def fit_lanes(
         prior: of a MAP fit, in the data's units.
         known: "missing" if NaN features are missing, "labels" if the first column beyond D has
             known labels.
-        pool: make the start, by name, and run EM on so many of the samples first; 0 for none.
+        pool: make the start, by name, run EM on so many of the samples and stay where it ends;
+            0 for a fit to all.
         climb: from the start to the result; None means EM.
 
     Returns:
@@ -143,7 +144,9 @@ def fit_lanes(
                 first = run(begin(few, used, key), em(few), short, 1, accelerate).mixture
             else:
                 first = begin(blocks, used, key)
-            if climb is None:
+            if pool:
+                result = stay(first, em(blocks))
+            elif climb is None:
                 result = run(first, em(blocks), settings, capacity, accelerate)
             else:
                 objective = partial(

@@ -22,7 +22,7 @@ from jgmm._struct import struct
 from jgmm.clustering import restart_keys
 from jgmm.covariance import FAMILIES
 from jgmm.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
-from jgmm.fitting import best_lane, history_capacity, no_steps, prepare
+from jgmm.fitting import best_lane, history_capacity, prepare
 from jgmm.lanes import fit_lanes, pool_size
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
@@ -227,7 +227,7 @@ def sweep(
         pool = pool_size(n, k, d, covariance_type) if brief else 0
         if not pool:
             return fit_some(used, keys, None, settings, start=init)
-        short = fit_some(used, keys, None, no_steps(settings), start=init, pool=pool)
+        short = fit_some(used, keys, None, settings, start=init, pool=pool)
         return fit_some(used, keys, short.mixture, settings, start="mixture")
 
     def report(s: int, r: int, seconds: float) -> None:
