@@ -14,7 +14,7 @@ from jgmm.em import maximisation, moments, statistics
 from jgmm.mixture import Mixture
 from jgmm.whitened import log_joint, whiten, whitening
 
-_NEWTON = 8  # steps for β in a round
+_NEWTON = 2  # steps for β in a round
 _MOST = 3.0  # the largest β: at it neighbours agree all but always
 _DIAGONAL = 0.5**0.5  # w of diagonal neighbours
 
@@ -42,13 +42,6 @@ def _around(q: jax.Array) -> jax.Array:
     return sides + jnp.asarray(_DIAGONAL, q.dtype) * (beside[:, :, :-2] + beside[:, :, 2:])
 
 
-def places(image: NoisyImage, n: int) -> tuple[jax.Array, jax.Array]:
-    """The remainders of rows [H, 1] and columns [1, W] on division by n."""
-    height, width = image.mask.shape
-    row, column = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
-    return row[:, None] % n, column[None, :] % n
-
-
 def e_step(
     image: NoisyImage,
     mixture: Mixture,
@@ -60,13 +53,25 @@ def e_step(
     logs = _logs(image, mixture)
     if hidden is not None:
         logs = jnp.where(hidden, 0, logs)
-    row, column = places(image, 2)
 
     def update(lattice: jax.Array, q: jax.Array) -> jax.Array:
-        new = jax.nn.softmax(logs + beta * _around(q), axis=0) * image.mask
-        return jnp.where(2 * row + column == lattice, new, q)
+        joint = _lattice(logs, lattice) + beta * _lattice(_around(q), lattice)
+        new = jax.nn.softmax(joint, axis=0) * _lattice(image.mask[None], lattice)
+        k, height, width = q.shape
+        cells = q.reshape(k, height // 2, 2, width // 2, 2)
+        zero = jnp.zeros_like(lattice)
+        place = (zero, zero, lattice // 2, zero, lattice % 2)
+        return lax.dynamic_update_slice(cells, new[:, :, None, :, None], place).reshape(q.shape)
 
     return lax.fori_loop(0, 4, update, q)
+
+
+def _lattice(values: jax.Array, lattice: jax.Array) -> jax.Array:
+    """One of four interleaved lattices of [K, H, W], both even: [K, H / 2, W / 2]."""
+    k, height, width = values.shape
+    cells = values.reshape(k, height // 2, 2, width // 2, 2)
+    rows = lax.dynamic_index_in_dim(cells, lattice // 2, axis=2, keepdims=False)
+    return lax.dynamic_index_in_dim(rows, lattice % 2, axis=3, keepdims=False)
 
 
 def m_step(

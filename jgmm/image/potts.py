@@ -46,7 +46,7 @@ from jgmm._struct import struct
 from jgmm.covariance import FAMILIES
 from jgmm.density import responsibilities
 from jgmm.fitting import fit
-from jgmm.image.field import NoisyImage, e_step, foretelling, foretold, m_step, objective, places
+from jgmm.image.field import NoisyImage, e_step, foretelling, foretold, m_step, objective
 from jgmm.image.spatial import padded_size
 from jgmm.loop import FitResult
 from jgmm.mixture import Mixture
@@ -188,7 +188,8 @@ def _fit(
     frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
     image = dataclasses.replace(image, samples=_frame.enter(blocks, frame).samples)
     step = partial(m_step, image, covariance_type=covariance_type, floor=floor)
-    row, column = places(image, 3)
+    row, column = (jnp.arange(n, dtype=jnp.int32) % 3 for n in image.mask.shape)
+    ninth = 3 * row[:, None] + column
 
     def begin(start: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array, jax.Array, jax.Array]:
         """EM from one start, other pixels hidden in each round, and how well they are foretold."""
@@ -196,7 +197,7 @@ def _fit(
 
         def round(i: jax.Array, state: Any) -> Any:
             mixture, q, beta, score = state
-            hidden = 3 * row + column == i
+            hidden = ninth == i
 
             def turn(_: Any, state: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array]:
                 mixture, q = state
