@@ -93,7 +93,8 @@ def fit_potts(
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
-        **start: of the start, which is that of `jgmm.fit`: ``key``, ``init``, ``n_restarts``.
+        **start: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
+            pixels: ``key``, ``init``, ``n_restarts``. An init that is a mixture is the only one.
 
     Returns:
         The fit, its weights the shares of the labels, and the labels.
