@@ -4,18 +4,31 @@ Where noise is as large as the differences between the classes, a mixture that t
 for itself mislabels a large part of them, and no smoothing afterwards mends its components. Here
 EM runs with the responsibilities q of neighbouring pixels tied. It maximises, per pixel,
 
-    1/N [ Σᵢₖ qᵢₖ (log πₖ + log N(xᵢ | k) - log qᵢₖ) - β Σ over pairs of neighbours (1 - qᵢ·qⱼ) ]
+    1/N [ Σᵢₖ qᵢₖ (log 1/K + log N(xᵢ | k) - log qᵢₖ) - β Σ over pairs i, j  wᵢⱼ (1 - qᵢ·qⱼ) ]
 
-over the mixture and q: the bound of the log-likelihood that EM climbs, less β for every pair of
-unlike neighbours (each pixel has eight). That is neighbourhood EM (Ambroise, Dang and Govaert
-1997), mean-field EM for a hidden Potts field (Zhang, Brady and Smith 2001; Celeux, Forbes and
-Peyrard 2003). With q updated on one of four interleaved lattices at a time, on which no two pixels
-are neighbours, no step lowers the objective; its values are the history of the fit.
+over the Gaussians and q: the bound of the log-likelihood that EM climbs, less β for every pair of
+unlike neighbours. Each pixel has eight; w is 1 over, under and beside it, and 1/√2 diagonally,
+where they are farther, so that a border costs much the same whichever way it runs. That is
+neighbourhood EM (Ambroise, Dang and Govaert 1997), mean-field EM for a hidden Potts field (Zhang,
+Brady and Smith 2001; Celeux, Forbes and Peyrard 2003). With q updated on one of four interleaved
+lattices at a time, on which no two pixels are neighbours, no step lowers the objective; its values
+are the history of the fit.
+
+No class is preferred beforehand. Were log πₖ in place of log 1/K, every pixel of a region would
+count the shares of the classes anew, although they all speak for one label: rare classes lose
+theirs, which makes them rarer. The weights of the mixture that is returned are the shares of q.
+
+"auto" takes the β under which neighbours foretell a pixel that they have not seen: every ninth
+pixel is left out of q and of the mixture, and β climbs Σ log Σₖ p(k | neighbours) N(x | k) over
+those. Pseudo-likelihood (Besag 1975) asks instead how well neighbours foretell labels, which were
+inferred with the neighbours' help: what it finds smooths too much. The same sum decides between
+starts; the objective cannot, because it is higher where a class was lost.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -32,17 +45,17 @@ from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.covariance import FAMILIES
 from jgmm.density import responsibilities
-from jgmm.em import maximisation, moments, statistics
 from jgmm.fitting import fit
+from jgmm.image.field import NoisyImage, e_step, foretelling, foretold, m_step, objective
 from jgmm.image.spatial import padded_size
 from jgmm.loop import FitResult
-from jgmm.mixture import Mixture, log_weights
-from jgmm.whitened import log_joint, whiten, whitening
+from jgmm.mixture import Mixture
 
 Array = npt.NDArray[Any]
 
-_ROUNDS, _STEPS = 10, 5  # of estimating β: rounds, and steps of EM in each
-_MOST = 3.0  # the largest β: at it neighbours agree all but always
+_ROUNDS, _STEPS = 9, 5  # with hidden pixels: one for each ninth of them, and steps of EM in each
+_COUNTED = 3  # the last rounds, whose hidden pixels decide between starts
+_AVERAGES = 3, 5, 9  # pixels on a side
 
 
 @struct
@@ -53,14 +66,6 @@ class PottsResult:
     labels: Array  # [H, W] int32, -1 where left out
     certainty: Array  # [H, W], largest of q; 0 where left out
     beta: float  # given or estimated
-
-
-@struct
-class _Image:
-    """Rows of pixels in the frame of the fit."""
-
-    samples: jax.Array  # [H, D, W]
-    mask: jax.Array  # [H, W], 1 for pixels that take part
 
 
 def fit_potts(
@@ -81,16 +86,18 @@ def fit_potts(
         features: [H, W, D].
         k: the number of components.
         mask: [H, W], True for pixels that take part; None for all.
-        beta: β >= 0, nats for each pair of unlike neighbours; 0 is the plain mixture; "auto"
-            estimates it by pseudo-likelihood (Besag 1975) before EM proper.
+        beta: β >= 0, nats for each pair of unlike neighbours; 0 is a plain mixture of equal
+            weights; "auto" estimates it before EM proper, from how well neighbours foretell
+            pixels that were left out.
         covariance_type: see `jgmm.fit`.
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
-        **start: of the start, which is that of `jgmm.fit`: ``key``, ``init``, ``n_restarts``.
+        **start: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
+            pixels: ``key``, ``init``, ``n_restarts``. An init that is a mixture is the only one.
 
     Returns:
-        The fit and the labels.
+        The fit, its weights the shares of the labels, and the labels.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -114,26 +121,25 @@ def fit_potts(
         raise ValueError(f"beta: expected 'auto' or a number of at least 0, got {beta!r}")
     height, width, d = values.shape
     inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
-    common: dict[str, Any] = {"covariance_type": covariance_type, "reg_covar": reg_covar}
-    # Averages over 3 by 3 pixels tell the classes apart where single pixels do not; wider ones lose
-    # classes that are thin.
-    plain = isinstance(start.get("init"), Mixture)
-    first = values if plain else jnp.asarray(_averages(np.asarray(values), inside))
     part = inside.astype(values.dtype)
-    rough = fit(first, k, weights=part, max_iter=0, **common, **start)
     tall, wide = padded_size(height), padded_size(width)
     pixels = np.zeros((tall, wide, d), values.dtype)
     pixels[:height, :width] = values
     weights = np.zeros((tall, wide), values.dtype)
     weights[:height, :width] = part
-    q = np.zeros((k, tall, wide), values.dtype)
-    likely = np.asarray(responsibilities(rough.mixture, first))
-    q[:, :height, :width] = likely.transpose(2, 0, 1) * part
-    image = _Image(samples=jnp.asarray(pixels.swapaxes(1, 2)), mask=jnp.asarray(weights))
+    image = NoisyImage(samples=jnp.asarray(pixels.swapaxes(1, 2)), mask=jnp.asarray(weights))
+    common: dict[str, Any] = {"covariance_type": covariance_type, "reg_covar": reg_covar}
+    rough, likely = [], []
+    for first in _smoothed(np.asarray(values), inside, start.get("init")):
+        rough.append(fit(first, k, weights=part, max_iter=0, **common, **start).mixture)
+        q = np.zeros((k, tall, wide), values.dtype)
+        found = np.asarray(responsibilities(rough[-1], first))
+        q[:, :height, :width] = found.transpose(2, 0, 1) * part
+        likely.append(q)
     result, q, used = _fit(
         image,
-        rough.mixture,
-        jnp.asarray(q),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *rough),
+        jnp.asarray(np.stack(likely)),
         jnp.asarray(1.0 if beta == "auto" else beta, values.dtype),
         jnp.broadcast_to(jnp.asarray(reg_covar, values.dtype), (d,)),
         jnp.asarray(tol, values.dtype),
@@ -150,20 +156,28 @@ def fit_potts(
     )
 
 
-def _averages(values: Array, inside: Array) -> Array:
-    """Means over 3 by 3 pixels, of those that take part."""
+def _smoothed(values: Array, inside: Array, init: Any) -> Iterator[jax.Array]:
+    """What starts are made of: means over squares, of pixels that take part.
+
+    Those tell classes apart where single pixels do not. Wide squares see classes that are rare,
+    narrow ones classes that are thin. A mixture is a start by itself.
+    """
     from scipy.ndimage import uniform_filter
 
-    weight = uniform_filter(inside.astype(values.dtype), 3)
+    if isinstance(init, Mixture):
+        yield jnp.asarray(values)
+        return
     masked = np.where(inside[..., None], values, 0)
-    return uniform_filter(masked, (3, 3, 1)) / np.maximum(weight, 0.01)[..., None]
+    for size in _AVERAGES:
+        weight = uniform_filter(inside.astype(masked.dtype), size)[..., None]
+        yield jnp.asarray(uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3))
 
 
 @partial(jax.jit, static_argnames=("max_iter", "covariance_type", "estimate"))
 def _fit(
-    image: _Image,
-    mixture: Mixture,
-    q: jax.Array,
+    image: NoisyImage,
+    starts: Mixture,
+    likely: jax.Array,
     beta: jax.Array,
     floor: jax.Array,
     tol: jax.Array,
@@ -174,29 +188,41 @@ def _fit(
     blocks = Blocks(samples=image.samples, weights=image.mask, n=None, length=image.mask.size)
     frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
     image = dataclasses.replace(image, samples=_frame.enter(blocks, frame).samples)
-    mixture = _frame.mixture_enter(mixture, frame)
-    step = partial(_m_step, image, covariance_type=covariance_type, floor=floor)
-    mixture = step(mixture, q)
+    step = partial(m_step, image, covariance_type=covariance_type, floor=floor)
+    row, column = (jnp.arange(n, dtype=jnp.int32) % 3 for n in image.mask.shape)
+    ninth = 3 * row[:, None] + column
 
-    def turn(_: Any, state: tuple[Mixture, jax.Array], beta: jax.Array) -> Any:
-        mixture, q = state
-        q = _e_step(image, mixture, q, beta)
-        return step(mixture, q), q
+    def begin(start: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array, jax.Array, jax.Array]:
+        """EM from one start, other pixels hidden in each round, and how well they are foretold."""
+        mixture = step(_frame.mixture_enter(start[0], frame), start[1])
 
-    if estimate:
+        def round(i: jax.Array, state: Any) -> Any:
+            mixture, q, beta, score = state
+            hidden = ninth == i
 
-        def round(_: Any, state: tuple[Mixture, jax.Array, jax.Array]) -> Any:
-            mixture, q, beta = state
-            mixture, q = lax.fori_loop(0, _STEPS, partial(turn, beta=beta), (mixture, q))
-            return mixture, q, _pseudo_likelihood(image, mixture, q, beta)
+            def turn(_: Any, state: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array]:
+                mixture, q = state
+                q = e_step(image, mixture, q, beta, hidden)
+                return step(mixture, jnp.where(hidden, 0, q)), q
 
-        mixture, q, beta = lax.fori_loop(0, _ROUNDS, round, (mixture, q, beta))
+            mixture, q = lax.fori_loop(0, _STEPS, turn, (mixture, q))
+            if estimate:
+                beta = foretelling(image, mixture, q, beta, hidden)
+            found = foretold(image, mixture, q, beta, hidden)
+            return mixture, q, beta, score + jnp.where(i < _ROUNDS - _COUNTED, 0, found)
+
+        nothing = jnp.zeros((), start[1].dtype)
+        return lax.fori_loop(0, _ROUNDS, round, (mixture, start[1], beta, nothing))
+
+    tried = lax.map(begin, (starts, likely))
+    best = jnp.argmax(jnp.where(jnp.isfinite(tried[-1]), tried[-1], -jnp.inf))
+    mixture, q, beta, _ = jax.tree.map(lambda leaf: leaf[best], tried)
 
     # Before each step the objective of where it starts from: of the mixture, and the best q.
     def climb(state: Any) -> Any:
         mixture, q, before, history, i, _ = state
-        q = _e_step(image, mixture, q, beta)
-        value = _objective(image, mixture, q, beta)
+        q = e_step(image, mixture, q, beta)
+        value = objective(image, mixture, q, beta)
         status = jnp.where(value - before < tol, int(Status.CONVERGED), -1)
         status = jnp.where((status < 0) & (i == max_iter), int(Status.MAX_ITER), status)
         status = jnp.where(jnp.isfinite(value), status, int(Status.NONFINITE))
@@ -218,69 +244,3 @@ def _fit(
         status=status,
     )
     return result, q, beta
-
-
-def _logs(image: _Image, mixture: Mixture) -> jax.Array:
-    """Logarithms of weight times density, [K, H, W]."""
-    form = whitening(mixture)
-    return lax.map(lambda x: log_joint(form, whiten(form, x)), image.samples).swapaxes(0, 1)
-
-
-def _around(q: jax.Array) -> jax.Array:
-    """The sum of q [K, H, W] over the eight neighbours of each pixel."""
-    padded = jnp.pad(q, ((0, 0), (1, 1), (1, 1)))
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] - q
-
-
-def _e_step(image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
-    logs = _logs(image, mixture)
-    row = jnp.arange(q.shape[1], dtype=jnp.int32)[:, None] % 2
-    column = jnp.arange(q.shape[2], dtype=jnp.int32)[None, :] % 2
-
-    def update(lattice: jax.Array, q: jax.Array) -> jax.Array:
-        new = jax.nn.softmax(logs + beta * _around(q), axis=0) * image.mask
-        return jnp.where(2 * row + column == lattice, new, q)
-
-    return lax.fori_loop(0, 4, update, q)
-
-
-def _m_step(
-    image: _Image, mixture: Mixture, q: jax.Array, covariance_type: str, floor: jax.Array
-) -> Mixture:
-    form = whitening(mixture)
-
-    def visit(total: Any, row: Any) -> Any:
-        samples, r = row
-        added = moments(form, samples, whiten(form, samples), r)
-        return (added if total is None else jax.tree.map(jnp.add, total, added)), None
-
-    rows = (image.samples, q.swapaxes(0, 1))
-    shapes = jax.eval_shape(visit, None, jax.tree.map(lambda leaf: leaf[0], rows))[0]
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total, _ = lax.scan(visit, zero, rows)
-    return maximisation(mixture, statistics(form, total), covariance_type, floor)
-
-
-def _objective(image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
-    """See the head of this file."""
-    n = jnp.sum(image.mask)
-    logs = jnp.where(q > 0, _logs(image, mixture) - jnp.log(jnp.where(q > 0, q, 1)), 0)
-    unlike = jnp.sum(image.mask * _around(image.mask[None])[0]) - jnp.sum(q * _around(q))
-    return jnp.sum(jnp.sum(q * logs, axis=(0, 1))) / n - beta * unlike / (2 * n)
-
-
-def _pseudo_likelihood(image: _Image, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
-    """The β under which the neighbours of each pixel foretell its label best: Newton's method."""
-    around = _around(q)
-    prior = log_weights(mixture.weights)[:, None, None]
-
-    def newton(_: Any, beta: jax.Array) -> jax.Array:
-        p = jax.nn.softmax(prior + beta * around, axis=0)
-        expected = jnp.sum(p * around, axis=0)
-        slope = jnp.sum(image.mask * (jnp.sum(q * around, axis=0) - expected))
-        spread = jnp.sum(image.mask * jnp.sum(p * (around - expected) ** 2, axis=0))
-        change = slope / jnp.maximum(spread, jnp.asarray(1e-3, q.dtype))
-        return jnp.clip(beta + jnp.clip(change, -0.5, 0.5), 0, _MOST)
-
-    return lax.fori_loop(0, 8, newton, beta)
