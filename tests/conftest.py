@@ -13,6 +13,14 @@ import pytest
 
 from jgmm import _runtime
 
+# Nearly all the time of the tests goes into compiling. XLA's older emitters of fused loops take
+# half as long, and make the same computations; LLVM optimises them as for users. With XLA_FLAGS
+# set, be it to nothing, the tests run under those flags instead. (XLA ends the process over a
+# flag that it does not know: a version without these emitters needs none.)
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+
 # The same examples each time: a test that fails, fails again.
 hypothesis.settings.register_profile(
     "jgmm", deadline=None, max_examples=10, derandomize=True, database=None
