@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_the_pool_determines_the_parameters_and_is_a_small_part() -> None:
 @pytest.mark.parametrize("family", ["full", "diag"])
 def test_it_begins_near_the_end_and_ends_at_a_fixed_point(family: str) -> None:
     options = {"weights": W, "covariance_type": family, "key": KEY, "tol": 1e-10}
-    result = jgmm.fit(X, K, max_iter=1000, **options)
+    result = jgmm.fit(X, K, **options)
     assert result.status == Status.CONVERGED
     history = np.asarray(result.history)[: int(result.n_iter) + 1]
     np.testing.assert_allclose(history[-1], result.log_likelihood, atol=1e-9)
@@ -104,7 +106,8 @@ def test_what_is_known_of_the_samples_goes_along() -> None:
     gaps = X.copy()
     gaps[::7, 1] = np.nan
     prior = jgmm.weak_prior(X, K)
-    result = jgmm.fit(gaps, K, missing="nan", prior=prior, key=KEY)
+    options: dict[str, Any] = {"missing": "nan", "key": KEY}
+    result = jgmm.fit(gaps, K, prior=prior, **options)
     assert result.status == Status.CONVERGED
     assert result.history[1] >= result.history[0]
     assert np.isfinite(result.log_likelihood)
@@ -115,5 +118,5 @@ def test_what_is_known_of_the_samples_goes_along() -> None:
         scale=np.eye(3),
         dof=np.asarray(5.0),
     )
-    pulled = jgmm.fit(X, K, prior=strong, key=KEY)
+    pulled = jgmm.fit(gaps, K, prior=strong, **options)
     assert pulled.history[0] > pulled.history[int(pulled.n_iter)] - 0.05

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import imageio.v3 as iio
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from experiments import learned_prior as study
 
 
+@pytest.mark.usefixtures("plain_process")
 def test_it_learns_measures_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.zeros((40, 60), np.uint16)
     truth[:, 30:] = 1
@@ -25,8 +25,7 @@ def test_it_learns_measures_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
         np.savez(tmp_path / f"{number}.npz", segmentations=truth[None].repeat(2, axis=0))
     figure, out = tmp_path / "figure.png", tmp_path / "figures.json"
     arguments = ["--data", str(tmp_path), "-o", str(figure), "--json", str(out), "-k", "2"]
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        assert study.main([*arguments, "--steps", "2", "--samples", "128"]) == 0
+    assert study.main([*arguments, "--steps", "2", "--samples", "128"]) == 0
     assert "| after |" in capsys.readouterr().out
     assert figure.stat().st_size > 10_000
     figures = json.loads(out.read_text())

@@ -12,6 +12,7 @@ import pytest
 from experiments import segmentation_quality as quality
 
 
+@pytest.mark.usefixtures("plain_process")
 def test_it_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.zeros((24, 32), np.uint16)
     truth[:, 16:] = 1
