@@ -1,10 +1,10 @@
 """What the benchmarks time is what they say."""
 
 import pytest
+from examples import X
 
 import jgmm
 from experiments.benchmarks import timing
-from tests.examples import X
 
 
 def test_a_fit_that_stops_early_is_not_timed() -> None:

@@ -1,6 +1,6 @@
 """Run the benchmarks: ``python -m experiments.benchmarks [CASE ...] [--json FILE]``.
 
-Needs the extra ``bench``. Without CASE all are run, which takes about an hour on two cores.
+Needs the extra ``bench``. Without CASE all are run, which takes about half an hour on two cores.
 """
 
 from __future__ import annotations
