@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import jgmm
+from jgmm.cli.outputs import overlay
 from jgmm.image import RECOMMENDED, write_png
-from jgmm.results import overlay
 
 FIGURE = Path(__file__).parent / "figures" / "spatial.png"
 

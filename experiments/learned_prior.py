@@ -31,7 +31,8 @@ from matplotlib.figure import Figure
 import jgmm
 from experiments.metrics import Agreement, agreement, pooled
 from experiments.segmentation_quality import DATA, photographs
-from jgmm import _runtime, plot
+from jgmm import plot
+from jgmm.cli import runtime as _runtime
 from jgmm.image import read_image
 from jgmm.image.features import extract
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import jgmm
 from experiments.metrics import Agreement, agreement, pooled
-from jgmm import _runtime
+from jgmm.cli import runtime as _runtime
 from jgmm.image import RECOMMENDED
 
 Array = npt.NDArray[Any]

@@ -7,24 +7,24 @@ The functions below work on NumPy and jax arrays; all but `segment`, `save` and 
 `jax.jit` and `jax.vmap` too.
 """
 
-from jgmm._parallel import use_all_cores
 from jgmm._status import Status
-from jgmm.clustering import KMeansResult, kmeans
-from jgmm.criteria import aic, bic, icl
-from jgmm.density import certainty, log_prob, predict, responsibilities, score
-from jgmm.derived import condition, entropy, kl_divergence, marginal
-from jgmm.em import SufficientStats, e_step, em_step, m_step
-from jgmm.families import FamiliesResult, sweep_families
-from jgmm.fitting import fit
-from jgmm.gradient import fit_gradient
+from jgmm.clustering.k_means import KMeansResult, kmeans
+from jgmm.clustering.lloyd import lloyd_step
+from jgmm.data.devices import use_all_cores
+from jgmm.em.prior import Prior, weak_prior
+from jgmm.em.steps import SufficientStats, e_step, em_step, m_step
+from jgmm.fitting.family_sweeps import FamiliesResult, sweep_families
+from jgmm.fitting.fitting import fit
+from jgmm.fitting.gradient import fit_gradient
+from jgmm.fitting.information import StandardErrors, standard_errors
+from jgmm.fitting.sweeps import SweepResult, sweep
 from jgmm.image.segmentation import Segmentation, segment
-from jgmm.information import StandardErrors, standard_errors
-from jgmm.io import load, save
-from jgmm.lloyd import lloyd_step
-from jgmm.loop import FitResult
-from jgmm.mixture import Mixture, sample
-from jgmm.prior import Prior, weak_prior
-from jgmm.selection import SweepResult, sweep
+from jgmm.mixture.criteria import aic, bic, icl
+from jgmm.mixture.density import certainty, log_prob, predict, responsibilities, score
+from jgmm.mixture.files import load, save
+from jgmm.mixture.mixture import Mixture, sample
+from jgmm.mixture.operations import condition, entropy, kl_divergence, marginal
+from jgmm.solvers.iterate import FitResult
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,6 +1,6 @@
 """``python -m jgmm``: the command line."""
 
-from jgmm.cli import main
+from jgmm.cli.app import main
 
 if __name__ == "__main__":
     main()

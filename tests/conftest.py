@@ -11,7 +11,7 @@ import hypothesis
 import jax
 import pytest
 
-from jgmm import _runtime
+from jgmm.cli import runtime as _runtime
 
 # Nearly all the time of the tests goes into compiling. XLA's older emitters of fused loops take
 # half as long, and make the same computations; LLVM optimises them as for users. With XLA_FLAGS

@@ -7,7 +7,7 @@ import pytest
 from examples import DTYPES, FAMILIES, TOLERANCE, D, K, assert_mixtures_close, overlapping, start
 
 import jgmm
-from jgmm import accelerate
+from jgmm.solvers import squarem as accelerate
 
 
 def typed(mixture: jgmm.Mixture, dtype: type = np.float64) -> jgmm.Mixture:

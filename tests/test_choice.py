@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jgmm
-from jgmm.choice import choose, knee
+from jgmm.fitting.choice import choose, knee
 
 
 def test_the_knee_is_where_gains_end() -> None:

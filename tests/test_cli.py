@@ -20,7 +20,9 @@ from pictures import SHAPE, holes, picture, tiff, write
 from PIL import Image
 
 import jgmm
-from jgmm import _atomic, _runtime, cli
+from jgmm import _atomic
+from jgmm.cli import app as cli
+from jgmm.cli import runtime as _runtime
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -212,7 +214,7 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_process_ends_as_it_should(tmp_path: Path) -> None:
     """Streams, exit status, cache, and the end by a signal, in a process of its own."""
     iio.imwrite(tmp_path / "x.png", picture())
-    code = "import sys; from jgmm.cli import main; sys.exit(main())"
+    code = "import sys; from jgmm.cli.app import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "segment", "x.png", "-k", "2"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": ""}
     process = subprocess.Popen(

@@ -11,7 +11,7 @@ import tifffile
 from pictures import SHAPE, holes, picture, write
 
 import jgmm
-from jgmm import cli
+from jgmm.cli import app as cli
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 

@@ -12,8 +12,8 @@ import pytest
 from pictures import SHAPE, picture, write
 
 import jgmm
-from jgmm import cli
-from jgmm._options import parse_ks
+from jgmm.cli import app as cli
+from jgmm.cli.parameters import parse_ks
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 

@@ -9,7 +9,7 @@ from examples import DTYPES, FAMILIES, TOLERANCE, D, K
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jgmm import covariance
+from jgmm.families import covariance
 
 clip = jax.jit(covariance.clip)
 

@@ -25,8 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jgmm
-from jgmm.natural import natural
-from jgmm.whitened import whitening
+from jgmm.mixture.natural import natural
+from jgmm.mixture.whitened import whitening
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

@@ -31,7 +31,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jgmm
-from jgmm import Status, lanes
+from jgmm import Status
+from jgmm.fitting import batch as lanes
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jgmm import _fold
+from jgmm.data import fold as _fold
 
 
 def random_samples(n: int, d: int = 2) -> tuple[np.ndarray, np.ndarray]:

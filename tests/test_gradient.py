@@ -11,10 +11,10 @@ import pytest
 from examples import FAMILIES, K, N, overlapping, start
 
 import jgmm
-from jgmm._fold import make_blocks
-from jgmm.batches import sampler
+from jgmm.data.fold import make_blocks
+from jgmm.data.minibatches import sampler
+from jgmm.em.objective import objective_map
 from jgmm.image import read_image
-from jgmm.maps import objective_map
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

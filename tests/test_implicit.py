@@ -13,10 +13,11 @@ import pytest
 from examples import FAMILIES, D, K, N, overlapping, start
 
 import jgmm
-from jgmm import _frame, implicit
-from jgmm import prior as priors
-from jgmm._fold import make_blocks
-from jgmm.maps import em_map
+from jgmm.data import frame as _frame
+from jgmm.data.fold import make_blocks
+from jgmm.em import prior as priors
+from jgmm.em.objective import em_map
+from jgmm.solvers import implicit
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

@@ -15,7 +15,7 @@ import pytest
 from examples import FAMILIES, K, overlapping, start
 
 import jgmm
-from jgmm import interop
+from jgmm.mixture import conversions as interop
 
 X = overlapping()[:20]
 WAYS = {

@@ -11,7 +11,7 @@ from examples import FAMILIES, cast, overlapping, start
 from safetensors.numpy import save_file
 
 import jgmm
-from jgmm.io import load_with_metadata
+from jgmm.mixture.files import load_with_metadata
 
 X = overlapping()
 

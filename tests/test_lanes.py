@@ -10,7 +10,10 @@ import pytest
 from examples import overlapping
 
 import jgmm
-from jgmm import Status, fitting, lanes, selection
+from jgmm import Status
+from jgmm.fitting import batch as lanes
+from jgmm.fitting import fitting
+from jgmm.fitting import sweeps as selection
 
 N, K, POOL = 6000, 4, 1024
 X = overlapping(seed=5, n=N, k=K)

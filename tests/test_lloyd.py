@@ -15,7 +15,10 @@ from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
 import jgmm
-from jgmm import Status, _fold, lloyd, plusplus
+from jgmm import Status
+from jgmm.clustering import lloyd
+from jgmm.clustering import plus_plus as plusplus
+from jgmm.data import fold as _fold
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

@@ -54,7 +54,8 @@ def test_no_random_step_from_the_mode_is_uphill(family: str) -> None:
     """The posterior is stationary at the fit, by a derivative that knows nothing of EM."""
     best = steps(family, tol=1e-13, max_iter=3000, accelerate=True)
     assert best.status == Status.CONVERGED
-    from jgmm import accelerate, prior
+    from jgmm.em import prior
+    from jgmm.solvers import squarem as accelerate
 
     used = best.mixture.weights > 0
 

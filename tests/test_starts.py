@@ -10,7 +10,7 @@ import reference
 from examples import FAMILIES, D, K, N, assert_mixtures_close, overlapping
 
 import jgmm
-from jgmm.starts import STARTS
+from jgmm.fitting.starts import STARTS
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jgmm._struct import struct
-from jgmm.em import maximisation, moments, statistics
-from jgmm.mixture import Mixture
-from jgmm.whitened import log_joint, whiten, whitening
+from jgmm.em.steps import maximisation, moments, statistics
+from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.whitened import log_joint, whiten, whitening
 
 _NEWTON = 2  # steps for β in a round
 _MOST = 3.0  # the largest β: at it neighbours agree all but always

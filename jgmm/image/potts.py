@@ -39,17 +39,18 @@ import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike
 
-from jgmm import _checks, _frame
-from jgmm._fold import Blocks
+from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.covariance import FAMILIES
-from jgmm.density import responsibilities
-from jgmm.fitting import fit
+from jgmm.data import frame as _frame
+from jgmm.data.fold import Blocks
+from jgmm.families.covariance import FAMILIES
+from jgmm.fitting.fitting import fit
 from jgmm.image.field import NoisyImage, e_step, foretelling, foretold, m_step, objective
 from jgmm.image.spatial import padded_size
-from jgmm.loop import FitResult
-from jgmm.mixture import Mixture
+from jgmm.mixture.density import responsibilities
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.iterate import FitResult
 
 Array = npt.NDArray[Any]
 

@@ -123,7 +123,7 @@ def _distinct(flat: Array, known: Array | None) -> tuple[Array, Array | None, Ar
 
 
 def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
-    """The variance [D] that ``reg_covar`` is relative to: see `jgmm._frame.measure`."""
+    """The variance [D] that ``reg_covar`` is relative to: see `jgmm.data.frame.measure`."""
     share = weights / weights.sum()  # by products, which NumPy makes faster than averages
     mean = share @ values
     mean += share @ (values - mean)  # exact for a constant feature

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._fold import block_size, map_samples, pad_rows
 from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.choice import choose
-from jgmm.fitting import fit
+from jgmm.data.fold import block_size, map_samples, pad_rows
+from jgmm.fitting.choice import choose
+from jgmm.fitting.fitting import fit
+from jgmm.fitting.sweeps import sweep
 from jgmm.image.files import Image, read_image
 from jgmm.image.painting import paint, vote
 from jgmm.image.potts import fit_potts
@@ -29,10 +30,9 @@ from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
 from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.texture import with_texture
-from jgmm.loop import FitResult
-from jgmm.mixture import Mixture, conform
-from jgmm.selection import sweep
-from jgmm.whitened import centered, log_joint, normalise, whiten, whitening
+from jgmm.mixture.mixture import Mixture, conform
+from jgmm.mixture.whitened import centered, log_joint, normalise, whiten, whitening
+from jgmm.solvers.iterate import FitResult
 
 Array = npt.NDArray[Any]
 

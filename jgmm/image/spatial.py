@@ -30,8 +30,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jgmm._struct import struct
-from jgmm.mixture import Mixture, conform, log_weights
-from jgmm.whitened import centered, log_joint, whiten, whitening
+from jgmm.mixture.mixture import Mixture, conform, log_weights
+from jgmm.mixture.whitened import centered, log_joint, whiten, whitening
 
 Array = npt.NDArray[Any]
 _HIGHEST = lax.Precision.HIGHEST

@@ -16,8 +16,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from jgmm import lloyd
-from jgmm._fold import block_size, pad_rows
+from jgmm.clustering import lloyd
+from jgmm.data.fold import block_size, pad_rows
 from jgmm.sklearn import _loops
 
 _label = jax.jit(lloyd.label, static_argnames="size")

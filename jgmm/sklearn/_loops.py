@@ -15,13 +15,14 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from jgmm import _frame, lloyd
-from jgmm._fold import Blocks, block_size, subsample
-from jgmm._parallel import Data, gather_rows, over_blocks, over_rows, place
 from jgmm._struct import struct
-from jgmm.covariance import Ridge
-from jgmm.em import expectation, maximisation
-from jgmm.mixture import Mixture
+from jgmm.clustering import lloyd
+from jgmm.data import frame as _frame
+from jgmm.data.devices import Data, gather_rows, over_blocks, over_rows, place
+from jgmm.data.fold import Blocks, block_size, subsample
+from jgmm.em.steps import expectation, maximisation
+from jgmm.families.covariance import Ridge
+from jgmm.mixture.mixture import Mixture
 
 
 @struct

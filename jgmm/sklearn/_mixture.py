@@ -16,8 +16,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from jgmm.density import evaluate
-from jgmm.mixture import Mixture
+from jgmm.mixture.density import evaluate
+from jgmm.mixture.mixture import Mixture
 from jgmm.sklearn import _loops, _start
 
 

@@ -1,0 +1,279 @@
+"""The command line: options in; exit status, and one clear line for each error, out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jgmm import __version__
+from jgmm.cli import runtime as _runtime
+from jgmm.cli.commands import apply_job, segment_job
+from jgmm.cli.options import JobError, Options, output_folders, with_recommended
+from jgmm.cli.parameters import (
+    MOST_SEGMENTS,
+    amount,
+    as_beta,
+    as_rule,
+    count,
+    one_of,
+    parse_ks,
+    positive,
+)
+from jgmm.cli.terminal import OutputError, Terminal, complain
+from jgmm.families.covariance import FAMILIES
+from jgmm.fitting.choice import RULES
+from jgmm.image import ImageError, read_image, sample_image
+from jgmm.image.recipe import NAMES as FEATURES
+
+_MENDABLE, _INTERNAL = 2, 1
+
+app = typer.Typer(
+    help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",
+    epilog="To try it: jgmm segment. Without an image it takes a built-in photograph.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"jgmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+Folder = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="Write into DIR/<image name>/.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+
+
+@app.command()
+def segment(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image files; without any, a built-in photograph is taken.",
+            show_default=False,
+        ),
+    ] = None,
+    ks: Annotated[
+        str,
+        typer.Option(
+            "-k",
+            metavar="K,K",
+            help=f"Numbers of segments, 1 to {MOST_SEGMENTS}: 3,5,7; 2-12; or auto.",
+        ),
+    ] = ",".join(map(str, Options.ks)),
+    output: Folder = Path("jgmm-out"),
+    covariance: Annotated[
+        str, one_of(FAMILIES, "Covariances of the components")
+    ] = Options.covariance,
+    restarts: Annotated[
+        int, count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
+    ] = Options.restarts,
+    features: Annotated[str, one_of(FEATURES, "What describes a pixel")] = Options.features,
+    xy_weight: Annotated[
+        float,
+        typer.Option(
+            metavar="W",
+            callback=positive,
+            help="What position counts in +xy, with spherical covariance.",
+        ),
+    ] = Options.xy_weight,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="PNG",
+            help="Scribbles: a colour for each segment; black or transparent is unknown.",
+        ),
+    ] = None,
+    seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
+    max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
+    tol: Annotated[
+        float,
+        typer.Option(
+            metavar="T", callback=amount, help="Stop at gains below this, in nats per pixel."
+        ),
+    ] = Options.tol,
+    dtype: Annotated[str, one_of(("float32", "float64"), "Precision")] = Options.dtype,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
+    ] = False,
+    recommended: Annotated[
+        bool,
+        typer.Option(
+            "--recommended", help="Lab, smoothing and merging: segments such as people draw."
+        ),
+    ] = False,
+    noise_model: Annotated[
+        str, one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
+    ] = "none",
+    beta: Annotated[
+        str, typer.Option(metavar="B", callback=as_beta, help="How tightly potts ties, or auto.")
+    ] = "auto",
+    min_region: Annotated[
+        int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
+    ] = Options.min_region,
+    merge: Annotated[
+        float,
+        typer.Option(metavar="M", callback=amount, help="Merge alike regions; 5 is typical."),
+    ] = Options.merge,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            "--choose", metavar="RULE", callback=as_rule, help=f"Of k: {', '.join(RULES)}."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Segment images by Gaussian mixtures of several k.
+
+    For each k, DIR/<image name>/ gets segmented_k3.png (each pixel in the mean colour of its
+    segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
+    regions_k3.png and certainty_k3.png (connected regions, how sure each label is); then
+    learning_curves.png, comparison.png, criteria.png and summary.json.
+    """
+    try:
+        numbers = parse_ks(ks)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(error.message, param_hint="'-k'") from None
+    options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype)
+    potts = None if noise_model == "none" else noise_model
+    if potts and (smooth or recommended):
+        name = "--smooth" if smooth else "--recommended"
+        raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
+    if potts and labels:
+        raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
+    if labels and len(images or ()) > 1:
+        raise typer.BadParameter(f"expected one image for --labels, got {len(images or ())}")
+    options = replace(
+        options,
+        smooth=smooth,
+        noise_model=potts,
+        beta=beta if beta == "auto" else float(beta),
+        min_region=min_region,
+        merge=merge,
+        choose_by=choose,
+        xy_weight=xy_weight,
+        labels=None if labels is None else os.fspath(labels),
+    )
+    if recommended:
+        options = with_recommended(options)
+    terminal = Terminal(quiet)
+
+    def work(source: Path | None, folder: Path) -> None:
+        image = sample_image() if source is None else read_image(source)
+        try:
+            result = segment_job(image, folder, options, terminal)
+        finally:
+            terminal.end()
+        terminal.table(result)
+        terminal.line(f"wrote {folder}")
+
+    if not images:
+        return _attempt(work, None, output / sample_image().source.stem)
+    folders = output_folders(images, output)
+    codes = [_attempt(work, source, folder) for source, folder in folders.items()]
+    return _INTERNAL if _INTERNAL in codes else max(codes)
+
+
+@app.command()
+def apply(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model_k*.safetensors file.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to segment.")],
+    output: Folder = Path("jgmm-applied"),
+    quiet: Quiet = False,
+) -> int:
+    """Segment another image by a model that `jgmm segment` wrote.
+
+    DIR/<image name>/ gets segmented_k3.png, labels_k3.png and summary.json.
+    """
+    terminal = Terminal(quiet)
+
+    def work(source: Path, folder: Path) -> None:
+        result = apply_job(model, source, folder)
+        score = result["log_likelihood"]
+        terminal.line(f"{source.name}: k = {result['k']}, log-likelihood {score:.4f}")
+        terminal.line(f"wrote {folder}")
+
+    ((source, folder),) = output_folders([image], output).items()
+    return _attempt(work, source, folder)
+
+
+def _attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path) -> int:
+    """Do the work on one image; what goes wrong is said, and becomes the exit status."""
+    try:
+        work(source, folder)
+    except (ImageError, JobError, OutputError) as error:
+        complain(str(error))
+        return _MENDABLE
+    except Exception as error:
+        return _explain(error, f" with {source}" if source else "")
+    return 0
+
+
+def _explain(error: Exception, where: str = "") -> int:
+    """Say what nobody foresaw, in one line too."""
+    if _debug():
+        traceback.print_exception(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        complain(f"not enough memory{where}; try a smaller image or fewer segments")
+        return _MENDABLE
+    kind, text = type(error).__name__, " ".join(str(error).split())[:300]
+    complain(f"internal error{where}: {kind}: {text} (JGMM_DEBUG=1 shows where)")
+    return _INTERNAL
+
+
+def _debug() -> bool:
+    return os.environ.get("JGMM_DEBUG", "") not in ("", "0")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the name of the program; None means those of the process.
+
+    Returns:
+        The exit status: 0, 2 after what the user can mend, 1 after an internal error.
+    """
+    try:
+        _runtime.end_at_once_on_signals()
+        _runtime.prepare(_debug())
+        command = typer.main.get_command(app)
+        given = None if arguments is None else list(arguments)
+        code = command.main(given, prog_name="jgmm", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except OSError as error:  # of standard output
+        complain(f"cannot write to standard output: {error.strerror}")
+        sys.stdout = open(os.devnull, "w")
+        return _MENDABLE
+    except Exception as error:
+        describe = getattr(error, "format_message", None)  # of typer's own errors
+        if describe is None:
+            return _explain(error)
+        complain(describe())
+        return _MENDABLE

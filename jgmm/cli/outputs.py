@@ -1,0 +1,124 @@
+"""The files that people look at: segments, labels, and figures drawn while other work goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jgmm.fitting.sweeps import SweepResult
+from jgmm.image.files import write_png
+from jgmm.image.segmentation import Segmentation
+from jgmm.solvers.iterate import FitResult
+
+Array = npt.NDArray[Any]
+
+
+def write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
+    """The label indices, and each pixel in its segment's colour.
+
+    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out have the largest
+    value, 255 or 65535.
+    """
+    left_out = labels < 0
+    depth = np.uint8 if k + left_out.any() <= 256 else np.uint16
+    coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
+    write_png(folder / f"segmented_k{k}.png", picture)
+    write_png(folder / f"labels_k{k}.png", coded)
+
+
+def write_spatial(folder: Path, k: int, found: Segmentation, original: Array) -> None:
+    """The borders of the regions over the photograph, how sure each label is, and the regions.
+
+    Regions are coded as labels are; certainty is from black, 0, to white, 1.
+    """
+    write_png(folder / f"overlay_k{k}.png", overlay(original, found.regions))
+    sure = np.rint(255 * np.clip(found.certainty, 0, 1)).astype(np.uint8)
+    write_png(folder / f"certainty_k{k}.png", sure)
+    left_out = found.regions < 0
+    depth = np.uint8 if found.regions.max() + 1 + left_out.any() <= 256 else np.uint16
+    last = np.iinfo(depth).max
+    coded = np.where(left_out, last, np.minimum(found.regions, last)).astype(depth)
+    write_png(folder / f"regions_k{k}.png", coded)
+
+
+def overlay(picture: Array, regions: Array) -> Array:
+    """The picture [H, W, 3 or 4], uint8, with the borders between regions in yellow."""
+    from skimage.segmentation import find_boundaries
+
+    boundaries: Any = find_boundaries
+    marked = picture.copy()
+    marked[boundaries(regions, mode="inner", background=-1), :3] = 255, 230, 0
+    return marked
+
+
+@dataclass(frozen=True)
+class Artist:
+    """Draws one thing after the other in a thread of its own."""
+
+    _pool: ThreadPoolExecutor
+    _tasks: list[Future[None]] = field(default_factory=list)
+
+    def __call__(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have ``function`` called with the arguments."""
+        self._tasks.append(self._pool.submit(function, *arguments))
+
+    def wait(self) -> None:
+        """Until all is drawn; raises what went wrong."""
+        for task in self._tasks:
+            task.result()
+
+
+@contextmanager
+def drawing() -> Iterator[Artist]:
+    """An artist, who first of all fetches the tools, which takes a while."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        artist = Artist(pool)
+        artist(_load)
+        yield artist
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _load() -> None:
+    from jgmm import plot  # noqa: F401
+
+
+def draw_curve(fit: FitResult, title: str, path: Path) -> None:
+    """The learning curve of one fit."""
+    from jgmm import plot
+
+    plot.save(plot.learning_curve(np.asarray(fit.history), title=title), path)
+
+
+def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
+    """The learning curves of all fits."""
+    from jgmm import plot
+
+    histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
+    plot.save(plot.learning_curves(histories, title=title), path)
+
+
+def draw_criteria(result: SweepResult, title: str, path: Path) -> None:
+    """BIC and ICL against k; of so many pixels AIC is one with BIC."""
+    from jgmm import plot
+
+    curves = {"BIC": result.bic, "ICL": result.icl}
+    plot.save(plot.criteria(result.n_components, curves, title=title), path)
+
+
+def draw_comparison(
+    original: Array, pictures: Mapping[int, Array], fits: Mapping[int, FitResult], path: Path
+) -> None:
+    """The original beside its segments for every k."""
+    from jgmm import plot
+
+    scores = {k: float(fit.log_likelihood) for k, fit in fits.items()}
+    plot.save(plot.comparison(original, pictures, scores), path)

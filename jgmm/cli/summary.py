@@ -1,0 +1,124 @@
+"""What is written down about a run: `summary.json`, and the metadata of a saved mixture."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from jgmm import __version__
+from jgmm._atomic import atomic_write
+from jgmm._status import Status
+from jgmm.fitting.sweeps import SweepResult
+from jgmm.image.files import Image
+from jgmm.image.samples import Samples
+from jgmm.image.scribbles import Scribbles
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.iterate import FitResult
+
+
+def numbers(values: npt.ArrayLike) -> Any:
+    """Arrays as nested lists of the shortest decimals that mean the same; not finite is null."""
+    array = np.asarray(values)
+    if array.ndim:
+        return [numbers(row) for row in array]
+    if array.dtype.kind == "f":
+        return float(str(array)) if np.isfinite(array) else None
+    return array.item()
+
+
+def input_summary(image: Image, samples: Samples) -> dict[str, Any]:
+    """The image that was read."""
+    height, width, channels = image.pixels.shape
+    taking_part = int(samples.mask.sum())
+    return {
+        "path": os.fspath(image.source),
+        "width": width,
+        "height": height,
+        "channels": channels,
+        "dtype": str(image.pixels.dtype),
+        "pixels": taking_part,
+        "pixels_left_out": width * height - taking_part,
+        "distinct_colours": len(samples.features) if samples.index is not None else None,
+    }
+
+
+def mixture_summary(mixture: Mixture) -> dict[str, Any]:
+    """The parameters, components by decreasing weight."""
+    return {
+        "weights": numbers(mixture.weights),
+        "means": numbers(mixture.means),
+        "covariances": numbers(mixture.covariances),
+    }
+
+
+def labels_summary(scribbles: Scribbles) -> list[dict[str, Any]]:
+    """What was drawn for each segment."""
+    counts = np.bincount(scribbles.labels[scribbles.labels >= 0])
+    return [
+        {"segment": i, "colour": numbers(colour), "pixels": int(counts[i])}
+        for i, colour in enumerate(scribbles.colours)
+    ]
+
+
+def fit_summary(
+    sweep: SweepResult, k: int, fit: FitResult, seconds: float, noise_model: str | None = None
+) -> dict[str, Any]:
+    """The best of the fits of k components; criteria are those of the same restart.
+
+    Under a noise model likelihood, steps, seconds and parameters are those of the fit under it,
+    and the criteria, which it has none of, those of the plain mixture.
+    """
+    row = np.asarray(sweep.n_components).tolist().index(k)
+    likelihoods = np.asarray(sweep.fits.log_likelihood)[row]
+    best = int(np.argmax(np.where(np.isfinite(likelihoods), likelihoods, -np.inf)))
+    return {
+        "k": k,
+        "log_likelihood": numbers(fit.log_likelihood),
+        "iterations": int(fit.n_iter),
+        "status": Status(int(fit.status)).name.lower(),
+        "bic": numbers(np.asarray(sweep.bic)[row, best]),
+        "aic": numbers(np.asarray(sweep.aic)[row, best]),
+        "icl": numbers(np.asarray(sweep.icl)[row, best]),
+        "criteria_of": "this fit" if noise_model is None else "the plain mixture",
+        "seconds": round(seconds, 4),
+        **mixture_summary(fit.mixture),
+    }
+
+
+def candidates(sweep: SweepResult) -> list[dict[str, Any]]:
+    """What the choice of k was made from: the likelihood and the criteria of each."""
+    ks = np.asarray(sweep.n_components)
+    best = np.argmax(np.nan_to_num(np.asarray(sweep.fits.log_likelihood), nan=-np.inf), axis=1)
+    rows = np.arange(len(ks))
+    return [
+        {
+            "k": int(ks[row]),
+            "log_likelihood": numbers(np.asarray(sweep.fits.log_likelihood)[row, lane]),
+            "bic": numbers(np.asarray(sweep.bic)[row, lane]),
+            "icl": numbers(np.asarray(sweep.icl)[row, lane]),
+        }
+        for row, lane in zip(rows, best, strict=True)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Of what may change the result."""
+    return {
+        "jgmm": __version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write strict JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,4 @@
+"""k-means: k-means++, Lloyd's steps, and `kmeans`.
+
+Uses data.
+"""

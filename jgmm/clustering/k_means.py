@@ -1,0 +1,140 @@
+"""k-means: Lloyd's algorithm from a k-means++ start, on data of any size."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._status import Status, raise_for_status
+from jgmm._struct import struct
+from jgmm.clustering.lloyd import Clusters, cluster, inertia, label
+from jgmm.data import frame as _frame
+from jgmm.data.devices import Data, gather_rows, over_blocks, over_rows, place
+from jgmm.data.fold import Blocks, block_size
+
+
+@struct
+class KMeansResult:
+    """The result of `kmeans`. With ``n_restarts`` it is the best of them."""
+
+    centroids: Array  # [K, D]
+    labels: Array  # [N] int32, the nearest centroid of each pixel
+    inertia: Array  # [], weighted sum of squared distances to these centroids
+    n_iter: Array  # [], Lloyd steps over all the data
+    status: Array  # [], a `Status`
+
+    def raise_for_status(self) -> None:
+        """Raise a RuntimeError unless converged."""
+        raise_for_status(self.status)
+
+
+@partial(jax.jit, static_argnames=("k", "size", "mesh"))
+def _kmeans(
+    data: Data, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
+) -> KMeansResult:
+    def best_of(blocks: Blocks, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
+        frame = _frame.measure(blocks, isotropic=True)
+        blocks = _frame.enter(blocks, frame)
+        used = jnp.ones(k, bool)
+        # Rounding moves a centroid back and forth by so much for ever.
+        rounding = 4 * float(np.finfo(tol.dtype).eps)
+        tol = jnp.maximum(tol, k * blocks.n_features * rounding**2)
+
+        def lane(key: Array) -> tuple[Clusters, Array]:
+            clusters = cluster(blocks, k, used, key, tol, max_iter)
+            return clusters, inertia(clusters.centroids, used, blocks)
+
+        if len(keys) == 1:  # without vmap, under which every step would re-seed empty clusters
+            alone = lane(keys[0])
+            clusters, inertias = jax.tree.map(lambda leaf: leaf[None], alone)
+        else:
+            clusters, inertias = jax.vmap(lane)(keys)
+        least = jnp.argmin(inertias)
+        best = jax.tree.map(lambda leaf: leaf[least], clusters)
+        status = jnp.where(best.shift <= tol, Status.CONVERGED, Status.MAX_ITER)
+        status = jnp.where(jnp.isfinite(inertias[least]), status, Status.NONFINITE)
+        return KMeansResult(
+            centroids=best.centroids * frame.scale + frame.center,
+            labels=jnp.zeros(0, jnp.int32),
+            inertia=inertias[least] * frame.scale[0] ** 2,
+            n_iter=best.n_iter,
+            status=status.astype(jnp.int32),
+        )
+
+    def labels(pixels: Array, centroids: Array) -> Array:
+        return label(pixels, centroids, jnp.ones(k, bool), size)
+
+    result = over_blocks(best_of, data, size, mesh, keys, tol, max_iter)
+    return dataclasses.replace(result, labels=over_rows(labels, data, mesh, result.centroids))
+
+
+def kmeans(
+    pixels: ArrayLike,
+    k: int,
+    *,
+    key: Array | None = None,
+    weights: ArrayLike | None = None,
+    n_restarts: int = 1,
+    max_iter: int = 300,
+    tol: ArrayLike = 1e-4,
+) -> KMeansResult:
+    """Cluster pixels by k-means.
+
+    Greedy k-means++ on up to 16,384 samples (Arthur and Vassilvitskii 2007), Lloyd's steps on
+    those, then on all. An empty cluster is re-seeded at the sample farthest from every centroid.
+
+    Args:
+        pixels: [N, D], or [..., D] with the leading axes flattened.
+        k: the number of clusters. Of data with fewer distinct samples some stay empty.
+        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
+        n_restarts: runs from different starts, side by side; the best is returned.
+        max_iter: Lloyd steps at most.
+        tol: stop when the squared shifts of the centroids sum to less than this, relative to the
+            mean variance of the features.
+
+    Returns:
+        The clustering; ``inertia`` and ``labels`` belong to the ``centroids`` returned.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: k < 1, shapes that do not fit, values that are not finite.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> result = jgmm.kmeans(jnp.array([[0.0], [1.0], [10.0], [11.0]]), 2)
+        >>> [round(x, 3) for x in sorted(result.centroids.ravel().tolist())]
+        [0.5, 10.5]
+    """
+    k = _checks.as_count("k", k)
+    n_restarts = _checks.as_count("n_restarts", n_restarts)
+    max_iter = _checks.as_count("max_iter", max_iter)
+    array = _checks.as_pixels(pixels)
+    dtype = array.dtype
+    sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
+    flat = array.reshape(-1, array.shape[-1])
+    data, mesh = place(flat, sample_weights)
+    result = _kmeans(
+        data,
+        restart_keys(key, n_restarts),
+        _checks.as_nonnegative("tol", tol, dtype),
+        jnp.asarray(max_iter, jnp.int32),
+        k=k,
+        size=block_size(k, flat.shape[1]),
+        mesh=mesh,
+    )
+    return dataclasses.replace(result, labels=gather_rows(result.labels, data, len(flat)))
+
+
+def restart_keys(key: Array | None, n_restarts: int) -> Array:
+    """One key per restart [R]; a single restart uses the key itself."""
+    key = jax.random.key(0) if key is None else key
+    return key[None] if n_restarts == 1 else jax.random.split(key, n_restarts)

@@ -1,0 +1,203 @@
+"""Lloyd's algorithm (Lloyd 1982), a step at a time and to convergence."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._struct import struct
+from jgmm.clustering.plus_plus import plus_plus, squared_distances
+from jgmm.data.fold import Blocks, block_size, fold_sum, make_blocks, map_samples, subsample
+from jgmm.mixture.whitened import with_one
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+@struct
+class LloydStats:
+    """What a Lloyd step needs of the data."""
+
+    counts: Array  # [K]
+    totals: Array  # [K, D], weighted sum of samples
+
+
+def nearest(centroids: Array, used: Array, samples: Array) -> Array:
+    """Which used centroid [K, D] each of the samples [D, S] is nearest to, the first of several.
+
+    Returns:
+        Indices [S], in the samples' dtype.
+    """
+    k = len(centroids)
+    # Not infinite: some machines make NaN of infinity in a matrix product.
+    least = float(np.finfo(centroids.dtype).min) / 4
+    offsets = jnp.where(used, -0.5 * jnp.sum(centroids**2, axis=-1), least)
+    plane = jnp.concatenate([offsets[:, None], centroids], axis=1)
+    nearness = jnp.dot(plane, with_one(samples), precision=_HIGHEST)
+    # On a CPU XLA makes two plain reductions far faster than an argmax.
+    index = jnp.arange(k, dtype=samples.dtype)[:, None]
+    return jnp.min(jnp.where(nearness == jnp.max(nearness, axis=0), index, k), axis=0)
+
+
+def assign(centroids: Array, used: Array, blocks: Blocks) -> LloydStats:
+    """Give each sample to its nearest used centroid and sum up."""
+    index = jnp.arange(len(centroids), dtype=centroids.dtype)[:, None]
+
+    def block(samples: Array, weights: Array) -> Array:
+        members = jnp.where(index == nearest(centroids, used, samples), weights, 0)
+        return jnp.dot(members, with_one(samples).T, precision=_HIGHEST)
+
+    total, error = fold_sum(block, blocks)
+    table = total + error
+    return LloydStats(counts=table[:, 0], totals=table[:, 1:])
+
+
+def inertia(centroids: Array, used: Array, blocks: Blocks) -> Array:
+    """The weighted sum of squared distances to the nearest used centroid, without cancellation."""
+
+    def block(samples: Array, weights: Array) -> Array:
+        distances = squared_distances(centroids, samples)
+        return jnp.sum(weights * jnp.min(jnp.where(used[:, None], distances, jnp.inf), axis=0))
+
+    total, error = fold_sum(block, blocks)
+    return total + error
+
+
+def label(pixels: Array, centroids: Array, used: Array, size: int) -> Array:
+    """The index of the nearest used centroid of each of the pixels [N, D], int32."""
+    origin = jnp.mean(centroids, axis=0)
+
+    def block(samples: Array) -> Array:
+        return nearest(centroids - origin, used, samples - origin[:, None])
+
+    return map_samples(block, pixels, size).astype(jnp.int32)
+
+
+def update(centroids: Array, stats: LloydStats) -> Array:
+    """Each centroid moved to the mean of its samples; empty ones stay."""
+    filled = stats.counts[:, None] > 0
+    return jnp.where(filled, stats.totals / jnp.where(filled, stats.counts[:, None], 1), centroids)
+
+
+def lloyd_step(
+    centroids: ArrayLike, pixels: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Array, Array]:
+    """One step of Lloyd's algorithm, not jitted, for use inside other programs.
+
+    Args:
+        centroids: [K, D].
+        pixels: [..., D].
+        weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
+
+    Returns:
+        The next centroids [K, D], an empty one where it was, and the inertia of those given.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> pixels = jnp.array([[0.0], [2.0], [10.0]])
+        >>> centroids, inertia = jgmm.lloyd_step(jnp.array([[1.0], [9.0]]), pixels)
+        >>> print(centroids.ravel(), inertia)
+        [ 1. 10.] 3.0
+    """
+    start = jnp.asarray(centroids)
+    if start.ndim != 2:
+        raise ValueError(f"centroids: expected shape [K, D], got {start.shape}")
+    array = _checks.as_pixels(pixels, start.shape[1])
+    start = start.astype(array.dtype)
+    sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
+    center = jnp.mean(start, axis=0)
+    flat = array.reshape(-1, start.shape[1]) - center
+    blocks = make_blocks(flat, sample_weights, block_size(*start.shape))
+    start, used = start - center, jnp.ones(len(start), bool)
+    moved = update(start, assign(start, used, blocks))
+    return moved + center, inertia(start, used, blocks)
+
+
+@struct
+class Clusters:
+    """The state of Lloyd's algorithm."""
+
+    centroids: Array  # [K, D]
+    shift: Array  # [], squared, of all centroids in the step that led to them
+    n_iter: Array  # []
+
+
+def run(
+    centroids: Array, used: Array, blocks: Blocks, pool: Blocks, tol: Array, max_iter: Array
+) -> Clusters:
+    """Lloyd's steps until the centroids shift by less than ``tol`` in all (squared).
+
+    Args:
+        centroids: the start, [K, D].
+        used: which of them take part, [K].
+        blocks: the samples.
+        pool: one block of some of them, from which empty clusters are re-seeded.
+        tol: in squared units of the samples.
+        max_iter: steps at most.
+    """
+
+    def step(state: Clusters) -> Clusters:
+        at = state.centroids
+        stats = assign(at, used, blocks)
+        empty = used & (stats.counts == 0)
+        stats = lax.cond(
+            jnp.any(empty), lambda s: _refill(at, s, empty, used, pool), lambda s: s, stats
+        )
+        moved = update(at, stats)
+        return Clusters(
+            centroids=moved,
+            shift=jnp.sum(jnp.where(used[:, None], moved - at, 0) ** 2),
+            n_iter=state.n_iter + 1,
+        )
+
+    start = Clusters(
+        centroids=centroids,
+        shift=jnp.asarray(jnp.inf, centroids.dtype),
+        n_iter=jnp.zeros((), jnp.int32),
+    )
+    return lax.while_loop(lambda s: (s.shift > tol) & (s.n_iter < max_iter), step, start)
+
+
+def _refill(
+    centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Blocks
+) -> LloydStats:
+    """Empty clusters given the samples of the pool that are farthest from their own centroids."""
+    samples, weights = pool.samples[0], pool.weights[0]
+    distances = squared_distances(centroids, samples)
+    distances = jnp.where((used & ~empty)[:, None], distances, jnp.inf)
+    owner = jnp.argmin(distances, axis=0)
+    distances = jnp.where(weights > 0, jnp.min(distances, axis=0), 0)
+    far, index = lax.top_k(distances, min(len(centroids), len(weights)))
+    rank = jnp.minimum(jnp.cumsum(empty) - 1, len(far) - 1)
+    move = empty & (far[rank] > 0) & jnp.isfinite(far[rank])
+    moved = samples[:, index[rank]].T
+    old = owner[index[rank]]
+    mass = jnp.where(move, weights[index[rank]], 0)
+    gain = mass[:, None] * moved
+    return LloydStats(
+        counts=stats.counts.at[old].add(-mass) + mass,
+        totals=stats.totals.at[old].add(-gain) + gain,
+    )
+
+
+def cluster(
+    blocks: Blocks, k: int, used: Array, key: Array, tol: Array, max_iter: Array
+) -> Clusters:
+    """k-means++ and Lloyd's steps, on a subsample to its own convergence and then on everything.
+
+    Args:
+        blocks: samples in a frame where they are of order one.
+        k: K.
+        used: which of the K take part, [K].
+        key: a PRNG key.
+        tol: see `run`.
+        max_iter: Lloyd steps over everything at most.
+    """
+    pool = subsample(blocks, key)
+    start = plus_plus(pool.samples[0], pool.weights[0], k, key)
+    size = block_size(k, blocks.n_features)
+    pieces = make_blocks(pool.samples[0].T, pool.weights[0], size)
+    start = run(start, used, pieces, pool, tol, max_iter).centroids
+    return run(start, used, blocks, pool, tol, max_iter)

@@ -1,0 +1,73 @@
+"""`sweep_families`: numbers of components and covariance families compared by one criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._struct import struct
+from jgmm.families.covariance import FAMILIES
+from jgmm.fitting.sweeps import CRITERIA, SweepResult, sweep
+from jgmm.solvers.iterate import FitResult
+
+
+@struct
+class FamiliesResult:
+    """The result of `sweep_families`: a `SweepResult` for each family."""
+
+    sweeps: Mapping[str, SweepResult]
+
+    def __getitem__(self, covariance_type: str) -> SweepResult:
+        """The sweep of one family."""
+        return self.sweeps[covariance_type]
+
+    def best(self, criterion: str = "bic") -> FitResult:
+        """The fit with the least "bic", "aic" or "icl" of all families and numbers."""
+        _checks.one_of("criterion", criterion, CRITERIA)
+
+        def least(result: SweepResult) -> float:
+            values = np.asarray(getattr(result, criterion))
+            return float(np.min(np.where(np.isfinite(values), values, np.inf)))
+
+        return min(self.sweeps.values(), key=least).best(criterion)
+
+
+def sweep_families(
+    pixels: ArrayLike,
+    ks: Sequence[int],
+    covariance_types: Sequence[str] = ("full", "tied", "diag", "spherical"),
+    **options: Any,
+) -> FamiliesResult:
+    """`sweep` over covariance families as well.
+
+    Args:
+        pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
+        ks: the different numbers of components.
+        covariance_types: the families.
+        **options: what else `sweep` takes.
+
+    Returns:
+        The sweeps; ``result["diag"]`` is that of one family and ``result.best()`` the fit that
+        BIC chooses of all.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: no, repeated or unknown families, and what `sweep` raises.
+
+    Example:
+        >>> import jax, jgmm
+        >>> pixels = jax.random.normal(jax.random.key(1), (1000, 2))
+        >>> result = jgmm.sweep_families(pixels, [1, 2], ["full", "spherical"])
+        >>> result.best().mixture.covariances.shape
+        (1, 1)
+    """
+    names = [_checks.one_of("covariance_types", name, FAMILIES) for name in covariance_types]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"covariance_types: expected different families, got {names}")
+    return FamiliesResult(
+        sweeps={name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
+    )

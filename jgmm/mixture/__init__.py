@@ -1,0 +1,4 @@
+"""The mixture as a value: its densities, what follows from it, criteria, files, conversions.
+
+Uses families and data.
+"""

@@ -1,0 +1,177 @@
+"""What follows from a mixture: marginals, conditionals, its entropy, its distance to another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm.families.covariance import inverse_factor
+from jgmm.mixture.density import log_prob
+from jgmm.mixture.mixture import Mixture, log_weights, sample
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
+    """The mixture of some of the features, the others integrated out.
+
+    Args:
+        mixture: K components in D dimensions.
+        features: indices of the features to keep, in the order wanted.
+
+    Returns:
+        A mixture of the same family in those dimensions.
+
+    Raises:
+        ValueError: no features, repeated ones, or some that there are not.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> mixture = jgmm.Mixture(jnp.ones(1), jnp.array([[1.0, 2, 3]]), jnp.ones((1, 1)))
+        >>> print(jgmm.marginal(mixture, [2, 0]).means)
+        [[3. 1.]]
+    """
+    index = _features(features, mixture.n_features)
+    covariances = mixture.covariances
+    if covariances.ndim == 3:
+        covariances = covariances[:, index][:, :, index]
+    elif mixture.covariance_type != "spherical":
+        covariances = covariances[:, index]
+    return Mixture(weights=mixture.weights, means=mixture.means[:, index], covariances=covariances)
+
+
+def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> Mixture:
+    """The mixture of the other features, given the values of some.
+
+    Args:
+        mixture: K components in D dimensions.
+        features: indices of the F features that are known.
+        values: their values [F]; for many, use `jax.vmap`.
+
+    Returns:
+        A mixture of the same family in D - F dimensions, the others in their order.
+
+    Raises:
+        ValueError: features that there are not, all of them, or values of another shape.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> sigma = jnp.array([[[1.0, 0.5], [0.5, 1.0]]])
+        >>> mixture = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 2)), sigma)
+        >>> given = jgmm.condition(mixture, [0], jnp.array([2.0]))
+        >>> print(given.means, given.covariances)
+        [[1.]] [[[0.75]]]
+    """
+    index = _features(features, mixture.n_features)
+    rest = np.setdiff1d(np.arange(mixture.n_features), index)
+    if not rest.size:
+        raise ValueError("features: expected some to remain, got all of them")
+    given = jnp.asarray(values, mixture.means.dtype)
+    if given.shape != index.shape:
+        raise ValueError(f"values: expected shape {index.shape}, got {given.shape}")
+    gaps = given - mixture.means[:, index]
+    known = marginal(mixture, index.tolist())
+    factors, logs = inverse_factor(known.covariances)
+    k, f = gaps.shape
+    if factors.ndim == 3:
+        whitened = jnp.einsum("kij,kj->ki", jnp.broadcast_to(factors, (k, f, f)), gaps)
+        cross = mixture.covariances[:, rest][:, :, index]
+        gain = jnp.einsum("kri,kji->krj", cross, factors, precision=_HIGHEST)
+        shift = jnp.einsum("krj,kj->kr", jnp.broadcast_to(gain, (k, len(rest), f)), whitened)
+        covariances = mixture.covariances[:, rest][:, :, rest] - jnp.einsum(
+            "kri,ksi->krs", gain, gain, precision=_HIGHEST
+        )
+    else:
+        whitened = gaps * factors
+        shift = jnp.zeros((), gaps.dtype)
+        covariances = marginal(mixture, rest.tolist()).covariances
+    half_log_det = jnp.sum(jnp.broadcast_to(logs, (k, f)), axis=1)
+    logits = log_weights(mixture.weights) - half_log_det - jnp.sum(whitened**2, axis=1) / 2
+    return Mixture(
+        weights=jax.nn.softmax(logits),
+        means=mixture.means[:, rest] + shift,
+        covariances=covariances,
+    )
+
+
+def entropy(mixture: Mixture) -> tuple[Array, Array]:
+    """Bounds on the differential entropy, which has no closed form.
+
+    The upper is that of component and sample together; the lower is the better of the mean
+    entropy of the components and the bound of Huber et al. (2008).
+
+    Args:
+        mixture: K components in D dimensions.
+
+    Returns:
+        A lower and an upper bound, in nats. They meet for one component.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> normal = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        >>> [round(float(bound), 4) for bound in jgmm.entropy(normal)]
+        [1.4189, 1.4189]
+    """
+    k, d = mixture.means.shape
+    w, logs_w = mixture.weights, log_weights(mixture.weights)
+    used = w > 0
+    sigma = mixture.covariances
+    if sigma.ndim == 2:
+        sigma = jnp.broadcast_to(sigma, (k, d))[:, :, None] * jnp.eye(d, dtype=sigma.dtype)
+    sigma = jnp.broadcast_to(sigma, (k, d, d))
+    logs = jnp.sum(inverse_factor(sigma)[1], axis=1)
+    own = d / 2 * (1 + math.log(2 * math.pi)) + logs
+    inside = jnp.sum(jnp.where(used, w * own, 0))
+    upper = inside - jnp.sum(jnp.where(used, w * jnp.where(used, logs_w, 0), 0))
+    factors, both = inverse_factor((sigma[:, None] + sigma[None]).reshape(-1, d, d))
+    gaps = (mixture.means[:, None] - mixture.means[None]).reshape(-1, d)
+    y = jnp.einsum("pij,pj->pi", factors, gaps, precision=_HIGHEST)
+    overlap = -jnp.sum(y**2, 1) / 2 - jnp.sum(both, 1) - d / 2 * math.log(2 * math.pi)
+    expected = jax.nn.logsumexp(overlap.reshape(k, k) + logs_w[None], axis=1)
+    return jnp.maximum(inside, -jnp.sum(jnp.where(used, w * expected, 0))), upper
+
+
+def kl_divergence(
+    p: Mixture, q: Mixture, *, n: int = 10_000, key: Array | None = None
+) -> tuple[Array, Array]:
+    """The Kullback-Leibler divergence KL(p‖q), by Monte Carlo.
+
+    Args:
+        p: the mixture that is drawn from.
+        q: another in as many dimensions.
+        n: how many samples to draw.
+        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+
+    Returns:
+        The estimate in nats, and its standard error.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> p = jgmm.Mixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        >>> q = jgmm.Mixture(jnp.ones(1), jnp.ones((1, 1)), jnp.ones((1, 1)))
+        >>> estimate, error = jgmm.kl_divergence(p, q)
+        >>> bool(abs(estimate - 0.5) < 3 * error)
+        True
+    """
+    n = _checks.as_count("n", n, minimum=2)
+    if p.n_features != q.n_features:
+        raise ValueError(f"q: expected {p.n_features} features, got {q.n_features}")
+    drawn, _ = sample(p, n, key=key)
+    gaps = log_prob(p, drawn) - log_prob(q, drawn)
+    return jnp.mean(gaps), jnp.std(gaps, ddof=1) / math.sqrt(n)
+
+
+def _features(features: Sequence[int], d: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    index = [_checks.as_count("features", i, minimum=0) for i in features]
+    if not index or len(set(index)) < len(index) or max(index) >= d:
+        raise ValueError(
+            f"features: expected different indices below {d}, at least one, got {list(features)}"
+        )
+    return np.array(index)
