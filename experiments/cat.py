@@ -1,4 +1,4 @@
-"""The README's figure of plain against spatial segments: a cat, three times.
+"""The figure of experiments/SEGMENTS.md of plain against spatial segments: a cat, three times.
 
 python -m experiments.cat [-o FILE]
 """

@@ -1,4 +1,4 @@
-"""How well segments agree with those that people draw: the table of the README.
+"""How well segments agree with those that people draw: the table of experiments/SEGMENTS.md.
 
     python -m experiments.segmentation_quality --data DIR --json FILE
 

@@ -3,8 +3,8 @@
     result = jgmm.fit(pixels, k)             # any array [N, D]
     picture = jgmm.segment("photo.jpg", k)   # any image
 
-The functions below work on NumPy and jax arrays; all but `segment`, `save` and `load` work under
-`jax.jit` and `jax.vmap` too.
+The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load` and
+`use_all_cores` work under `jax.jit` and `jax.vmap` too.
 """
 
 from jgmm._status import Status
@@ -12,7 +12,9 @@ from jgmm.clustering.k_means import KMeansResult, kmeans
 from jgmm.clustering.lloyd import lloyd_step
 from jgmm.data.devices import use_all_cores
 from jgmm.em.prior import Prior, weak_prior
-from jgmm.em.steps import SufficientStats, e_step, em_step, m_step
+from jgmm.em.result import FitResult
+from jgmm.em.statistics import SufficientStats
+from jgmm.em.steps import e_step, em_step, m_step
 from jgmm.fitting.family_sweeps import FamiliesResult, sweep_families
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.gradient import fit_gradient
@@ -24,7 +26,6 @@ from jgmm.mixture.density import certainty, log_prob, predict, responsibilities,
 from jgmm.mixture.files import load, save
 from jgmm.mixture.mixture import Mixture, sample
 from jgmm.mixture.operations import condition, entropy, kl_divergence, marginal
-from jgmm.solvers.iterate import FitResult
 
 __version__ = "0.1.0"
 __all__ = [

@@ -22,6 +22,16 @@ def is_concrete(x: Any) -> bool:
     return not isinstance(x, jax.core.Tracer)
 
 
+def all_concrete(tree: Any) -> bool:
+    """True where all leaves of a pytree have values to look at."""
+    return all(is_concrete(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def in_program() -> bool:
+    """Whether what is computed now becomes part of a program that is being traced."""
+    return not is_concrete(jnp.zeros(()))
+
+
 def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The floating dtype that keeps the values of ``dtype``, as far as JAX is set up to.
 
@@ -69,7 +79,8 @@ def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) ->
     """
     n = int(np.prod(shape))
     if weights is None:
-        return jnp.ones(n, dtype)
+        # On the host nothing is compiled for each n; in a program it would be a large constant.
+        return jnp.ones(n, dtype) if in_program() else np.ones(n, dtype)  # type: ignore[return-value]
     array = jnp.asarray(weights)
     if array.shape not in (shape, (n,)):
         raise ValueError(f"weights: expected shape {shape} as of the pixels, got {array.shape}")
@@ -99,13 +110,14 @@ def as_count(name: str, value: Any, minimum: int = 1) -> int:
 
 
 def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
-    """A scalar or vector of numbers >= 0, as an array of ``dtype``."""
-    array = jnp.asarray(value)
+    """A scalar or vector of numbers >= 0, as an array of ``dtype``; on the host if it was there."""
+    array: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     if is_concrete(array) and not _all_nonnegative(array):
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-    return array.astype(dtype)
+    converted: Array = array.astype(dtype)
+    return converted
 
 
 def _all_nonnegative(array: Array) -> bool:

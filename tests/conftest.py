@@ -13,13 +13,6 @@ import pytest
 
 from jgmm.cli import runtime as _runtime
 
-# Nearly all the time of the tests goes into compiling. XLA's older emitters of fused loops take
-# half as long, and make the same computations; LLVM optimises them as for users. With XLA_FLAGS
-# set, be it to nothing, the tests run under those flags instead. XLA ends the process over a
-# flag that it does not know, so that only the versions get it that are known to have it.
-if jax.__version_info__[:2] == (0, 10):
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
-
 # The same examples each time: a test that fails, fails again.
 hypothesis.settings.register_profile(
     "jgmm", deadline=None, max_examples=10, derandomize=True, database=None

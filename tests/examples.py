@@ -102,6 +102,7 @@ def assert_history_is_right(result: jgmm.FitResult, max_iter: int) -> None:
     assert n <= max_iter
     assert np.isfinite(history[: n + 1]).all()
     assert np.isnan(history[n + 1 :]).all()
-    # Both are turned into the data's units, each in a program of its own.
+    # All are turned into the data's units, each in a program of its own.
     np.testing.assert_array_max_ulp(history[n], np.asarray(result.log_likelihood), 2)
+    np.testing.assert_array_max_ulp(history[n], np.asarray(result.objective), 2)
     assert (np.diff(history[: n + 1]) >= 0).all()

@@ -7,6 +7,7 @@ component; the family says only how the M-step constrains them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,42 @@ def e_step(gmm: Gmm, x: Array, w: Array) -> tuple[Array, Array, Array]:
     return counts, shifts, scatters
 
 
-def m_step(x: Array, r: Array, family: str, floor: Array) -> Gmm:
+def full(scatters: Array, counts: Array, floor: Array) -> Array:
+    """The most likely covariances, one for each component, above the floor [D].
+
+    From what they would be if they were free: scatters [K, D, D], means over counts [K].
+    """
+    return np.array([raise_to_floor(scatter, floor) for scatter in scatters])
+
+
+def tied(scatters: Array, counts: Array, floor: Array) -> Array:
+    """The same for one covariance that all components share."""
+    pooled = sum(n * scatter for n, scatter in zip(counts, scatters, strict=True)) / counts.sum()
+    return np.array([raise_to_floor(pooled, floor)] * len(counts))
+
+
+def diag(scatters: Array, counts: Array, floor: Array) -> Array:
+    """The same for a variance of each component and feature."""
+    return np.array([np.diag(np.maximum(np.diag(scatter), floor)) for scatter in scatters])
+
+
+def spherical(scatters: Array, counts: Array, floor: Array) -> Array:
+    """The same for one variance of each component."""
+    d = len(floor)
+    least = np.mean(floor)
+    return np.array([max(np.trace(scatter) / d, least) * np.eye(d) for scatter in scatters])
+
+
+Estimate = Callable[[Array, Array, Array], Array]
+ESTIMATES: dict[str, Estimate] = {
+    "full": full,
+    "tied": tied,
+    "diag": diag,
+    "spherical": spherical,
+}
+
+
+def m_step(x: Array, r: Array, family: str | Estimate, floor: Array) -> Gmm:
     """The mixture that responsibilities r [N, K], times the sample weights, make most likely.
 
     Among covariances of the family that are nowhere smaller than diag(floor [D]).
@@ -81,21 +117,9 @@ def m_step(x: Array, r: Array, family: str, floor: Array) -> Gmm:
     for j in range(k):
         means[j] = sum(r[n, j] * x[n] for n in range(len(x))) / counts[j]
         for n in range(len(x)):
-            scatters[j] += r[n, j] * np.outer(x[n] - means[j], x[n] - means[j])
-    covariances = scatters / counts[:, None, None]
-    if family == "full":
-        covariances = np.array([raise_to_floor(c, floor) for c in covariances])
-    elif family == "tied":
-        pooled = raise_to_floor(scatters.sum(axis=0) / counts.sum(), floor)
-        covariances = np.array([pooled] * k)
-    elif family == "diag":
-        covariances = np.array([np.diag(np.maximum(np.diag(c), floor)) for c in covariances])
-    elif family == "spherical":
-        least = np.mean(floor)
-        covariances = np.array([max(np.trace(c) / d, least) * np.eye(d) for c in covariances])
-    else:
-        raise ValueError(family)
-    return Gmm(counts / counts.sum(), means, covariances)
+            scatters[j] += r[n, j] * np.outer(x[n] - means[j], x[n] - means[j]) / counts[j]
+    estimate = ESTIMATES[family] if isinstance(family, str) else family
+    return Gmm(counts / counts.sum(), means, estimate(scatters, counts, floor))
 
 
 def raise_to_floor(covariance: Array, floor: Array) -> Array:
@@ -111,14 +135,16 @@ def raise_to_floor(covariance: Array, floor: Array) -> Array:
     return unit @ vectors @ np.diag(np.maximum(values, 1)) @ vectors.T @ unit
 
 
-def em_step(gmm: Gmm, x: Array, w: Array, family: str, floor: Array) -> tuple[Gmm, float]:
+def em_step(
+    gmm: Gmm, x: Array, w: Array, family: str | Estimate, floor: Array
+) -> tuple[Gmm, float]:
     """One step of EM, and the mean log-likelihood of the mixture given."""
     r = responsibilities(gmm, x) * w[:, None]
     return m_step(x, r, family, floor), score(gmm, x, w)
 
 
 def fit(
-    gmm: Gmm, x: Array, w: Array, family: str, floor: Array, n_steps: int
+    gmm: Gmm, x: Array, w: Array, family: str | Estimate, floor: Array, n_steps: int
 ) -> tuple[Gmm, list[float]]:
     """So many steps of EM, and the log-likelihood of the start and after each."""
     history = []

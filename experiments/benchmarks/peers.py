@@ -73,7 +73,8 @@ def jgmm(x: Array, start: Start, covariance_type: str) -> Run:
     import jgmm as library
 
     data = x.astype(np.float32)
-    init = library.Mixture(*(jnp.asarray(a, jnp.float32) for a in start))
+    weights, means, covariances = (jnp.asarray(a, jnp.float32) for a in start)
+    init = library.Mixture(weights, means, covariances)
 
     def run(n: int) -> Start:
         result = library.fit(

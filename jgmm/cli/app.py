@@ -27,7 +27,7 @@ from jgmm.cli.parameters import (
     positive,
 )
 from jgmm.cli.terminal import OutputError, Terminal, complain
-from jgmm.families.covariance import FAMILIES
+from jgmm.families.table import FAMILIES
 from jgmm.fitting.choice import RULES
 from jgmm.image import ImageError, read_image, sample_image
 from jgmm.image.recipe import NAMES as FEATURES

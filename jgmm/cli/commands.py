@@ -21,6 +21,7 @@ from jgmm.cli import model_file as saved
 from jgmm.cli import outputs as results
 from jgmm.cli import summary
 from jgmm.cli.options import JobError, Options, numbers_for, samples_for, scribbles_for
+from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose, explain
 from jgmm.fitting.sweeps import SweepResult, sweep
 from jgmm.image.display import display_of
@@ -35,7 +36,6 @@ from jgmm.image.segmentation import (
 from jgmm.mixture import files as io
 from jgmm.mixture.density import score
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import FitResult
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.files import write_png
 from jgmm.image.segmentation import Segmentation
-from jgmm.solvers.iterate import FitResult
 
 Array = npt.NDArray[Any]
 

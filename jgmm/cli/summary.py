@@ -14,12 +14,12 @@ import numpy.typing as npt
 from jgmm import __version__
 from jgmm._atomic import atomic_write
 from jgmm._status import Status
+from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.files import Image
 from jgmm.image.samples import Samples
 from jgmm.image.scribbles import Scribbles
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import FitResult
 
 
 def numbers(values: npt.ArrayLike) -> Any:
@@ -75,11 +75,12 @@ def fit_summary(
     and the criteria, which it has none of, those of the plain mixture.
     """
     row = np.asarray(sweep.n_components).tolist().index(k)
-    likelihoods = np.asarray(sweep.fits.log_likelihood)[row]
-    best = int(np.argmax(np.where(np.isfinite(likelihoods), likelihoods, -np.inf)))
+    objectives = np.asarray(sweep.fits.objective)[row]
+    best = int(np.argmax(np.where(np.isfinite(objectives), objectives, -np.inf)))
     return {
         "k": k,
         "log_likelihood": numbers(fit.log_likelihood),
+        "objective": numbers(fit.objective),
         "iterations": int(fit.n_iter),
         "status": Status(int(fit.status)).name.lower(),
         "bic": numbers(np.asarray(sweep.bic)[row, best]),
@@ -94,16 +95,16 @@ def fit_summary(
 def candidates(sweep: SweepResult) -> list[dict[str, Any]]:
     """What the choice of k was made from: the likelihood and the criteria of each."""
     ks = np.asarray(sweep.n_components)
-    best = np.argmax(np.nan_to_num(np.asarray(sweep.fits.log_likelihood), nan=-np.inf), axis=1)
+    best = np.argmax(np.nan_to_num(np.asarray(sweep.fits.objective), nan=-np.inf), axis=1)
     rows = np.arange(len(ks))
     return [
         {
             "k": int(ks[row]),
-            "log_likelihood": numbers(np.asarray(sweep.fits.log_likelihood)[row, lane]),
-            "bic": numbers(np.asarray(sweep.bic)[row, lane]),
-            "icl": numbers(np.asarray(sweep.icl)[row, lane]),
+            "log_likelihood": numbers(np.asarray(sweep.fits.log_likelihood)[row, r]),
+            "bic": numbers(np.asarray(sweep.bic)[row, r]),
+            "icl": numbers(np.asarray(sweep.icl)[row, r]),
         }
-        for row, lane in zip(rows, best, strict=True)
+        for row, r in zip(rows, best, strict=True)
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,10 @@ from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import struct
 from jgmm.clustering.lloyd import Clusters, cluster, inertia, label
-from jgmm.data import frame as _frame
-from jgmm.data.devices import Data, gather_rows, over_blocks, over_rows, place
-from jgmm.data.fold import Blocks, block_size
+from jgmm.data.devices import Placed, gather_rows, over_rows, over_samples, place
+from jgmm.data.frame import measure, standardize
+from jgmm.data.programs import program
+from jgmm.data.samples import Rows, Samples, block_size
 
 
 @struct
@@ -36,27 +36,27 @@ class KMeansResult:
         raise_for_status(self.status)
 
 
-@partial(jax.jit, static_argnames=("k", "size", "mesh"))
+@program("k", "size", "mesh")
 def _kmeans(
-    data: Data, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
+    placed: Placed, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
 ) -> KMeansResult:
-    def best_of(blocks: Blocks, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
-        frame = _frame.measure(blocks, isotropic=True)
-        blocks = _frame.enter(blocks, frame)
+    def best_of(samples: Samples, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
+        frame = measure(samples, isotropic=True)
+        samples = standardize(samples, frame)
         used = jnp.ones(k, bool)
         # Rounding moves a centroid back and forth by so much for ever.
         rounding = 4 * float(np.finfo(tol.dtype).eps)
-        tol = jnp.maximum(tol, k * blocks.n_features * rounding**2)
+        tol = jnp.maximum(tol, k * samples.n_features * rounding**2)
 
-        def lane(key: Array) -> tuple[Clusters, Array]:
-            clusters = cluster(blocks, k, used, key, tol, max_iter)
-            return clusters, inertia(clusters.centroids, used, blocks)
+        def one(key: Array) -> tuple[Clusters, Array]:
+            clusters = cluster(samples, k, used, key, tol, max_iter)
+            return clusters, inertia(clusters.centroids, used, samples)
 
         if len(keys) == 1:  # without vmap, under which every step would re-seed empty clusters
-            alone = lane(keys[0])
+            alone = one(keys[0])
             clusters, inertias = jax.tree.map(lambda leaf: leaf[None], alone)
         else:
-            clusters, inertias = jax.vmap(lane)(keys)
+            clusters, inertias = jax.vmap(one)(keys)
         least = jnp.argmin(inertias)
         best = jax.tree.map(lambda leaf: leaf[least], clusters)
         status = jnp.where(best.shift <= tol, Status.CONVERGED, Status.MAX_ITER)
@@ -72,8 +72,8 @@ def _kmeans(
     def labels(pixels: Array, centroids: Array) -> Array:
         return label(pixels, centroids, jnp.ones(k, bool), size)
 
-    result = over_blocks(best_of, data, size, mesh, keys, tol, max_iter)
-    return dataclasses.replace(result, labels=over_rows(labels, data, mesh, result.centroids))
+    result = over_samples(best_of, placed, size, mesh, keys, tol, max_iter)
+    return dataclasses.replace(result, labels=over_rows(labels, placed, mesh, result.centroids))
 
 
 def kmeans(
@@ -121,9 +121,9 @@ def kmeans(
     dtype = array.dtype
     sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
     flat = array.reshape(-1, array.shape[-1])
-    data, mesh = place(flat, sample_weights)
+    placed, mesh = place(Rows(features=flat, weights=sample_weights))
     result = _kmeans(
-        data,
+        placed,
         restart_keys(key, n_restarts),
         _checks.as_nonnegative("tol", tol, dtype),
         jnp.asarray(max_iter, jnp.int32),
@@ -131,7 +131,7 @@ def kmeans(
         size=block_size(k, flat.shape[1]),
         mesh=mesh,
     )
-    return dataclasses.replace(result, labels=gather_rows(result.labels, data, len(flat)))
+    return dataclasses.replace(result, labels=gather_rows(result.labels, placed, len(flat)))
 
 
 def restart_keys(key: Array | None, n_restarts: int) -> Array:

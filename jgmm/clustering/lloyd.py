@@ -10,10 +10,10 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.clustering.plus_plus import plus_plus, squared_distances
-from jgmm.data.fold import Blocks, block_size, fold_sum, make_blocks, map_samples, subsample
-from jgmm.mixture.whitened import with_one
-
-_HIGHEST = lax.Precision.HIGHEST
+from jgmm.data.fold import fold_sum, map_samples
+from jgmm.data.products import dot, with_one
+from jgmm.data.samples import Block, Rows, Samples, block_size, make_samples
+from jgmm.data.subsample import subsample
 
 
 @struct
@@ -35,34 +35,33 @@ def nearest(centroids: Array, used: Array, samples: Array) -> Array:
     least = float(np.finfo(centroids.dtype).min) / 4
     offsets = jnp.where(used, -0.5 * jnp.sum(centroids**2, axis=-1), least)
     plane = jnp.concatenate([offsets[:, None], centroids], axis=1)
-    nearness = jnp.dot(plane, with_one(samples), precision=_HIGHEST)
+    nearness = dot(plane, with_one(samples))
     # On a CPU XLA makes two plain reductions far faster than an argmax.
     index = jnp.arange(k, dtype=samples.dtype)[:, None]
     return jnp.min(jnp.where(nearness == jnp.max(nearness, axis=0), index, k), axis=0)
 
 
-def assign(centroids: Array, used: Array, blocks: Blocks) -> LloydStats:
+def assign(centroids: Array, used: Array, samples: Samples) -> LloydStats:
     """Give each sample to its nearest used centroid and sum up."""
     index = jnp.arange(len(centroids), dtype=centroids.dtype)[:, None]
 
-    def block(samples: Array, weights: Array) -> Array:
-        members = jnp.where(index == nearest(centroids, used, samples), weights, 0)
-        return jnp.dot(members, with_one(samples).T, precision=_HIGHEST)
+    def visit(block: Block) -> Array:
+        mine = index == nearest(centroids, used, block.features)
+        return dot(jnp.where(mine, block.weights, 0), with_one(block.features).T)
 
-    total, error = fold_sum(block, blocks)
-    table = total + error
+    table = fold_sum(visit, samples).rounded()
     return LloydStats(counts=table[:, 0], totals=table[:, 1:])
 
 
-def inertia(centroids: Array, used: Array, blocks: Blocks) -> Array:
+def inertia(centroids: Array, used: Array, samples: Samples) -> Array:
     """The weighted sum of squared distances to the nearest used centroid, without cancellation."""
 
-    def block(samples: Array, weights: Array) -> Array:
-        distances = squared_distances(centroids, samples)
-        return jnp.sum(weights * jnp.min(jnp.where(used[:, None], distances, jnp.inf), axis=0))
+    def visit(block: Block) -> Array:
+        distances = squared_distances(centroids, block.features)
+        least = jnp.min(jnp.where(used[:, None], distances, jnp.inf), axis=0)
+        return jnp.sum(block.weights * least)
 
-    total, error = fold_sum(block, blocks)
-    return total + error
+    return fold_sum(visit, samples).rounded()
 
 
 def label(pixels: Array, centroids: Array, used: Array, size: int) -> Array:
@@ -109,10 +108,11 @@ def lloyd_step(
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     center = jnp.mean(start, axis=0)
     flat = array.reshape(-1, start.shape[1]) - center
-    blocks = make_blocks(flat, sample_weights, block_size(*start.shape))
+    rows = Rows(features=flat, weights=sample_weights)
+    samples = make_samples(rows, block_size(*start.shape))
     start, used = start - center, jnp.ones(len(start), bool)
-    moved = update(start, assign(start, used, blocks))
-    return moved + center, inertia(start, used, blocks)
+    moved = update(start, assign(start, used, samples))
+    return moved + center, inertia(start, used, samples)
 
 
 @struct
@@ -125,22 +125,22 @@ class Clusters:
 
 
 def run(
-    centroids: Array, used: Array, blocks: Blocks, pool: Blocks, tol: Array, max_iter: Array
+    centroids: Array, used: Array, samples: Samples, pool: Rows, tol: Array, max_iter: Array
 ) -> Clusters:
     """Lloyd's steps until the centroids shift by less than ``tol`` in all (squared).
 
     Args:
         centroids: the start, [K, D].
         used: which of them take part, [K].
-        blocks: the samples.
-        pool: one block of some of them, from which empty clusters are re-seeded.
+        samples: all of them.
+        pool: some of them, from which empty clusters are re-seeded.
         tol: in squared units of the samples.
         max_iter: steps at most.
     """
 
     def step(state: Clusters) -> Clusters:
         at = state.centroids
-        stats = assign(at, used, blocks)
+        stats = assign(at, used, samples)
         empty = used & (stats.counts == 0)
         stats = lax.cond(
             jnp.any(empty), lambda s: _refill(at, s, empty, used, pool), lambda s: s, stats
@@ -161,10 +161,10 @@ def run(
 
 
 def _refill(
-    centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Blocks
+    centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Rows
 ) -> LloydStats:
     """Empty clusters given the samples of the pool that are farthest from their own centroids."""
-    samples, weights = pool.samples[0], pool.weights[0]
+    samples, weights = pool.features.T, pool.weights
     distances = squared_distances(centroids, samples)
     distances = jnp.where((used & ~empty)[:, None], distances, jnp.inf)
     owner = jnp.argmin(distances, axis=0)
@@ -183,21 +183,20 @@ def _refill(
 
 
 def cluster(
-    blocks: Blocks, k: int, used: Array, key: Array, tol: Array, max_iter: Array
+    samples: Samples, k: int, used: Array, key: Array, tol: Array, max_iter: Array
 ) -> Clusters:
     """k-means++ and Lloyd's steps, on a subsample to its own convergence and then on everything.
 
     Args:
-        blocks: samples in a frame where they are of order one.
+        samples: in a frame where they are of order one.
         k: K.
         used: which of the K take part, [K].
         key: a PRNG key.
         tol: see `run`.
         max_iter: Lloyd steps over everything at most.
     """
-    pool = subsample(blocks, key)
-    start = plus_plus(pool.samples[0], pool.weights[0], k, key)
-    size = block_size(k, blocks.n_features)
-    pieces = make_blocks(pool.samples[0].T, pool.weights[0], size)
+    pool = subsample(samples, key)
+    start = plus_plus(pool.features.T, pool.weights, k, key)
+    pieces = make_samples(pool, block_size(k, samples.n_features))
     start = run(start, used, pieces, pool, tol, max_iter).centroids
-    return run(start, used, blocks, pool, tol, max_iter)
+    return run(start, used, samples, pool, tol, max_iter)

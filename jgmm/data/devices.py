@@ -6,6 +6,7 @@ one CPU device per core.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,17 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jgmm import _checks
-from jgmm._checks import is_concrete
 from jgmm._struct import struct
-from jgmm.data.fold import Axis, Blocks, make_blocks, pad_rows, padded_length
+from jgmm.data.samples import (
+    Axis,
+    Everything,
+    Rows,
+    Samples,
+    Span,
+    make_samples,
+    pad_rows,
+    padded_length,
+)
 
 _AXIS = "samples"
 _spread_over_cores = False
@@ -48,95 +57,165 @@ def use_all_cores(n_cores: int | None = None) -> None:
 
 
 @struct
-class Data:
-    """Samples on their way to a compiled program."""
+class Shares:
+    """How many of each device's rows are samples."""
 
-    pixels: Array  # [L, D], padded
-    weights: Array  # [L], 0 for padding
-    n: Array | None  # how many of each device's rows are samples [devices]; None means all
+    n: Array  # [devices]
 
 
-def place(pixels: Array, weights: Array, *, spread: bool = True) -> tuple[Data, Mesh | None]:
-    """Pad samples [N, D] and weights [N] to one of few lengths and put them on their devices.
+@struct
+class Placed:
+    """Samples on their way to a compiled program, padded with rows of weight 0."""
+
+    rows: Rows  # of L rows
+    held: Everything | Shares
+
+
+def place(rows: Rows, *, spread: bool = True) -> tuple[Placed, Mesh | None]:
+    """Pad N samples to one of few lengths and put them on their devices.
 
     Data without a place of their own are shared out over the cores, if ``spread`` and
     `use_all_cores` was called. Under a trace nothing is padded or moved: the program is compiled
     for its shapes anyway.
     """
-    if not (is_concrete(pixels) and is_concrete(weights)):
-        return Data(pixels=pixels, weights=weights, n=None), None
-    n = len(pixels)
-    devices: list[Any] = sorted(pixels.sharding.device_set, key=str)
+    if not _checks.all_concrete(rows):
+        return Placed(rows=rows, held=Everything()), None
+    n, features = len(rows.features), rows.features
+    devices: list[Any] = sorted(features.sharding.device_set, key=str)
     spread = spread and _spread_over_cores and jax.default_backend() == "cpu"
-    if spread and not pixels.committed:
+    if spread and not features.committed:
         devices = jax.local_devices(backend="cpu")[: max(1, n // 4096)]
     if len(devices) == 1:
-        rows = jnp.full(1, n, jnp.int32)
-        return Data(pixels=pad_rows(pixels), weights=pad_rows(weights), n=rows), None
-    if n % len(devices) or not pixels.committed:
-        data = _deal(np.asarray(pixels), np.asarray(weights), len(devices))
+        held = _shares([n])
+        return Placed(rows=jax.tree.map(pad_rows, rows), held=held), None
+    if n % len(devices) or not features.committed:
+        placed = _deal(rows, len(devices))
     else:
-        rows = jnp.full(len(devices), n // len(devices), jnp.int32)
-        data = Data(pixels=pixels, weights=weights, n=rows)
+        held = _shares([n // len(devices)] * len(devices))
+        placed = Placed(rows=rows, held=held)
     mesh = Mesh(np.array(devices), (_AXIS,))
     sharding = NamedSharding(mesh, P(_AXIS))
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), data), mesh
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), placed), mesh
 
 
-def _deal(pixels: Any, weights: Any, count: int) -> Data:
+def _shares(counts: list[int]) -> Shares:
+    n: Any = np.array(counts, np.int32)
+    return Shares(n=n)
+
+
+def _deal(rows: Rows, count: int) -> Placed:
     """Rows in ``count`` equal shares, each padded to the same length."""
-    shares = [len(share) for share in np.array_split(np.arange(len(pixels)), count)]
+    shares = [len(share) for share in np.array_split(np.arange(len(rows.features)), count)]
     length = padded_length(shares[0])
-    padded = np.zeros((count, length, pixels.shape[1]), pixels.dtype)
-    padded_weights = np.zeros((count, length), weights.dtype)
-    start = 0
-    for i, share in enumerate(shares):
-        padded[i, :share] = pixels[start : start + share]
-        padded_weights[i, :share] = weights[start : start + share]
-        start += share
-    flat: Any = padded.reshape(-1, pixels.shape[1])
-    flat_weights: Any = padded_weights.reshape(-1)
-    return Data(pixels=flat, weights=flat_weights, n=jnp.array(shares, jnp.int32))
+    starts = np.cumsum([0, *shares])
+
+    def deal(leaf: Array) -> Any:
+        host = np.asarray(leaf)
+        padded = np.zeros((count, length, *host.shape[1:]), host.dtype)
+        for i, share in enumerate(shares):
+            padded[i, :share] = host[starts[i] : starts[i + 1]]
+        return padded.reshape(-1, *host.shape[1:])
+
+    return Placed(rows=jax.tree.map(deal, rows), held=_shares(shares))
 
 
-def gather_rows(rows: Array, data: Data, n: int) -> Array:
-    """Values of the rows of ``data`` [L, ...], without those of the padding: [n, ...]."""
-    if data.n is None or len(data.n) == 1:
-        return rows[:n]
-    shares = np.asarray(data.n)
-    split = np.asarray(rows).reshape(len(shares), -1, *rows.shape[1:])
+def gather_rows(values: Array, placed: Placed, n: int) -> Array:
+    """Values of the rows [L, ...], without those of the padding: [n, ...]."""
+    if isinstance(placed.held, Everything) or len(placed.held.n) == 1:
+        return values[:n]
+    shares = np.asarray(placed.held.n)
+    split = np.asarray(values).reshape(len(shares), -1, *values.shape[1:])
     return jnp.concatenate([part[:share] for part, share in zip(split, shares, strict=True)])
 
 
 def over_rows(
-    function: Callable[..., Array], data: Data, mesh: Mesh | None, *arguments: Any
+    function: Callable[..., Array], placed: Placed, mesh: Mesh | None, *arguments: Any
 ) -> Array:
-    """``function(pixels [L, D], *arguments)`` to [L, ...], on every device with its own rows."""
-    if mesh is None:
-        return function(data.pixels, *arguments)
-    specs = (P(_AXIS), *(P() for _ in arguments))
-    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(_AXIS), check_vma=False)(
-        data.pixels, *arguments
-    )
+    """``function(features [L, D], *arguments)`` to [L, ...], on every device with its own rows."""
+    found: Array = _on_each(function, mesh, P(_AXIS), placed.rows.features, *arguments)
+    return found
 
 
-def over_blocks(
-    function: Callable[..., Any], data: Data, size: int, mesh: Mesh | None, *arguments: Any
+def over_samples(
+    function: Callable[..., Any],
+    placed: Placed,
+    size: int,
+    mesh: Mesh | None,
+    *arguments: Any,
+    incomplete: bool = False,
 ) -> Any:
-    """``function(blocks, *arguments)``, on every device with its own blocks.
+    """``function(samples, *arguments)``, on every device with its own blocks of ``size`` samples.
 
     `fold_sum` adds over the devices, so that the function returns the same on all of them.
     """
 
-    def local(data: Data, *arguments: Any) -> Any:
-        axis = None if mesh is None else Axis(_AXIS, mesh.size)
-        n = None if data.n is None else data.n[0]
-        blocks: Blocks = make_blocks(data.pixels, data.weights, size, n, axis)
-        return function(blocks, *arguments)
+    def local(placed: Placed, *arguments: Any) -> Any:
+        return function(_local_samples(placed, size, mesh, incomplete), *arguments)
 
+    return _on_each(local, mesh, P(), placed, *arguments)
+
+
+def over_blocks(
+    function: Callable[..., Any], samples: Samples, mesh: Mesh | None, *arguments: Any
+) -> Any:
+    """The same of samples that are in blocks already."""
+
+    def local(samples: Samples, *arguments: Any) -> Any:
+        return function(_inside(samples), *arguments)
+
+    return _on_each(local, mesh, P(), samples, *arguments)
+
+
+def to_blocks(
+    function: Callable[..., tuple[Samples, Any]],
+    placed: Placed,
+    size: int,
+    mesh: Mesh | None,
+    *arguments: Any,
+    incomplete: bool = False,
+    spare: int = 0,
+) -> tuple[Samples, Any]:
+    """As `over_samples`, for a function that returns samples and what else all devices share."""
+
+    def local(placed: Placed, *arguments: Any) -> tuple[Samples, Any]:
+        raw = _local_samples(placed, size, mesh, incomplete, spare)
+        samples, shared = function(raw, *arguments)
+        return _outside(samples), shared
+
+    found: tuple[Samples, Any] = _on_each(local, mesh, (P(_AXIS), P()), placed, *arguments)
+    return found
+
+
+def _on_each(
+    function: Callable[..., Any], mesh: Mesh | None, out: Any, shared_out: Any, *arguments: Any
+) -> Any:
+    """``function(shared_out, *arguments)`` on every device, which sees its share of the first."""
     if mesh is None:
-        return local(data, *arguments)
+        return function(shared_out, *arguments)
     specs = (P(_AXIS), *(P() for _ in arguments))
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(
-        data, *arguments
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(
+        shared_out, *arguments
     )
+
+
+def _local_samples(
+    placed: Placed, size: int, mesh: Mesh | None, incomplete: bool, spare: int = 0
+) -> Samples:
+    axis = None if mesh is None else Axis(_AXIS, mesh.size)
+    visited: Everything | Span = Everything()
+    if isinstance(placed.held, Shares):
+        n = placed.held.n[0]
+        visited = Span(start=jnp.zeros_like(n), n=n)
+    return make_samples(placed.rows, size, visited, axis, incomplete=incomplete, spare=spare)
+
+
+def _outside(samples: Samples) -> Samples:
+    """With the span of each device, where it has one."""
+    visited = jax.tree.map(lambda leaf: leaf[None], samples.visited)
+    return dataclasses.replace(samples, visited=visited)
+
+
+def _inside(samples: Samples) -> Samples:
+    """With the span of this device."""
+    visited = jax.tree.map(lambda leaf: leaf[0], samples.visited)
+    return dataclasses.replace(samples, visited=visited)

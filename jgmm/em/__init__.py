@@ -1,4 +1,4 @@
-"""The EM algorithm, a step at a time: E-step, M-step, priors, incomplete data, the problem.
+"""The EM algorithm: its two steps, priors, the problem that a fit solves, and its result.
 
 Uses mixture and what is below it.
 """

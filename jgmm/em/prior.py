@@ -5,17 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.data.frame import Frame
-from jgmm.em.steps import SufficientStats
-from jgmm.families import covariance
+from jgmm.data.products import dot
 from jgmm.mixture.mixture import Mixture, log_weights
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 @struct
@@ -80,7 +77,7 @@ def weak_prior(
     moved = jnp.where(seen > 0, flat - rough, 0)
     shift = jnp.sum(seen * moved, axis=0) / mass
     moved = jnp.where(seen > 0, moved - shift, 0)
-    scatter = jnp.dot((w[:, None] * moved).T, moved, precision=_HIGHEST) / total
+    scatter = dot((w[:, None] * moved).T, moved) / total
     return Prior(
         concentration=jnp.ones((), dtype),
         mean=rough + shift,
@@ -106,7 +103,7 @@ def as_prior(
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, pixels.dtype), prior)
 
 
-def enter(prior: Prior, frame: Frame) -> Prior:
+def standardize(prior: Prior, frame: Frame) -> Prior:
     """The prior of the data's mixture as one of the mixture in the frame."""
     return Prior(
         concentration=prior.concentration,
@@ -117,96 +114,31 @@ def enter(prior: Prior, frame: Frame) -> Prior:
     )
 
 
-def volumes(prior: Prior, mixture: Mixture, covariance_type: str) -> Array:
-    """How many unit volumes of a frame the density of the prior loses on leaving it."""
-    d, k = mixture.n_features, jnp.sum(mixture.weights > 0).astype(prior.dof.dtype)
-    return {
-        "full": k * (prior.dof + d + 2),
-        "tied": prior.dof + d + 1 + k,
-        "diag": k * (prior.dof + 3),
-        "spherical": k * (prior.dof + 2 + d) / d,
-    }[covariance_type]
-
-
-def log_density(prior: Prior, mixture: Mixture, covariance_type: str) -> Array:
+def log_density(prior: Prior, mixture: Mixture) -> Array:
     """The logarithm of the prior's density at a mixture, up to a constant, in nats."""
-    k, d = mixture.means.shape
+    family, d = mixture.family, mixture.n_features
     used = mixture.weights > 0
-    factors, logs = covariance.inverse_factor(mixture.covariances)
-    gap = mixture.means - prior.mean
-    if factors.ndim == 3:
-        root = jnp.linalg.cholesky(prior.scale)
-        whitened = jnp.einsum("kij,kj->ki", jnp.broadcast_to(factors, (k, d, d)), gap)
-        traces = jnp.sum(jnp.einsum("kij,jl->kil", factors, root) ** 2, axis=(1, 2))
-    else:
-        whitened = gap * factors
-        scales = jnp.diagonal(prior.scale)
-        scales = scales if covariance_type == "diag" else jnp.mean(scales)[None]
-        traces = jnp.sum(scales * factors**2, axis=1)
-    exponent = {
-        "full": prior.dof + d + 2,
-        "tied": prior.dof + d + 1 + jnp.sum(used).astype(prior.dof.dtype),
-        "diag": prior.dof + 3,
-        "spherical": prior.dof + 2 + d,
-    }[covariance_type]
-    spread = -exponent * jnp.sum(logs, axis=1) - traces / 2
-    where = jnp.sum(whitened**2, axis=1)
+    inverse, half_log_dets = family.inverse_root(mixture.covariances, d)
+    distances = jnp.sum(family.apply(inverse, mixture.means - prior.mean) ** 2, axis=1)
+    exponent = _exponent(prior, mixture)
+    spread = -exponent * half_log_dets / family.entries(d)
+    spread = spread - family.wishart_traces(inverse, prior.scale) / 2
     flat = (prior.concentration - 1) * jnp.where(used, log_weights(mixture.weights), 0)
     return (
-        jnp.sum(spread if covariance_type == "tied" else jnp.where(used, spread, 0))
-        - prior.mean_strength / 2 * jnp.sum(jnp.where(used, where, 0))
+        jnp.sum(family.select(used, spread, jnp.zeros_like(spread)))
+        - prior.mean_strength / 2 * jnp.sum(jnp.where(used, distances, 0))
         + jnp.sum(flat)
     )
 
 
-def maximisation(
-    mixture: Mixture, stats: SufficientStats, covariance_type: str, floor: Array, prior: Prior
-) -> Mixture:
-    """The M-step of a MAP fit: the prior counts as samples beside the real ones.
+def volumes(prior: Prior, mixture: Mixture) -> Array:
+    """How many unit volumes of a frame the density of the prior loses on leaving it."""
+    family, d = mixture.family, mixture.n_features
+    n_used = jnp.sum(mixture.weights > 0).astype(prior.dof.dtype)
+    n_covariances = 1 if family.shared else n_used
+    return n_covariances * _exponent(prior, mixture) / family.entries(d)
 
-    A component that explains nothing gets weight 0 and stays where it is.
-    """
-    k, d = mixture.means.shape
-    counts = stats.counts
-    used = (counts > 0) & (mixture.weights > 0)
-    strength = prior.mean_strength
-    gap = prior.mean - mixture.means
-    n = (jnp.where(used, counts, 1) + strength)[:, None]
-    if mixture.covariances.ndim == 3:
-        lower = jnp.broadcast_to(jnp.linalg.cholesky(mixture.covariances), (k, d, d))
-        shift = jnp.einsum("kij,kj->ki", lower, stats.shifts, precision=_HIGHEST)
-        scatter = jnp.einsum("kij,kjl,kml->kim", lower, stats.scatters, lower, precision=_HIGHEST)
-        drift = (shift + strength * gap) / n
-        spread = (
-            scatter
-            + strength * gap[:, :, None] * gap[:, None, :]
-            - n[:, :, None] * drift[:, :, None] * drift[:, None, :]
-        )
-        spread = (spread + spread.swapaxes(-1, -2)) / 2
-    else:
-        shift = jnp.sqrt(mixture.covariances) * stats.shifts
-        drift = (shift + strength * gap) / n
-        spread = mixture.covariances * stats.scatters + strength * gap**2 - n * drift**2
-        spread = jnp.maximum(spread, 0)
-    scales = jnp.diagonal(prior.scale)
-    if covariance_type == "full":
-        covariances = (spread + prior.scale) / (counts + prior.dof + d + 2)[:, None, None]
-    elif covariance_type == "tied":
-        pooled = jnp.sum(jnp.where(used[:, None, None], spread, 0), axis=0) + prior.scale
-        k_used = jnp.sum(used).astype(counts.dtype)
-        covariances = (pooled / (jnp.sum(counts) + prior.dof + d + 1 + k_used))[None]
-    elif covariance_type == "diag":
-        covariances = (covariance.variances(spread) + scales) / (counts + prior.dof + 3)[:, None]
-    else:
-        total = jnp.sum(covariance.variances(spread), axis=1) + jnp.mean(scales)
-        covariances = (total / (prior.dof + d * (counts + 1) + 2))[:, None]
-    covariances = covariance.clip(covariances, floor)
-    kept = mixture.covariances
-    if kept.shape == covariances.shape and len(kept) == k:
-        covariances = jnp.where(used.reshape(k, *(1,) * (kept.ndim - 1)), covariances, kept)
-    mass = jnp.where(used, jnp.maximum(counts + prior.concentration - 1, 0), 0)
-    return Mixture(
-        weights=mass / jnp.sum(mass),
-        means=jnp.where(used[:, None], mixture.means + drift, mixture.means),
-        covariances=covariances,
-    )
+
+def _exponent(prior: Prior, mixture: Mixture) -> Array:
+    n_used = jnp.sum(mixture.weights > 0).astype(prior.dof.dtype)
+    return mixture.family.wishart_exponent(prior.dof, mixture.n_features, n_used)

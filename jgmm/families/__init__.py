@@ -1,4 +1,5 @@
-"""Families: what a component's covariance may look like, and all that depends on it.
+"""Families: what covariances may look like, and all that depends on it; one file for each kind.
 
-Uses nothing of jgmm but its underscore modules.
+Uses data. `jgmm.families.family.Family` says what a family has to know, `jgmm.families.table` lists
+them; `jgmm.families.distribution` is how a component with a covariance is distributed.
 """

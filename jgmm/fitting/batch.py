@@ -1,10 +1,15 @@
-"""Fits side by side: lanes of one compiled program, for restarts and for numbers of components."""
+"""The programs of a fit: pose the problem, start, climb, and go back to the units of the data.
+
+Each is compiled on its own, and each serves many: the problem does not depend on the number of
+components, and one climb serves runs on a subsample and on everything, restarts and numbers of
+components.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,211 +17,197 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jgmm._status import Status
-from jgmm.data import frame as _frame
-from jgmm.data.devices import Data, over_blocks
-from jgmm.data.fold import Blocks, make_blocks, subsample, total_weight
-from jgmm.em import incomplete as partial_data
+from jgmm.data.devices import Placed, Shares, over_blocks, to_blocks
+from jgmm.data.programs import program
+from jgmm.data.samples import Layout, Samples
+from jgmm.data.subsample import append, fewer
 from jgmm.em import prior as priors
-from jgmm.em.objective import Objective, em_map, objective_map
 from jgmm.em.prior import Prior
-from jgmm.families.covariance import FAMILIES, clip
+from jgmm.em.problem import Problem, pose
+from jgmm.em.result import FitResult
+from jgmm.families.family import Family
 from jgmm.fitting import starts
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import EmMap, FitResult, Settings, run, stay
+from jgmm.solvers.iterate import Run
+from jgmm.solvers.stages import Stage, climb
+from jgmm.solvers.stopping import Gain
 
-# When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
-# all samples.
-_SHORT_TOL, _SHORT_STEPS = 1e-5, 200
-# From a start in the frame, with the samples, to the result: see `jgmm.solvers.optimizer`.
-Climb = Callable[
-    [Mixture, Blocks, Callable[..., Objective], EmMap, Settings, int, Array], FitResult
-]
+T = TypeVar("T")
 
 
-def pool_size(n: int, k: int, d: int, covariance_type: str) -> int:
-    """How many of ``n`` samples a short run takes; 0 where it is not worth its while.
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How samples are cut into blocks; static."""
 
-    An eighth, but so many that the parameters are well determined, and no more than it takes to
-    come within a few steps of the optimum of all.
-    """
-    parameters = k * (d + 1) + FAMILIES[covariance_type].n_parameters(k, d)
-    determined = (20 * parameters - 1).bit_length()
-    bits = min((n // 8).bit_length() - 1, max(17, determined))
-    return 1 << bits if bits >= max(13, determined) else 0
+    block_size: int
+    incomplete: bool  # features that are NaN were not observed
+    few: int | None  # samples in a subsample, on each device; None for none
+
+    @property
+    def spare(self) -> int:
+        """Blocks for the subsample."""
+        return 0 if self.few is None else -(-self.few // self.block_size)
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "start",
-        "known",
-        "covariance_type",
-        "size",
-        "capacity",
-        "accelerate",
-        "mesh",
-        "pool",
-        "climb",
-    ),
-)
-def fit_lanes(
-    data: Data,
+@program("family", "cut", "mesh", once=True)
+def posed(placed: Placed, floor: Array, family: Family, cut: Cut, mesh: Mesh | None) -> Problem:
+    """The problem without a prior, a subsample of it in the spare blocks."""
+
+    def on_device(raw: Samples, floor: Array) -> tuple[Samples, Problem]:
+        problem = pose(raw, family, floor)
+        samples = problem.samples
+        if cut.few is not None:
+            # The same for all restarts and numbers of components.
+            most = cut.few * (1 if mesh is None else mesh.size)
+            few = fewer(samples, jax.random.key(0), most, problem.weight)
+            samples = append(samples, few)
+        return samples, problem.on(None)
+
+    samples, problem = to_blocks(
+        on_device,
+        placed,
+        cut.block_size,
+        mesh,
+        floor,
+        incomplete=cut.incomplete,
+        spare=cut.spare if isinstance(placed.held, Shares) else 0,  # `append` makes them else
+    )
+    return problem.on(samples)
+
+
+def whole(problem: Problem, cut: Cut) -> Problem:
+    """The problem of all samples."""
+    return problem.on(problem.samples.front(cut.spare))
+
+
+def few(problem: Problem, cut: Cut) -> Problem:
+    """The problem of the subsample."""
+    assert cut.few is not None
+    return problem.on(problem.samples.behind(cut.spare, cut.few))
+
+
+def _with_prior(problem: Problem, prior: Prior | None) -> Problem:
+    """A prior in the units of the data put in."""
+    if prior is None:
+        return problem
+    return dataclasses.replace(problem, prior=priors.standardize(prior, problem.frame))
+
+
+@program("kind", "length", "mesh", once=True)
+def started(
+    problem: Problem,
     used: Array,
     keys: Array,
     init: Mixture | Array | None,
-    settings: Settings,
-    start: str,
-    covariance_type: str,
-    size: int,
-    capacity: int,
-    accelerate: bool,
+    prior: Prior | None,
+    kind: str,
+    length: int | None,
     mesh: Mesh | None,
-    prior: Prior | None = None,
-    known: tuple[str, ...] = (),
-    pool: int = 0,
-    climb: Climb | None = None,
-) -> FitResult:
-    """Fits side by side: one for each row of ``used`` [S, K] and each key [R].
+) -> Mixture:
+    """The mixtures to start from, in the frame, with leading axes [S, R].
 
     Args:
-        data: samples [L, D + E]; the columns beyond D say what else is known of each.
+        problem: see `posed`.
         used: which components take part, [S, K].
         keys: a key for each restart, [R].
-        init: the mixtures or the means to start from, if the start is one of these, with leading
-            axes [S, R].
-        settings: see `Settings`.
-        start: a name in `jgmm.fitting.starts.STARTS`, mixture, means, labels or responsibilities.
-        covariance_type: the family.
-        size: samples in a block.
-        capacity: length of the history.
-        accelerate: extrapolate with SQUAREM.
-        mesh: where the data are.
-        prior: of a MAP fit, in the data's units.
-        known: "missing" if NaN features are missing, "labels" if the first column beyond D has
-            known labels.
-        pool: make the start, by name, run EM on so many of the samples and stay where it ends;
-            0 for a fit to all.
-        climb: from the start to the result; None means EM.
-
-    Returns:
-        A result with leading axes [S, R].
+        init: mixture or means that were given to start from.
+        prior: in the units of the data.
+        kind: of the start, see `starts.Given`.
+        length: of the samples, if they are fewer than all.
+        mesh: where the samples are.
     """
 
-    def lanes(
-        raw: Blocks, used: Array, keys: Array, init: Mixture | Array | None, settings: Settings
-    ) -> FitResult:
-        d, missing = len(settings.floor), "missing" in known
-        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
-        frame = _frame.measure(blocks, isotropic=covariance_type == "spherical", missing=missing)
-        blocks = _frame.enter(blocks, frame)
-        if "labels" in known:
-            rows = jnp.concatenate([blocks.samples, raw.samples[:, d : d + 1]], axis=1)
-            blocks = dataclasses.replace(blocks, samples=rows)
-        inside = None if prior is None else priors.enter(prior, frame)
-        weight = total_weight(blocks)
-        floor = settings.floor
-        if inside is not None:  # which is wide enough to go without a floor; a start is not
-            floor = jnp.maximum(floor, 1e-3 * jnp.diagonal(inside.scale))
+    def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Mixture:
+        used, keys, init, prior = arguments
+        if length is not None:
+            layout = Layout(length=length, axis=samples.layout.axis)
+            samples = dataclasses.replace(samples, layout=layout)
+        problem = _with_prior(problem.on(samples), prior)
 
-        def em(blocks: Blocks) -> Callable[..., tuple[Mixture, tuple[Array, Array]]]:
-            return em_map(blocks, settings.floor, covariance_type, inside, known)
+        def one(used: Array, key: Array) -> Mixture:
+            if kind in starts.STARTS:
+                return starts.by_name(problem, used, key, kind)
+            return starts.of_given(problem, used, kind, init)
 
-        def begin(blocks: Blocks, used: Array, key: Array) -> Mixture:
-            """A start by name."""
-            features = blocks.samples[:, :d]
-            if missing:  # a start takes missing features to be average
-                features = jnp.nan_to_num(features)
-            plain = dataclasses.replace(blocks, samples=features)
-            first = starts.STARTS[start](plain, used, key, covariance_type, floor)
-            if "labels" in known:
-                first = starts.match_labels(first, blocks, used, covariance_type, floor)
-            return first
+        shape = len(used), len(keys)
+        every = jnp.broadcast_to(used[:, None], (*shape, used.shape[1]))
+        return _each(one, every, jnp.broadcast_to(keys, shape))
 
-        def lane(used: Array, key: Array, init: Mixture | Array | None) -> FitResult:
-            if start not in starts.STARTS:
-                first = _given(blocks, raw, frame, init, floor, covariance_type, start, used)
-            elif pool:
-                few = _few(blocks, key, pool, size, weight)
-                short = dataclasses.replace(
-                    settings,
-                    tol=jnp.maximum(settings.tol, _SHORT_TOL),
-                    max_iter=jnp.full_like(settings.max_iter, _SHORT_STEPS),
-                )
-                first = run(begin(few, used, key), em(few), short, 1, accelerate).mixture
-            else:
-                first = begin(blocks, used, key)
-            if pool:
-                result = stay(first, em(blocks))
-            elif climb is None:
-                result = run(first, em(blocks), settings, capacity, accelerate)
-            else:
-                objective = partial(
-                    objective_map, family=covariance_type, prior=inside, known=known
-                )
-                result = climb(first, blocks, objective, em(blocks), settings, capacity, key)
-            if inside is not None:
-                best = result.mixture
-                bonus = priors.log_density(inside, best, covariance_type) / weight
-                lost = priors.volumes(inside, best, covariance_type) / weight
-                result = dataclasses.replace(
-                    result,
-                    log_likelihood=result.log_likelihood - bonus,
-                    history=result.history - lost * jnp.sum(jnp.log(frame.scale)),
-                )
-            starved = jnp.any(used & (result.mixture.weights == 0))
-            status = jnp.where(
-                starved & (result.status != Status.NONFINITE), Status.DEGENERATE, result.status
-            )
-            return dataclasses.replace(
-                result,
-                mixture=_frame.mixture_leave(result.mixture, frame),
-                status=status.astype(jnp.int32),
-            )
-
-        if len(used) == len(keys) == 1:  # without vmap it compiles faster, and cond branches
-            alone = lane(used[0], keys[0], jax.tree.map(lambda leaf: leaf[0, 0], init))
-            result: FitResult = jax.tree.map(lambda leaf: leaf[None, None], alone)
-        else:
-            result = jax.vmap(jax.vmap(lane, (None, 0, 0)), (0, None, 0))(used, keys, init)
-        # In the data's units a density is smaller by the volume of the frame's unit cell.
-        volume = jnp.log(frame.scale)
-        volume = jnp.sum(volume * partial_data.shares_observed(blocks, d) if missing else volume)
-        return dataclasses.replace(
-            result,
-            log_likelihood=result.log_likelihood - volume,
-            history=result.history - volume,
-        )
-
-    return over_blocks(lanes, data, size, mesh, used, keys, init, settings)
+    arguments = (used, keys, init, prior)
+    mixtures: Mixture = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
+    return mixtures
 
 
-def _few(blocks: Blocks, key: Array, count: int, size: int, weight: Array) -> Blocks:
-    """``count`` of the samples, in blocks of ``size``, that weigh as much as all do."""
-    pool = subsample(blocks, key, count, gather=False)
-    mass = total_weight(pool)
-    factor = weight / jnp.where(mass > 0, mass, 1)
-    return make_blocks(pool.samples[0].T, factor * pool.weights[0], size, axis=pool.axis)
+@program("stages", "capacity", "mesh")
+def climbed(
+    problem: Problem,
+    mixtures: Mixture,
+    keys: Array,
+    prior: Prior | None,
+    stop: Gain,
+    stages: tuple[Stage, ...],
+    capacity: int,
+    mesh: Mesh | None,
+) -> Run[Mixture]:
+    """The runs from mixtures [S, R] with keys [R], in the frame."""
+
+    def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Run[Mixture]:
+        mixtures, keys, prior, stop = arguments
+        problem = _with_prior(problem.on(samples), prior)
+
+        def one(first: Mixture, key: Array) -> Run[Mixture]:
+            run = climb(problem, first, stages, stop, capacity, key)
+            return dataclasses.replace(run, state=())
+
+        return _each(one, mixtures, jnp.broadcast_to(keys, mixtures.weights.shape[:2]))
+
+    arguments = (mixtures, keys, prior, stop)
+    runs: Run[Mixture] = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
+    return runs
 
 
-def _given(
-    blocks: Blocks,
-    raw: Blocks,
-    frame: _frame.Frame,
-    init: Mixture | Array | None,
-    floor: Array,
-    family: str,
-    start: str,
-    used: Array,
-) -> Mixture:
-    """The mixture to start from that a caller gave, in the frame."""
-    if isinstance(init, Mixture):
-        given = _frame.mixture_enter(init, frame)
-        return dataclasses.replace(given, covariances=clip(given.covariances, floor))
-    plain = jnp.nan_to_num(blocks.samples[:, : len(floor)])
-    blocks = dataclasses.replace(blocks, samples=plain)
-    if init is not None:
-        means = (init - frame.center) / frame.scale
-        return starts.from_means(blocks, means, used, family, floor)
-    behind = 1 if start == "labels" else len(used)
-    rows = jnp.concatenate([plain, raw.samples[:, -behind:]], axis=1)
-    return starts.from_labels(dataclasses.replace(blocks, samples=rows), used, start, family, floor)
+@program("mesh", once=True)
+def finished(
+    problem: Problem, runs: Run[Mixture], used: Array, prior: Prior | None, mesh: Mesh | None
+) -> FitResult:
+    """The results of runs [S, R] in the units of the data."""
+
+    def on_device(samples: Samples, problem: Problem, *arguments: Any) -> FitResult:
+        runs, used, prior = arguments
+        problem = _with_prior(problem.on(samples), prior)
+
+        def one(used: Array, run: Run[Mixture]) -> FitResult:
+            return _result(problem, run, used)
+
+        every = jnp.broadcast_to(used[:, None], runs.best.weights.shape)
+        return _each(one, every, runs)
+
+    result: FitResult = over_blocks(
+        on_device, problem.samples, mesh, problem.on(None), runs, used, prior
+    )
+    return result
+
+
+def _each(function: Callable[..., T], *arguments: Any) -> T:
+    """``function`` of arguments with leading axes [S, R]."""
+    if jax.tree.leaves(arguments)[0].shape[:2] == (1, 1):
+        # Without vmap it compiles faster, and cond branches.
+        alone = function(*jax.tree.map(lambda leaf: leaf[0, 0], arguments))
+        result: T = jax.tree.map(lambda leaf: leaf[None, None], alone)
+        return result
+    return jax.vmap(jax.vmap(function))(*arguments)
+
+
+def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
+    """A run in the units of the data. One that lost a component is degenerate."""
+    best, value = run.best, run.value.value
+    starved = jnp.any(used & (best.weights == 0)) & (run.status != Status.NONFINITE)
+    status = jnp.where(starved, Status.DEGENERATE, run.status)
+    return FitResult(
+        mixture=problem.unstandardize(best),
+        log_likelihood=problem.log_likelihood(best, value),
+        objective=problem.in_data_units(best, value),
+        history=problem.in_data_units(best, run.history),
+        n_iter=run.n_iter,
+        status=status.astype(jnp.int32),
+    )

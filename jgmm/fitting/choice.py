@@ -104,8 +104,12 @@ def choose(result: SweepResult, by: str = "knee") -> int:
 
 
 def _best_likelihoods(result: SweepResult) -> dict[int, float]:
-    """Of each k the log-likelihood of the best restart; NaN if none is finite."""
-    values = np.asarray(result.fits.log_likelihood)
-    values = np.where(np.isfinite(values), values, -np.inf).max(axis=1)
-    ks = np.asarray(result.n_components).tolist()
-    return dict(zip(ks, np.where(np.isfinite(values), values, np.nan).tolist(), strict=True))
+    """Of each k the log-likelihood of the restart of highest objective; NaN if none is finite."""
+    objectives = np.asarray(result.fits.objective)
+    finite = np.isfinite(objectives)
+    best = np.argmax(np.where(finite, objectives, -np.inf), axis=1)
+    rows = np.arange(len(best))
+    values = np.where(
+        finite[rows, best], np.asarray(result.fits.log_likelihood)[rows, best], np.nan
+    )
+    return dict(zip(np.asarray(result.n_components).tolist(), values.tolist(), strict=True))

@@ -1,97 +1,216 @@
-"""The order in which the lanes of a fit or a sweep are run: in step, or in turn on each core."""
+"""The order in which the fits of a request are run: side by side, or in turn on each core."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax import Array
-from jax.sharding import Mesh
 
 from jgmm import _checks
-from jgmm.data.devices import Data
-from jgmm.solvers.iterate import FitResult
+from jgmm.em.prior import Prior
+from jgmm.em.result import FitResult
+from jgmm.fitting.batch import climbed, few, finished, started, whole
+from jgmm.fitting.options import Request, as_int32
+from jgmm.mixture.mixture import Mixture, take
+from jgmm.solvers.iterate import Run
+from jgmm.solvers.stopping import Gain
 
-Used = npt.NDArray[np.bool_] | Array
-Lanes = Callable[[Used, Array], FitResult]
+T = TypeVar("T")
+
+Rows = Sequence[int]  # which of a request's numbers of components
+# Results of some of them, from some keys [R], with leading axes [S, R].
+Fits = Callable[[Rows, Array], T]
 Report = Callable[[int, int, float], None]
+# When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
+# all samples.
+_SHORT_TOL, _SHORT_STEPS = 1e-5, 200
 
 
-def run_lanes(
-    lanes: Lanes,
-    used: Used,
-    keys: Array,
-    data: Data,
-    mesh: Mesh | None,
-    report: Report = lambda s, r, seconds: None,
-) -> FitResult:
-    """``lanes(used [S, K], keys [R])``, in the order that is fastest where it runs.
-
-    Lanes of a vmap all run until the slowest ends. On a CPU, where nothing is gained by running
-    them in step, one program for a single lane takes them in turn instead.
+def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> FitResult:
+    """The fits of all numbers of components from all starts, with leading axes [S, R].
 
     Args:
-        lanes: fits with leading axes [S, R].
-        used: which components take part.
-        keys: a key for each restart.
-        data: what is fitted.
-        mesh: where the data are.
-        report: called with s, r and seconds after each lane, in any order.
+        request: what to fit.
+        report: called with s, r and seconds after each fit, in any order.
     """
-    if len(used) == len(keys) == 1 or not in_turn(data):
-        return _side_by_side(lanes, used, keys, report)
-    # Programs that span devices wait for each other, so that only one may run at a time.
-    n_threads = 1 if mesh is not None else os.cpu_count()
-    return _in_turn(lanes, used, keys, report, n_threads)
+
+    def fit(rows: Rows, keys: Array) -> FitResult:
+        if len(rows) > 1 and not request.one_prior:
+            parts = [fit((s,), keys) for s in rows]
+            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
+        return _finish(
+            request, rows, keys, _climb(request, rows, keys, _first(request, rows, keys))
+        )
+
+    return _dispatch(fit, request, report)
 
 
-def in_turn(data: Data) -> bool:
-    """Whether several lanes are taken one after the other."""
-    return data.n is not None and jax.default_backend() == "cpu"
+def fit_best(request: Request) -> FitResult:
+    """The best of the fits of one number of components.
+
+    Where runs on a subsample come first, only the best of them goes on.
+    """
+    if request.options.cut.few is None or len(request.keys) == 1:
+        return _best(request, fit_all(request))
+
+    def judge(rows: Rows, keys: Array) -> Run[Mixture]:
+        first = _first(request, rows, keys)
+        stay = dataclasses.replace(request.settings.stop, max_iter=as_int32(0))
+        return _climb(request, rows, keys, first, stay)
+
+    judged = _dispatch(judge, request)
+    xp: Any = np if isinstance(judged.value.value, np.ndarray) else jnp
+    value = judged.value.value[0]
+    best = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
+    first: Mixture = jax.tree.map(lambda leaf: leaf[:, best][:, None], judged.best)
+    rows, keys = (0,), request.keys[:1]
+    run = _climb(request, rows, keys, first)
+    return _best(request, _finish(request, rows, keys, run))
 
 
-def _side_by_side(lanes: Lanes, used: Used, keys: Array, report: Report) -> FitResult:
-    """All lanes as one vmap."""
+def _first(request: Request, rows: Rows, keys: Array) -> Mixture:
+    """Where runs on all samples start, in the frame: after runs on a subsample, or not."""
+    short = request.options.cut.few is not None
+    problem = (few if short else whole)(request.problem, request.options.cut)
+    used = request.used(rows)
+    prior = _prior(request, rows)
+    mixtures = started(
+        problem,
+        used,
+        keys,
+        request.settings.init,
+        prior,
+        request.options.start,
+        request.options.cut.few,
+        request.mesh,
+    )
+    if not short:
+        return mixtures
+    stop = dataclasses.replace(
+        request.settings.stop,
+        tol=_maximum(request.settings.stop.tol, _SHORT_TOL),
+        max_iter=as_int32(min(request.max_iter, _SHORT_STEPS)),
+    )
+    return climbed(
+        problem,
+        mixtures,
+        keys,
+        prior,
+        stop,
+        request.options.stages,
+        request.options.capacity,
+        request.mesh,
+    ).best
+
+
+def _climb(
+    request: Request, rows: Rows, keys: Array, first: Mixture, stop: Gain | None = None
+) -> Run[Mixture]:
+    """Runs on all samples."""
+    return climbed(
+        whole(request.problem, request.options.cut),
+        first,
+        keys,
+        _prior(request, rows),
+        request.settings.stop if stop is None else stop,
+        request.options.stages,
+        request.options.capacity,
+        request.mesh,
+    )
+
+
+def _finish(request: Request, rows: Rows, keys: Array, runs: Run[Mixture]) -> FitResult:
+    used = request.used(rows)
+    problem = whole(request.problem, request.options.cut)
+    results = finished(problem, runs, used, _prior(request, rows), request.mesh)
+    if request.n_components == max(request.ks):
+        return results
+    # The padding is taken off on the host; padded fits are run one by one.
+    host: Mixture = jax.device_get(results.mixture)
+    alone = take(jax.tree.map(lambda leaf: leaf[0, 0], host), slice(max(request.ks)))
+    return dataclasses.replace(results, mixture=jax.tree.map(lambda leaf: leaf[None, None], alone))
+
+
+def _prior(request: Request, rows: Rows) -> Prior | None:
+    return request.settings.priors[max(request.ks[s] for s in rows)]
+
+
+def _dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, seconds: None) -> T:
+    """Results [S, R] of ``fits(rows, keys)``, in the order that is fastest where it runs."""
+    shape = len(request.ks), len(request.keys)
+    if shape == (1, 1) or not request.sequential:
+        return _side_by_side(fits, request, report)
+    return _in_turn(fits, request, report)
+
+
+def _side_by_side(fits: Fits[T], request: Request, report: Report) -> T:
+    """All fits as one vmap."""
     start = time.perf_counter()
-    fits = lanes(used, keys)
-    if _checks.is_concrete(fits.n_iter):
-        jax.block_until_ready(fits)
-        for s, r in itertools.product(range(len(used)), range(len(keys))):
+    rows = range(len(request.ks))
+    found = fits(rows, request.keys)
+    if _checks.all_concrete(found):
+        jax.block_until_ready(found)
+        for s, r in itertools.product(rows, range(len(request.keys))):
             report(s, r, time.perf_counter() - start)
-    return fits
+    return found
 
 
-def _in_turn(
-    lanes: Lanes, used: Used, keys: Array, report: Report, n_threads: int | None
-) -> FitResult:
-    """The same, one lane after the other on each core."""
+def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
+    """The same, one fit after the other on each core."""
+    # Programs that span devices wait for each other, so that only one may run at a time.
+    n_threads = 1 if request.mesh is not None else os.cpu_count()
     # Those of most components, which are the longest, go first, but for one of the shortest.
-    order = np.argsort(-used.sum(axis=1), kind="stable").tolist()
+    order = np.argsort([-k for k in request.ks], kind="stable").tolist()
     order = [order[-1], *order[:-1]]
-    turns = list(itertools.product(order, range(len(keys))))
+    n_keys = len(request.keys)
+    turns = list(itertools.product(order, range(n_keys)))
 
     wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
 
-    def take(turn: tuple[int, int]) -> FitResult:
+    def take(turn: tuple[int, int]) -> T:
         start = time.perf_counter()
         s, r = turn
         with jax.enable_x64(wide):
-            fit = jax.device_get(lanes(used[s, None], keys[r, None]))
+            fit: T = jax.device_get(fits((s,), request.keys[r, None]))
         report(s, r, time.perf_counter() - start)
         return fit
 
-    # One lane alone, so that the threads find the program compiled.
+    # One fit alone, so that the threads find the program compiled.
     done = {turns[0]: take(turns[0])}
     with ThreadPoolExecutor(n_threads) as pool:
         done.update(zip(turns[1:], pool.map(take, turns[1:]), strict=True))
-    rows = [[done[s, r] for r in range(len(keys))] for s in range(len(used))]
+    rows = [[done[s, r] for r in range(n_keys)] for s in range(len(order))]
     # On the host: to join arrays on the device, each shape would be compiled for.
     joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]
     return jax.tree.map(lambda *leaf: jnp.asarray(np.concatenate(leaf)), *joined)
+
+
+def _best(request: Request, results: FitResult) -> FitResult:
+    """Of results [1, R] that of the highest objective."""
+    concrete = _checks.all_concrete(results)
+    if concrete:
+        results = jax.device_get(results)  # where nothing is compiled
+    best = best_restart(jax.tree.map(lambda leaf: leaf[0], results), request.max_iter)
+    return jax.device_put(best) if concrete else best
+
+
+def best_restart(results: FitResult, max_iter: int) -> FitResult:
+    """Of results [R] that of the highest objective, its history cut to ``max_iter`` + 1."""
+    xp: Any = np if isinstance(results.objective, np.ndarray) else jnp
+    score = xp.where(xp.isfinite(results.objective), results.objective, -xp.inf)
+    best: FitResult = jax.tree.map(lambda leaf: leaf[xp.argmax(score)], results)
+    return dataclasses.replace(best, history=best.history[: max_iter + 1])
+
+
+def _maximum(traced: Any, least: float) -> Any:
+    xp: Any = np if isinstance(traced, np.ndarray) else jnp
+    return xp.maximum(traced, xp.asarray(least, traced.dtype))

@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import struct
-from jgmm.families.covariance import FAMILIES
+from jgmm.em.result import FitResult
+from jgmm.families.table import FAMILIES
 from jgmm.fitting.sweeps import CRITERIA, SweepResult, sweep
-from jgmm.solvers.iterate import FitResult
 
 
 @struct

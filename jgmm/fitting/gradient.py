@@ -10,11 +10,14 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm.em.prior import Prior
-from jgmm.fitting.fitting import fit_by
+from jgmm.em.result import FitResult
+from jgmm.fitting.derivative import differentiable
+from jgmm.fitting.dispatch import fit_best
+from jgmm.fitting.options import Choices, read
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.implicit import differentiable
-from jgmm.solvers.iterate import FitResult
-from jgmm.solvers.optimizer import Ascent
+from jgmm.solvers.optimizer import Optimizer
+from jgmm.solvers.squarem import Squarem
+from jgmm.solvers.stages import Stage
 
 _POLISH = 500  # steps of EM at most
 
@@ -100,14 +103,14 @@ def fit_gradient(
         batch_size = _checks.as_count("batch_size", batch_size)
     if polish is not None:
         _checks.one_of("polish", polish, ("em",))
+    k = _checks.as_count("k", k)
     if optimizer is None:
         optimizer = _default(None if batch_size is None else max(n_steps, 1))
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(f"optimizer: expected an optax GradientTransformation, got {optimizer!r}")
-    return fit_by(
-        Ascent(optimizer, n_steps, batch_size, polish is not None),
-        pixels,
-        k,
+    polishing = (Stage(Squarem()),) if polish else ()
+    stages = (Stage(Optimizer(optimizer, batch_size), n_steps), *polishing)
+    choices = Choices(
         key=key,
         weights=weights,
         init=init,
@@ -116,9 +119,10 @@ def fit_gradient(
         max_iter=n_steps + (_POLISH if polish else 0),
         tol=tol,
         reg_covar=reg_covar,
-        accelerate=True,
         prior=prior,
         missing=missing,
         labels=labels,
         short_runs=False,
+        stages=stages,
     )
+    return fit_best(read(pixels, (k,), choices, spread=True))

@@ -7,24 +7,26 @@ Hessian is the derivative of one E-step along one parameter: no array of samples
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import struct
-from jgmm.data.fold import block_size, make_blocks
-from jgmm.em.objective import complete
-from jgmm.em.steps import expectation
+from jgmm.data.products import dot
+from jgmm.data.programs import program
+from jgmm.data.samples import Rows, block_size, make_samples
+from jgmm.em.fisher import complete
+from jgmm.em.statistics import expectation
+from jgmm.families.family import Family
 from jgmm.mixture.mixture import Mixture, conform, log_weights
-from jgmm.mixture.whitened import centered
+from jgmm.mixture.posterior import centered
 
-_HIGHEST = lax.Precision.HIGHEST
 _COLUMNS = 16  # of the Hessian, found in one pass over the data
 Parameters = tuple[Array, Array, Array]
 
@@ -44,7 +46,7 @@ def standard_errors(
     """How far the parameters of a maximum-likelihood fit are from the truth, as it is estimated.
 
     From the observed information, the negative Hessian of the log-likelihood at the fit (Louis
-    1982), in log weights, means and log-Cholesky factors, and from there to the parameters by the
+    1982), in log weights, means and Cholesky factors, and from there to the parameters by the
     delta method. They hold for many independent samples of the mixture and a fit that has
     converged to a maximum inside the space of parameters: not for covariances at the floor of
     ``reg_covar``, not for the pixels of a photograph, which depend on their neighbours, and not
@@ -76,20 +78,19 @@ def standard_errors(
     return _errors(mixture, array.reshape(-1, mixture.n_features), sample_weights)
 
 
-@jax.jit
+@program()
 def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
-    k, d = mixture.means.shape
     used = mixture.weights > 0
     mixture, pixels = centered(mixture, pixels)
     mixture_at, origin = _chart(mixture)
     flat, unravel = ravel_pytree(origin)
-    size = block_size(k * _COLUMNS, d)
-    blocks = make_blocks(pixels, weights, size)
+    size = block_size(mixture.n_components * _COLUMNS, mixture.n_features)
+    samples = make_samples(Rows(features=pixels, weights=weights), size)
 
     def score(vector: Array) -> Array:
         """The gradient of the log-likelihood of all samples."""
         here = mixture_at(unravel(vector))
-        stats, _ = expectation(here, blocks)
+        stats, _ = expectation(here, samples)
         return jax.grad(lambda v: complete(mixture_at(unravel(v)), here, stats))(vector)
 
     eye = jnp.eye(len(flat), dtype=flat.dtype)
@@ -98,7 +99,8 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     information = (information + information.T) / 2
     # Neither unused components nor the sum of all log weights have any: the units of the latter
     # change no weight, those of the former are given up for.
-    free = ravel_pytree(jax.tree.map(lambda leaf: _spread(used, leaf), origin))[0] > 0
+    family = mixture.family
+    free = ravel_pytree(_of_used(family, used, jax.tree.map(jnp.ones_like, origin), 0))[0] > 0
     total = jnp.sum(weights)
     common = ravel_pytree((jnp.sqrt(mixture.weights), *jax.tree.map(jnp.zeros_like, origin[1:])))[0]
     information = information + total * common[:, None] * common[None, :]
@@ -107,64 +109,48 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     root = jnp.linalg.cholesky(information)
     half = jax.scipy.linalg.solve_triangular(root, eye, lower=True)
 
-    def parameters(vector: Array) -> StandardErrors:
+    def parameters(vector: Array) -> Parameters:
         at = mixture_at(unravel(vector))
-        return StandardErrors(weights=at.weights, means=at.means, covariances=at.covariances)
+        return at.weights, at.means, at.covariances
 
     jacobian = jax.jacfwd(parameters)(flat)
-    squares = jax.tree.map(
-        lambda leaf: jnp.sum(jnp.dot(leaf, half.T, precision=_HIGHEST) ** 2, axis=-1), jacobian
-    )
-    return jax.tree.map(
-        lambda leaf: jnp.where(_spread(used, leaf) > 0, jnp.sqrt(leaf), jnp.nan), squares
-    )
+    errors = jax.tree.map(lambda leaf: jnp.sqrt(jnp.sum(dot(leaf, half.T) ** 2, -1)), jacobian)
+    known = _of_used(family, used, errors, jnp.nan)
+    return StandardErrors(weights=known[0], means=known[1], covariances=known[2])
 
 
-def _spread(used: Array, leaf: Array) -> Array:
-    """1 where an entry belongs to a component that is used, or to all."""
-    if len(leaf) != len(used):
-        return jnp.ones_like(leaf)
-    mask = used.reshape(-1, *(1,) * (leaf.ndim - 1))
-    return jnp.where(mask, jnp.ones_like(leaf), 0)
+def _of_used(family: Family, used: Array, leaves: Parameters, fill: float) -> Parameters:
+    """Values for weights, means and covariances; ``fill`` for those of unused components."""
+    weights, means, covariances = leaves
+    return (
+        jnp.where(used, weights, fill),
+        jnp.where(used[:, None], means, fill),
+        family.select(used, covariances, jnp.full_like(covariances, fill)),
+    )
 
 
 def _chart(mixture: Mixture) -> tuple[Callable[[Parameters], Mixture], Parameters]:
     """Free parameters around a mixture, in units that make their information near N.
 
-    Log weights, means whitened, and log-Cholesky factors [., D(D + 1)/2] or log variances.
+    Log weights, means whitened, and the growth of the roots of the covariances.
     """
-    k, d = mixture.means.shape
-    c = mixture.covariances
+    family, d = mixture.family, mixture.n_features
     used = mixture.weights > 0
-    share = jnp.where(used, mixture.weights, 1)
+    unit = lax.rsqrt(jnp.where(used, mixture.weights, 1))
     logits = log_weights(mixture.weights)
-    roots = jnp.linalg.cholesky(c) if c.ndim == 3 else jnp.sqrt(c)
-    wide = jnp.broadcast_to(roots, (k, d, d) if c.ndim == 3 else (k, d))
-    mass = share if len(c) == k else jnp.ones(1, c.dtype)
-    rows, columns = np.tril_indices(d)
-    units = np.where(rows == columns, 0.5**0.5, 1.0)
+    root = family.root(mixture.covariances)
+    masses = family.masses(mixture.weights)
+    alone = lax.rsqrt(jnp.where(masses > 0, masses, 1))[:, None]
 
     def mixture_at(parameters: Parameters) -> Mixture:
         log_ratios, shifts, growth = parameters
-        shifts = shifts * lax.rsqrt(share)[:, None]
-        growth = growth * lax.rsqrt(mass)[:, None]
-        if c.ndim == 3:
-            means = jnp.einsum("kij,kj->ki", wide, shifts, precision=_HIGHEST)
-            entries = growth * jnp.asarray(units, growth.dtype)
-            entries = jnp.where(rows == columns, jnp.exp(entries), entries)
-            inner = jnp.zeros((len(c), d, d), c.dtype).at[:, rows, columns].set(entries)
-            lower = jnp.einsum("kij,kjl->kil", roots, inner, precision=_HIGHEST)
-            covariances = jnp.einsum("kij,klj->kil", lower, lower, precision=_HIGHEST)
-        else:
-            means = wide * shifts
-            covariances = c * jnp.exp(growth * (2 * c.shape[1] / d) ** 0.5)
-        return Mixture(
-            weights=jax.nn.softmax(
-                jnp.where(used, logits + log_ratios * lax.rsqrt(share), -jnp.inf)
-            ),
-            means=mixture.means + means,
-            covariances=covariances,
+        moved = root + family.push(root, growth * alone, d)
+        return dataclasses.replace(
+            mixture,
+            weights=jax.nn.softmax(jnp.where(used, logits + log_ratios * unit, -jnp.inf)),
+            means=mixture.means + family.apply(root, shifts * unit[:, None]),
+            covariances=family.square(moved),
         )
 
-    growth = jnp.zeros((len(c), len(rows)) if c.ndim == 3 else c.shape, c.dtype)
-    return mixture_at, (jnp.zeros(k, c.dtype), jnp.zeros((k, d), c.dtype), growth)
+    growth = jnp.zeros(family.tangent_shape(*mixture.means.shape), mixture.means.dtype)
+    return mixture_at, (jnp.zeros_like(mixture.weights), jnp.zeros_like(mixture.means), growth)

@@ -1,6 +1,7 @@
 """Where EM starts: a table of named starts, and starts from what the caller knows already.
 
-All work on samples in the frame of `_frame`, where every feature is of order one.
+All work on a problem, whose samples are in a frame where every feature is of order one; features
+that were not observed are average there. A new start is a function here and a line in `STARTS`.
 """
 
 from __future__ import annotations
@@ -18,130 +19,99 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.clustering import lloyd
 from jgmm.clustering.plus_plus import plus_plus
-from jgmm.data.fold import Blocks, fold, fold_sum, subsample
-from jgmm.em.steps import expectation, maximisation, moments, statistics
-from jgmm.families.covariance import FAMILIES
-from jgmm.mixture.mixture import Mixture
-from jgmm.mixture.whitened import whiten, whitening
+from jgmm.data.fold import fold_sum, seen_weights
+from jgmm.data.products import dot
+from jgmm.data.samples import Block, Span
+from jgmm.data.subsample import subsample
+from jgmm.em.maximisation import maximisation
+from jgmm.em.problem import Problem
+from jgmm.em.statistics import SufficientStats, hard, statistics
+from jgmm.families.family import Family
+from jgmm.families.kernels import Whitened
+from jgmm.mixture.mixture import Mixture, pad
 
-_Carry = tuple[Array, tuple[Array, ...]]
-Start = Callable[[Blocks, Array, Array, str, Array], Mixture]
+Start = Callable[[Problem, Array, Array], Mixture]
+_TOL, _MAX_ITER = 1e-4, 100  # of k-means
 
 
-def spheres(means: Array, used: Array, covariance_type: str) -> Mixture:
+def spheres(means: Array, used: Array, family: Family) -> Mixture:
     """Equal components of unit covariance around ``means`` [K, D], the origin of statistics."""
+    wide = family.wide
     k, d = means.shape
-    eye = jnp.eye(d, dtype=means.dtype)
-    matrices = covariance_type in ("full", "tied")
+    unit = wide.spreads(jnp.eye(d, dtype=means.dtype)[None])
     return Mixture(
         weights=used.astype(means.dtype) / jnp.sum(used, dtype=means.dtype),
         means=means,
-        covariances=jnp.broadcast_to(eye, (k, d, d)) if matrices else jnp.ones_like(means),
+        covariances=jnp.broadcast_to(unit, wide.shape(k, d)),
+        family=wide,
     )
 
 
-def from_means(
-    blocks: Blocks, means: Array, used: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def _estimate(problem: Problem, origin: Mixture, stats: SufficientStats) -> Mixture:
+    """The M-step without a prior, over a floor that keeps it from collapsing."""
+    return maximisation(origin, stats, problem.family, problem.start_floor)
+
+
+def from_means(problem: Problem, means: Array, used: Array) -> Mixture:
     """Equal weights, the means as given, and one covariance for all components.
 
     It is that of the samples around the mean nearest to each, so that no component starts out
     empty or collapsed.
     """
-    origin = spheres(means, used, covariance_type)
-    stats, _ = expectation(origin, blocks, hard=True)
-    cells = maximisation(origin, stats, covariance_type, floor)
-    if covariance_type == "tied":
-        return dataclasses.replace(cells, weights=origin.weights, means=means)
-    share = cells.weights
-    pooled = jnp.tensordot(share, cells.covariances, axes=1, precision=lax.Precision.HIGHEST)
-    return Mixture(
+    origin = spheres(means, used, problem.family)
+    cells = _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))
+    return dataclasses.replace(
+        cells,
         weights=origin.weights,
         means=means,
-        covariances=jnp.broadcast_to(pooled, cells.covariances.shape),
+        covariances=problem.family.average(cells.covariances, cells.weights),
     )
 
 
-def kmeans(blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array) -> Mixture:
+def kmeans(problem: Problem, used: Array, key: Array) -> Mixture:
     """The mixture of the clusters that k-means finds: their shares, means and covariances."""
-    k, dtype = len(used), blocks.samples.dtype
-    found = lloyd.cluster(
-        blocks, k, used, key, jnp.asarray(1e-4, dtype), jnp.asarray(100, jnp.int32)
-    )
-    origin = spheres(found.centroids, used, covariance_type)
-    stats, _ = expectation(origin, blocks, hard=True)
-    return maximisation(origin, stats, covariance_type, floor)
+    dtype = problem.weight.dtype
+    tol, max_iter = jnp.asarray(_TOL, dtype), jnp.asarray(_MAX_ITER, jnp.int32)
+    found = lloyd.cluster(problem.samples, len(used), used, key, tol, max_iter)
+    origin = spheres(found.centroids, used, problem.family)
+    return _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))
 
 
-def kmeans_plus_plus(
-    blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def kmeans_plus_plus(problem: Problem, used: Array, key: Array) -> Mixture:
     """Means that k-means++ chooses among the samples."""
-    pool = subsample(blocks, key)
-    means = plus_plus(pool.samples[0], pool.weights[0], len(used), key)
-    return from_means(blocks, means, used, covariance_type, floor)
+    pool = subsample(problem.samples, key)
+    means = plus_plus(pool.features.T, pool.weights, len(used), key)
+    return from_means(problem, means, used)
 
 
-def random_from_data(
-    blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def random_from_data(problem: Problem, used: Array, key: Array) -> Mixture:
     """Means that are different samples, drawn with probability proportional to their weight."""
-    pool = subsample(blocks, key)
-    weights = pool.weights[0]
+    pool = subsample(problem.samples, key)
     # The largest of log weight + Gumbel noise are a draw without replacement (Vieira 2014).
-    lots = jnp.log(weights) + jax.random.gumbel(key, weights.shape, weights.dtype)
-    _, index = lax.top_k(lots, len(used))
-    return from_means(blocks, pool.samples[0, :, index], used, covariance_type, floor)
+    noise = jax.random.gumbel(key, pool.weights.shape, pool.weights.dtype)
+    _, index = lax.top_k(jnp.log(pool.weights) + noise, len(used))
+    return from_means(problem, pool.features[index], used)
 
 
-def random(blocks: Blocks, used: Array, key: Array, covariance_type: str, floor: Array) -> Mixture:
+def random(problem: Problem, used: Array, key: Array) -> Mixture:
     """Components of random responsibilities, uniform draws that are made to sum to one."""
-    if blocks.axis is not None:
-        key = jax.random.fold_in(key, lax.axis_index(blocks.axis.name))
-    k, dtype = len(used), blocks.samples.dtype
+    samples = problem.samples
+    axis = samples.layout.axis
+    if axis is not None:
+        key = jax.random.fold_in(key, lax.axis_index(axis.name))
+    numbers = jnp.arange(len(samples.weights), dtype=jnp.int32)
+    if isinstance(samples.visited, Span):  # counted from the first that is visited
+        numbers = numbers - samples.visited.start
+    numbered = dataclasses.replace(samples, hints=numbers)
 
-    def draw(i: Array, samples: Array) -> Array:
-        lots = jax.random.uniform(jax.random.fold_in(key, i), (k, samples.shape[1]), dtype)
+    def draw(block: Block) -> Array:
+        assert block.hints is not None
+        shape = (len(used), *block.weights.shape)
+        lots = jax.random.uniform(jax.random.fold_in(key, block.hints), shape, block.weights.dtype)
         lots = jnp.where(used[:, None], lots, 0)
         return lots / jnp.sum(lots, axis=0)
 
-    return from_responsibilities(blocks, used, draw, covariance_type, floor)
-
-
-def from_responsibilities(
-    blocks: Blocks,
-    used: Array,
-    shares: Callable[[Array, Array], Array],
-    covariance_type: str,
-    floor: Array,
-) -> Mixture:
-    """The M-step of responsibilities ``shares(i, samples [rows, S])`` [K, S] for the i-th block.
-
-    The first D rows of the samples are the features; what else is known of them may follow.
-    """
-    d = len(floor)
-    origin = spheres(jnp.zeros((len(used), d), floor.dtype), used, covariance_type)
-    form = whitening(origin)
-
-    def block(samples: Array, r: Array) -> tuple[Array, ...]:
-        return moments(form, samples, whiten(form, samples), r)
-
-    def visit(carry: _Carry, samples: Array, weights: Array) -> _Carry:
-        i, total = carry
-        r = shares(i, samples) * weights
-        return i + 1, jax.tree.map(jnp.add, total, block(samples[:d], r))
-
-    size = blocks.weights.shape[1]
-    shapes = jax.eval_shape(
-        block,
-        jax.ShapeDtypeStruct((d, size), floor.dtype),
-        jax.ShapeDtypeStruct((len(used), size), floor.dtype),
-    )
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    _, total = fold(visit, (jnp.zeros((), jnp.int32), zeros), blocks)
-    if blocks.axis is not None:
-        total = lax.psum(total, blocks.axis.name)
-    return maximisation(origin, statistics(form, total), covariance_type, floor)
+    return _from_responsibilities(problem.on(numbered), used, draw)
 
 
 STARTS: dict[str, Start] = {
@@ -152,40 +122,60 @@ STARTS: dict[str, Start] = {
 }
 
 
-def from_labels(
-    blocks: Blocks, used: Array, kind: str, covariance_type: str, floor: Array
+def from_responsibilities(problem: Problem, used: Array) -> Mixture:
+    """The M-step of responsibilities [K, S] that blocks have as hints."""
+
+    def given(block: Block) -> Array:
+        assert block.hints is not None
+        return jnp.pad(block.hints, ((0, len(used) - len(block.hints)), (0, 0)))
+
+    return _from_responsibilities(problem, used, given)
+
+
+def from_labels(problem: Problem, used: Array) -> Mixture:
+    """The M-step of labels [S] that blocks have as hints; those below 0 are unknown."""
+
+    def one_hot(block: Block) -> Array:
+        assert block.hints is not None
+        index = jnp.arange(len(used), dtype=block.hints.dtype)[:, None]
+        return (block.hints == index).astype(block.weights.dtype)
+
+    return _from_responsibilities(problem, used, one_hot)
+
+
+def _from_responsibilities(
+    problem: Problem, used: Array, shares: Callable[[Block], Array]
 ) -> Mixture:
-    """The M-step of labels (one row behind the features) or responsibilities (K rows)."""
-    k, d = len(used), len(floor)
+    d = problem.samples.n_features
+    origin = spheres(jnp.zeros((len(used), d), problem.weight.dtype), used, problem.family)
 
-    def shares(i: Array, samples: Array) -> Array:
-        rows = samples[d:]
-        if kind == "responsibilities":
-            return rows
-        index = jnp.arange(k, dtype=rows.dtype)[:, None]
-        return (rows == index).astype(rows.dtype)
+    def weighted(block: Block, whitened: Whitened) -> Array:
+        return shares(block) * block.weights
 
-    return from_responsibilities(blocks, used, shares, covariance_type, floor)
+    return _estimate(problem, origin, statistics(origin, problem.samples, weighted))
 
 
-def match_labels(
-    mixture: Mixture, blocks: Blocks, used: Array, covariance_type: str, floor: Array
-) -> Mixture:
+def by_name(problem: Problem, used: Array, key: Array, name: str) -> Mixture:
+    """The start of that name, with labelled samples at their components."""
+    start = STARTS[name](problem, used, key)
+    return start if problem.samples.labels is None else match_labels(problem, start, used)
+
+
+def match_labels(problem: Problem, start: Mixture, used: Array) -> Mixture:
     """A start whose components stand where the samples known to be theirs are.
 
     The components without a label take what the labelled ones leave: each label in turn takes
     the place of the component nearest to its samples.
     """
-    k, d = mixture.means.shape
-    index = jnp.arange(k, dtype=blocks.samples.dtype)[:, None]
+    k = start.n_components
+    index = jnp.arange(k, dtype=jnp.int32)[:, None]
 
-    def block(samples: Array, weights: Array) -> tuple[Array, Array]:
-        seen = jnp.isfinite(samples[:d])
-        mine = jnp.where(samples[d] == index, weights, 0)
-        total = jnp.dot(mine, jnp.where(seen, samples[:d], 0).T, precision=lax.Precision.HIGHEST)
-        return total, jnp.dot(mine, seen.astype(mine.dtype).T, precision=lax.Precision.HIGHEST)
+    def visit(block: Block) -> tuple[Array, Array]:
+        mine = jnp.where(block.labels == index, block.weights, 0)
+        seen = jnp.broadcast_to(seen_weights(block) > 0, block.features.shape)
+        return dot(mine, block.features.T), dot(mine, seen.astype(mine.dtype).T)
 
-    (total, mass), _ = fold_sum(block, blocks)
+    total, mass = fold_sum(visit, problem.samples).value
     labelled = jnp.any(mass > 0, axis=1)
     known = total / jnp.where(mass > 0, mass, 1)
 
@@ -197,43 +187,64 @@ def match_labels(
         swapped = means.at[nearest].set(means[i]).at[i].set(known[i])
         return jnp.where(labelled[i], swapped, means)
 
-    means = lax.fori_loop(0, k, place, mixture.means)
-    features = jnp.nan_to_num(blocks.samples[:, :d])
-    return from_means(
-        dataclasses.replace(blocks, samples=features), means, used, covariance_type, floor
-    )
+    return from_means(problem, lax.fori_loop(0, k, place, start.means), used)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a caller means by ``init``."""
+
+    kind: str  # a name in STARTS, mixture, means, labels or responsibilities
+    value: Mixture | Array | None = None  # the mixture, or the means [K, D]
+    hints: Array | None = None  # labels [N] or responsibilities [N, K]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it depends on a key."""
+        return self.kind in STARTS
+
+    def padded(self, k: int) -> Given:
+        """For ``k`` components, those behind not used."""
+        if isinstance(self.value, Mixture) and self.value.n_components < k:
+            return dataclasses.replace(self, value=pad(jax.device_get(self.value), k))
+        if self.value is None or isinstance(self.value, Mixture) or len(self.value) == k:
+            return self
+        means = np.asarray(self.value)
+        more: Any = np.concatenate([means, np.repeat(means[:1], k - len(means), axis=0)])
+        return dataclasses.replace(self, value=more)
+
+
+def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:
+    """The start that a caller gave, in the frame."""
+    if isinstance(value, Mixture):
+        return problem.standardize(value)
+    if value is not None:
+        return from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
+    return from_labels(problem, used) if kind == "labels" else from_responsibilities(problem, used)
 
 
 def read(
-    init: str | Mixture | ArrayLike,
-    k: int,
-    shape: tuple[int, ...],
-    covariance_type: str,
-    dtype: Any,
-) -> tuple[str, Mixture | Array | None, Array | None]:
+    init: str | Mixture | ArrayLike, k: int, shape: tuple[int, ...], family: Family, dtype: Any
+) -> Given:
     """What a caller means by ``init``, for pixels of ``shape`` [..., D].
-
-    Returns:
-        The kind of start: a name in `STARTS`, mixture, means, labels or responsibilities; the
-        mixture or the means; and what goes along with each sample [N, E].
 
     Raises:
         TypeError: of no kind that can be a start.
         ValueError: an unknown name, a shape that does not fit, labels beyond k.
     """
     if isinstance(init, str):
-        return _checks.one_of("init", init, STARTS), None, None
+        return Given(_checks.one_of("init", init, STARTS))
     if isinstance(init, Mixture):
-        return "mixture", _conform(init, k, shape[-1], covariance_type, dtype), None
+        return Given("mixture", _conform(init, k, shape[-1], family, dtype))
     array = init if isinstance(init, jax.Array) else np.asarray(init)
     n = int(np.prod(shape[:-1]))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape == (k, shape[-1]):
-        return "means", _finite(jnp.asarray(array, dtype)), None
+        return Given("means", _finite(jnp.asarray(array, dtype)))
     if jnp.issubdtype(array.dtype, jnp.integer) and array.shape in (shape[:-1], (n,)):
-        return "labels", None, as_labels("init", array, k, shape).astype(dtype)[:, None]
+        return Given("labels", hints=as_labels("init", array, k, shape))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape in ((*shape[:-1], k), (n, k)):
         rows = _checks.as_nonnegative("init", array, dtype)
-        return "responsibilities", None, rows.reshape(n, k)
+        return Given("responsibilities", hints=rows.reshape(n, k))
     raise ValueError(
         f"init: expected one of {', '.join(STARTS)}, a Mixture, means ({k}, {shape[-1]}), "
         f"integer labels {shape[:-1]} or responsibilities {(*shape[:-1], k)}; "
@@ -263,13 +274,14 @@ def _finite(means: Array) -> Array:
     return means
 
 
-def _conform(init: Mixture, k: int, d: int, covariance_type: str, dtype: Any) -> Mixture:
+def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixture:
     """The warm start in ``dtype``, or a ValueError where it does not fit what is asked for."""
     shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
-    expected = ((k,), (k, d), FAMILIES[covariance_type].shape(k, d))
+    expected = ((k,), (k, d), family.shape(k, d))
     if shapes != expected:
         raise ValueError(
-            f"init: expected a {covariance_type} mixture of weights, means and covariances of "
+            f"init: expected a {family.name} mixture of weights, means and covariances of "
             f"shapes {expected}, got {shapes}"
         )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), init)
+    named = dataclasses.replace(init, family=family)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), named)

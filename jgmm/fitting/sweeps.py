@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +14,18 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import struct
-from jgmm.clustering.k_means import restart_keys
-from jgmm.data import frame as _frame
-from jgmm.data.devices import Data, over_blocks
-from jgmm.data.fold import Blocks, block_size, total_weight
-from jgmm.em import incomplete as partial_data
-from jgmm.em.prior import Prior, as_prior
-from jgmm.families.covariance import FAMILIES
-from jgmm.fitting.batch import fit_lanes, pool_size
-from jgmm.fitting.dispatch import Used, in_turn, run_lanes
-from jgmm.fitting.fitting import best_lane, history_capacity, prepare
-from jgmm.fitting.starts import STARTS, as_labels
-from jgmm.mixture.criteria import aic_of, bic_of, entropy_and_likelihood, n_parameters
-from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import FitResult
+from jgmm.data.devices import over_blocks
+from jgmm.data.programs import program
+from jgmm.data.samples import Samples
+from jgmm.em.prior import Prior
+from jgmm.em.problem import Problem
+from jgmm.em.result import FitResult
+from jgmm.fitting.batch import whole
+from jgmm.fitting.dispatch import best_restart, fit_all
+from jgmm.fitting.options import Choices, read
+from jgmm.fitting.starts import STARTS
+from jgmm.mixture.criteria import criteria_of, n_parameters
+from jgmm.mixture.mixture import take
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -49,13 +45,13 @@ class SweepResult:
     icl: Array  # [S, R]
 
     def __getitem__(self, k: int) -> FitResult:
-        """The fit of ``k`` components with the highest likelihood among the restarts."""
+        """The fit of ``k`` components with the highest objective among the restarts."""
         ks = np.asarray(self.n_components).tolist()
         if k not in ks:
             raise KeyError(f"expected one of the numbers of components {ks}, got {k!r}")
-        lanes = jax.tree.map(lambda leaf: leaf[ks.index(k)], _on_host(self.fits))
+        restarts = jax.tree.map(lambda leaf: leaf[ks.index(k)], _on_host(self.fits))
         length = self.fits.history.shape[-1]
-        return _without_padding(best_lane(lanes, length - 1), k)
+        return _without_padding(best_restart(restarts, length - 1), k)
 
     def best(self, criterion: str = "bic") -> FitResult:
         """The fit with the least "bic", "aic" or "icl" of all."""
@@ -63,8 +59,8 @@ class SweepResult:
         values = np.asarray(getattr(self, criterion))
         values = np.where(np.isfinite(values), values, np.inf)
         s, r = np.unravel_index(np.argmin(values), values.shape)
-        lane: FitResult = jax.tree.map(lambda leaf: leaf[s, r], _on_host(self.fits))
-        return _without_padding(lane, int(self.n_components[s]))
+        fit: FitResult = jax.tree.map(lambda leaf: leaf[s, r], _on_host(self.fits))
+        return _without_padding(fit, int(self.n_components[s]))
 
 
 def _on_host(fits: FitResult) -> FitResult:
@@ -74,49 +70,26 @@ def _on_host(fits: FitResult) -> FitResult:
 
 def _without_padding(result: FitResult, k: int) -> FitResult:
     result = _on_host(result)
-    mixture = result.mixture
-    cut = dataclasses.replace(
-        result,
-        mixture=Mixture(
-            weights=mixture.weights[:k],
-            means=mixture.means[:k],
-            covariances=mixture.covariances[:k],  # the one matrix of a tied family stays
-        ),
-    )
+    cut = dataclasses.replace(result, mixture=take(result.mixture, slice(k)))
     return jax.tree.map(jnp.asarray, cut)
 
 
-@partial(jax.jit, static_argnames=("size", "mesh", "known"))
-def _judge(
-    data: Data, fits: FitResult, size: int, mesh: Mesh | None, known: tuple[str, ...]
-) -> tuple[Array, Array, Array]:
-    """BIC, AIC and ICL of fits with leading axes [S, R]; ``known`` as in `fit_lanes`."""
-    given = {"missing": "missing" in known, "labelled": "labels" in known}
+@program("mesh", once=True)
+def _judged(problem: Problem, fits: FitResult, mesh: Mesh | None) -> dict[str, Array]:
+    """The criteria of fits with leading axes [S, R]."""
 
-    def lanes(raw: Blocks, fits: FitResult) -> tuple[Array, Array, Array]:
-        d = fits.mixture.means.shape[-1]
-        blocks = dataclasses.replace(raw, samples=raw.samples[:, :d])
-        isotropic = fits.mixture.covariances.shape[-1] == 1
-        frame = _frame.measure(blocks, isotropic=isotropic, missing=given["missing"])
-        inside = _frame.enter(blocks, frame)
-        rows = jnp.concatenate([inside.samples, raw.samples[:, d:]], axis=1)
-        inside = dataclasses.replace(inside, samples=rows)
+    def on_device(samples: Samples, problem: Problem, fits: FitResult) -> dict[str, Array]:
+        problem = problem.on(samples)
 
-        def lane(fit: FitResult) -> tuple[Array, Array, Array]:
-            moved = _frame.mixture_enter(fit.mixture, frame)
-            if known:
-                entropy = partial_data.entropy(moved, inside, **given)
-                total = total_weight(inside)
-            else:
-                entropy, _, total = entropy_and_likelihood(moved, inside)
-            log_likelihood = fit.log_likelihood * total
-            parameters = n_parameters(fit.mixture)
-            value = bic_of(log_likelihood, parameters, total)
-            return value, aic_of(log_likelihood, parameters, total), value + 2 * entropy
+        def one(fit: FitResult) -> dict[str, Array]:
+            log_likelihood = fit.log_likelihood * problem.weight
+            entropy = problem.entropy(fit.mixture)
+            return criteria_of(log_likelihood, n_parameters(fit.mixture), problem.weight, entropy)
 
-        return jax.vmap(jax.vmap(lane))(fits)
+        return jax.vmap(jax.vmap(one))(fits)
 
-    return over_blocks(lanes, data, size, mesh, fits)
+    judged: dict[str, Array] = over_blocks(on_device, problem.samples, mesh, problem.on(None), fits)
+    return judged
 
 
 def sweep(
@@ -185,63 +158,29 @@ def sweep(
     counts = [_checks.as_count("ks", k) for k in ks]
     if not counts or len(set(counts)) < len(counts):
         raise ValueError(f"ks: expected different numbers of components, got {list(ks)}")
-    n_restarts = _checks.as_count("n_restarts", n_restarts)
-    max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
-    _checks.one_of("covariance_type", covariance_type, FAMILIES)
     _checks.one_of("init", init, STARTS)
-    _checks.one_of("missing", missing, ("error", "nan"))
-    gaps = missing == "nan"
-    array = _checks.as_pixels(pixels, missing=gaps)
-    n, d = math.prod(array.shape[:-1]), array.shape[-1]
-    side = []
-    if labels is not None:
-        side = [as_labels("labels", labels, min(counts), array.shape).astype(array.dtype)[:, None]]
-    known = ("missing",) * gaps + ("labels",) * (labels is not None)
-    priors = {k: as_prior(prior, array, k, weights, missing) for k in counts}
-    data, mesh, settings = prepare(
-        array, weights, reg_covar, tol, max_iter, spread=False, side=side
-    )
-    del array  # of large data one copy less
-    most = max(counts)
-    used = np.arange(most)[None, :] < np.array(counts)[:, None]
-    keys = restart_keys(key, n_restarts)
-    side_by_side = 1 if in_turn(data) else len(counts) * n_restarts
-    size = block_size(most * side_by_side * (d + 1 if gaps else 1), d)
-    fit_any = partial(
-        fit_lanes,
-        data,
+    choices = Choices(
+        key=key,
+        weights=weights,
+        init=init,
         covariance_type=covariance_type,
-        size=size,
-        capacity=history_capacity(max_iter),
+        n_restarts=n_restarts,
+        max_iter=max_iter,
+        tol=tol,
+        reg_covar=reg_covar,
         accelerate=accelerate,
-        mesh=mesh,
-        known=known,
+        prior=prior,
+        missing=missing,
+        labels=labels,
+        short_runs=short_runs,
     )
-
-    def lanes(used: Used, keys: Array) -> FitResult:
-        if isinstance(prior, str) and len(used) > 1:  # for each k it is another
-            rows = [lanes(used[s, None], keys) for s in range(len(used))]
-            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *rows)
-        k = int(used.sum(axis=1).max())
-        fit_some = partial(fit_any, prior=priors[k])
-        brief = short_runs and labels is None
-        pool = pool_size(n, k, d, covariance_type) if brief else 0
-        if not pool:
-            return fit_some(used, keys, None, settings, start=init)
-        short = fit_some(used, keys, None, settings, start=init, pool=pool)
-        return fit_some(used, keys, short.mixture, settings, start="mixture")
+    request = read(pixels, counts, choices, spread=False)
 
     def report(s: int, r: int, seconds: float) -> None:
         if on_fit is not None:
             on_fit(counts[s], r, seconds)
 
-    fits = run_lanes(lanes, used, keys, data, mesh, report)
-    fits = dataclasses.replace(fits, history=fits.history[..., : max_iter + 1])
-    bic, aic, icl = _judge(data, fits, size=size, mesh=mesh, known=known)
-    return SweepResult(
-        fits=fits,
-        n_components=jnp.array(counts, jnp.int32),
-        bic=bic,
-        aic=aic,
-        icl=icl,
-    )
+    fits = fit_all(request, report)
+    fits = dataclasses.replace(fits, history=fits.history[..., : request.max_iter + 1])
+    criteria = _judged(whole(request.problem, request.options.cut), fits, request.mesh)
+    return SweepResult(fits=fits, n_components=jnp.array(counts, jnp.int32), **criteria)

@@ -1,4 +1,7 @@
-"""The steps of EM under a Potts prior: what `jgmm.image.potts` is made of."""
+"""The steps of EM under a Potts prior: what `jgmm.image.potts` is made of.
+
+An image is samples in a frame whose blocks are its rows, with the mask as weights.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,28 @@ import jax.numpy as jnp
 from jax import lax
 
 from jgmm._struct import struct
-from jgmm.em.steps import maximisation, moments, statistics
+from jgmm.data.compensated import constant
+from jgmm.data.samples import Block, Samples
+from jgmm.em.maximisation import maximisation
+from jgmm.em.problem import Problem
+from jgmm.em.statistics import statistics
+from jgmm.families.kernels import Whitened
 from jgmm.mixture.mixture import Mixture
-from jgmm.mixture.whitened import log_joint, whiten, whitening
+from jgmm.mixture.posterior import log_joint
+from jgmm.solvers.iterate import Step
 
 _NEWTON = 2  # steps for β in a round
 _MOST = 3.0  # the largest β: at it neighbours agree all but always
 _DIAGONAL = 0.5**0.5  # w of diagonal neighbours
 
 
-@struct
-class NoisyImage:
-    """Rows of pixels in the frame of the fit."""
-
-    samples: jax.Array  # [H, D, W]
-    mask: jax.Array  # [H, W], 1 for pixels that take part
-
-
-def _logs(image: NoisyImage, mixture: Mixture) -> jax.Array:
+def _logs(image: Samples, mixture: Mixture) -> jax.Array:
     """Logarithms of 1/K times density, [K, H, W]."""
-    k = mixture.n_components
-    form = whitening(dataclasses.replace(mixture, weights=jnp.full_like(mixture.weights, 1 / k)))
-    return lax.map(lambda x: log_joint(form, whiten(form, x)), image.samples).swapaxes(0, 1)
+    even = jnp.full_like(mixture.weights, 1 / mixture.n_components)
+    mixture = dataclasses.replace(mixture, weights=even)
+    kernel = mixture.kernel()
+    logs = lax.map(lambda row: log_joint(mixture, kernel.evaluate(row)), image.blocks)
+    return logs.swapaxes(0, 1)
 
 
 def _around(q: jax.Array) -> jax.Array:
@@ -43,7 +46,7 @@ def _around(q: jax.Array) -> jax.Array:
 
 
 def e_step(
-    image: NoisyImage,
+    image: Samples,
     mixture: Mixture,
     q: jax.Array,
     beta: jax.Array,
@@ -56,7 +59,7 @@ def e_step(
 
     def update(lattice: jax.Array, q: jax.Array) -> jax.Array:
         joint = _lattice(logs, lattice) + beta * _lattice(_around(q), lattice)
-        new = jax.nn.softmax(joint, axis=0) * _lattice(image.mask[None], lattice)
+        new = jax.nn.softmax(joint, axis=0) * _lattice(image.weights[None], lattice)
         k, height, width = q.shape
         cells = q.reshape(k, height // 2, 2, width // 2, 2)
         zero = jnp.zeros_like(lattice)
@@ -74,43 +77,37 @@ def _lattice(values: jax.Array, lattice: jax.Array) -> jax.Array:
     return lax.dynamic_index_in_dim(rows, lattice % 2, axis=3, keepdims=False)
 
 
-def m_step(
-    image: NoisyImage, mixture: Mixture, q: jax.Array, covariance_type: str, floor: jax.Array
-) -> Mixture:
+def m_step(problem: Problem, mixture: Mixture, q: jax.Array) -> Mixture:
     """The mixture of the labels; its weights are their shares."""
-    form = whitening(mixture)
+    image = dataclasses.replace(problem.samples, hints=q.swapaxes(0, 1))
 
-    def visit(total: Any, row: Any) -> Any:
-        samples, r = row
-        added = moments(form, samples, whiten(form, samples), r)
-        return (added if total is None else jax.tree.map(jnp.add, total, added)), None
+    def given(row: Block, whitened: Whitened) -> jax.Array:
+        assert row.hints is not None
+        return row.hints
 
-    rows = (image.samples, q.swapaxes(0, 1))
-    shapes = jax.eval_shape(visit, None, jax.tree.map(lambda leaf: leaf[0], rows))[0]
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total, _ = lax.scan(visit, zero, rows)
-    return maximisation(mixture, statistics(form, total), covariance_type, floor)
+    stats = statistics(mixture, image, given)
+    return maximisation(mixture, stats, problem.family, problem.floor)
 
 
-def objective(image: NoisyImage, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
+def objective(image: Samples, mixture: Mixture, q: jax.Array, beta: jax.Array) -> jax.Array:
     """What the fit maximises, per pixel; see `jgmm.image.potts`."""
-    n = jnp.sum(image.mask)
+    n = jnp.sum(image.weights)
     logs = jnp.where(q > 0, _logs(image, mixture) - jnp.log(jnp.where(q > 0, q, 1)), 0)
-    unlike = jnp.sum(image.mask * _around(image.mask[None])[0]) - jnp.sum(q * _around(q))
+    unlike = jnp.sum(image.weights * _around(image.weights[None])[0]) - jnp.sum(q * _around(q))
     return jnp.sum(jnp.sum(q * logs, axis=(0, 1))) / n - beta * unlike / (2 * n)
 
 
-def foretold(
-    image: NoisyImage, mixture: Mixture, q: jax.Array, beta: jax.Array, hidden: jax.Array
+def heldout_log_likelihood(
+    image: Samples, mixture: Mixture, q: jax.Array, beta: jax.Array, hidden: jax.Array
 ) -> jax.Array:
     """The log-likelihood of hidden pixels, given the labels of their neighbours."""
     prior = jax.nn.log_softmax(beta * _around(q), axis=0)
     found = jax.nn.logsumexp(prior + _logs(image, mixture), axis=0)
-    return jnp.sum(jnp.where(hidden, image.mask * found, 0))
+    return jnp.sum(jnp.where(hidden, image.weights * found, 0))
 
 
-def foretelling(
-    image: NoisyImage, mixture: Mixture, q: jax.Array, beta: jax.Array, hidden: jax.Array
+def best_coupling(
+    image: Samples, mixture: Mixture, q: jax.Array, beta: jax.Array, hidden: jax.Array
 ) -> jax.Array:
     """The β under which neighbours foretell hidden pixels best, by steps of EM.
 
@@ -118,7 +115,7 @@ def foretelling(
     """
     around = _around(q)
     logs = _logs(image, mixture)
-    counted = jnp.where(hidden, image.mask, 0)
+    counted = jnp.where(hidden, image.weights, 0)
 
     def newton(_: Any, beta: jax.Array) -> jax.Array:
         before = jax.nn.softmax(beta * around, axis=0)
@@ -130,3 +127,43 @@ def foretelling(
         return jnp.clip(beta + jnp.clip(change, -0.5, 0.5), 0, _MOST)
 
     return lax.fori_loop(0, _NEWTON, newton, beta)
+
+
+@struct
+class TiedProblem:
+    """A problem in which neighbours are tied."""
+
+    problem: Problem
+    beta: jax.Array
+
+
+Place = tuple[Mixture, jax.Array]  # and q [K, H, W]
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighbourhoodEm:
+    """EM under the Potts prior, as a solver. No step lowers the objective."""
+
+    @property
+    def keeps_best(self) -> bool:
+        """The last is the best, and keeping two of q would take twice the memory."""
+        return False
+
+    @property
+    def never_falls(self) -> bool:
+        """The history has every value as it is."""
+        return False
+
+    def init(self, problem: TiedProblem, start: Place, key: jax.Array) -> Place:
+        """The start."""
+        return start
+
+    def step(self, problem: TiedProblem, state: Place) -> tuple[Place, Step[Place]]:
+        """The best q of a mixture, their objective, and the mixture that follows."""
+        mixture, q = state
+        image = problem.problem.samples
+        q = e_step(image, mixture, q, problem.beta)
+        value = objective(image, mixture, q, problem.beta)
+        yes = jnp.asarray(True)
+        step = Step(point=(mixture, q), value=constant(value), testable=yes, guess=~yes)
+        return (m_step(problem.problem, mixture, q), q), step

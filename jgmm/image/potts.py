@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -40,17 +39,28 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.data import frame as _frame
-from jgmm.data.fold import Blocks
-from jgmm.families.covariance import FAMILIES
+from jgmm.data.programs import program
+from jgmm.data.samples import Everything, Layout, Samples
+from jgmm.em.problem import Problem, pose
+from jgmm.em.result import FitResult
+from jgmm.families.family import Family
+from jgmm.families.table import family_of
 from jgmm.fitting.fitting import fit
-from jgmm.image.field import NoisyImage, e_step, foretelling, foretold, m_step, objective
+from jgmm.fitting.options import history_capacity
+from jgmm.image.field import (
+    NeighbourhoodEm,
+    TiedProblem,
+    best_coupling,
+    e_step,
+    heldout_log_likelihood,
+    m_step,
+)
 from jgmm.image.spatial import padded_size
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import FitResult
+from jgmm.solvers.iterate import iterate
+from jgmm.solvers.stopping import Gain
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +73,7 @@ _AVERAGES = 3, 5, 9  # pixels on a side
 class PottsResult:
     """A mixture and the labels that were inferred with it."""
 
-    fit: FitResult  # its log_likelihood and history are the objective's
+    fit: FitResult  # its objective and history are those of the Potts model
     labels: Array  # [H, W] int32, -1 where left out
     certainty: Array  # [H, W], largest of q; 0 where left out
     beta: float  # given or estimated
@@ -79,7 +89,9 @@ def fit_potts(
     max_iter: int = 500,
     tol: float = 1e-6,
     reg_covar: ArrayLike = 1e-6,
-    **start: Any,
+    key: jax.Array | None = None,
+    init: str | Mixture | ArrayLike = "kmeans",
+    n_restarts: int = 1,
 ) -> PottsResult:
     """Fit a mixture of k Gaussians under a Potts prior on the labels.
 
@@ -94,8 +106,10 @@ def fit_potts(
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
-        **start: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
-            pixels: ``key``, ``init``, ``n_restarts``. An init that is a mixture is the only one.
+        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        init: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
+            pixels. A mixture is the only one.
+        n_restarts: starts of each kind, of which the likeliest is taken.
 
     Returns:
         The fit, its weights the shares of the labels, and the labels.
@@ -113,7 +127,7 @@ def fit_potts(
         >>> bool((found.labels[:, :10] != found.labels[:, 10:]).all())
         True
     """
-    _checks.one_of("covariance_type", covariance_type, FAMILIES)
+    family = family_of(covariance_type)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
     values = _checks.as_pixels(features)
     if values.ndim != 3:
@@ -128,27 +142,40 @@ def fit_potts(
     pixels[:height, :width] = values
     weights = np.zeros((tall, wide), values.dtype)
     weights[:height, :width] = part
-    image = NoisyImage(samples=jnp.asarray(pixels.swapaxes(1, 2)), mask=jnp.asarray(weights))
-    common: dict[str, Any] = {"covariance_type": covariance_type, "reg_covar": reg_covar}
+    image = Samples(
+        features=jnp.asarray(pixels.swapaxes(1, 2)),
+        weights=jnp.asarray(weights),
+        visited=Everything(),
+        layout=Layout(length=weights.size),
+    )
+    start: dict[str, Any] = {
+        "covariance_type": covariance_type,
+        "reg_covar": reg_covar,
+        "key": key,
+        "init": init,
+        "n_restarts": n_restarts,
+    }
     rough, likely = [], []
-    for first in _smoothed(np.asarray(values), inside, start.get("init")):
-        rough.append(fit(first, k, weights=part, max_iter=0, **common, **start).mixture)
+    for first in _smoothed(np.asarray(values), inside, init):
+        rough.append(fit(first, k, weights=part, max_iter=0, **start).mixture)
         q = np.zeros((k, tall, wide), values.dtype)
         found = np.asarray(responsibilities(rough[-1], first))
         q[:, :height, :width] = found.transpose(2, 0, 1) * part
         likely.append(q)
-    result, q, used = _fit(
+    result, inferred, used = _fit(
         image,
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *rough),
         jnp.asarray(np.stack(likely)),
         jnp.asarray(1.0 if beta == "auto" else beta, values.dtype),
         jnp.broadcast_to(jnp.asarray(reg_covar, values.dtype), (d,)),
-        jnp.asarray(tol, values.dtype),
-        max_iter=max_iter,
-        covariance_type=covariance_type,
+        Gain(tol=jnp.asarray(tol, values.dtype), max_iter=jnp.asarray(max_iter, jnp.int32)),
+        family=family,
+        capacity=history_capacity(max_iter),
         estimate=beta == "auto",
     )
-    labels, sure = np.argmax(q, axis=0), np.max(q, axis=0)
+    result = dataclasses.replace(result, history=result.history[: max_iter + 1])
+    posterior = np.asarray(inferred)
+    labels, sure = np.argmax(posterior, axis=0), np.max(posterior, axis=0)
     return PottsResult(
         fit=result,
         labels=np.where(inside, labels[:height, :width], -1).astype(np.int32),
@@ -174,74 +201,77 @@ def _smoothed(values: Array, inside: Array, init: Any) -> Iterator[jax.Array]:
         yield jnp.asarray(uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3))
 
 
-@partial(jax.jit, static_argnames=("max_iter", "covariance_type", "estimate"))
+@program("family", "capacity", "estimate")
 def _fit(
-    image: NoisyImage,
+    raw: Samples,
     starts: Mixture,
     likely: jax.Array,
     beta: jax.Array,
     floor: jax.Array,
-    tol: jax.Array,
-    max_iter: int,
-    covariance_type: str,
+    stop: Gain,
+    family: Family,
+    capacity: int,
     estimate: bool,
 ) -> tuple[FitResult, jax.Array, jax.Array]:
-    blocks = Blocks(samples=image.samples, weights=image.mask, n=None, length=image.mask.size)
-    frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
-    image = dataclasses.replace(image, samples=_frame.enter(blocks, frame).samples)
-    step = partial(m_step, image, covariance_type=covariance_type, floor=floor)
-    row, column = (jnp.arange(n, dtype=jnp.int32) % 3 for n in image.mask.shape)
-    ninth = 3 * row[:, None] + column
+    problem = pose(raw, family, floor)
 
-    def begin(start: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array, jax.Array, jax.Array]:
-        """EM from one start, other pixels hidden in each round, and how well they are foretold."""
-        mixture = step(_frame.mixture_enter(start[0], frame), start[1])
-
-        def round(i: jax.Array, state: Any) -> Any:
-            mixture, q, beta, score = state
-            hidden = ninth == i
-
-            def turn(_: Any, state: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array]:
-                mixture, q = state
-                q = e_step(image, mixture, q, beta, hidden)
-                return step(mixture, jnp.where(hidden, 0, q)), q
-
-            mixture, q = lax.fori_loop(0, _STEPS, turn, (mixture, q))
-            if estimate:
-                beta = foretelling(image, mixture, q, beta, hidden)
-            found = foretold(image, mixture, q, beta, hidden)
-            return mixture, q, beta, score + jnp.where(i < _ROUNDS - _COUNTED, 0, found)
-
-        nothing = jnp.zeros((), start[1].dtype)
-        return lax.fori_loop(0, _ROUNDS, round, (mixture, start[1], beta, nothing))
+    def begin(start: tuple[Mixture, jax.Array]) -> _Tried:
+        mixture = m_step(problem, problem.standardize(start[0]), start[1])
+        return _hide_and_seek(problem, mixture, start[1], beta, estimate)
 
     tried = lax.map(begin, (starts, likely))
-    best = jnp.argmax(jnp.where(jnp.isfinite(tried[-1]), tried[-1], -jnp.inf))
-    mixture, q, beta, _ = jax.tree.map(lambda leaf: leaf[best], tried)
-
-    # Before each step the objective of where it starts from: of the mixture, and the best q.
-    def climb(state: Any) -> Any:
-        mixture, q, before, history, i, _ = state
-        q = e_step(image, mixture, q, beta)
-        value = objective(image, mixture, q, beta)
-        status = jnp.where(value - before < tol, int(Status.CONVERGED), -1)
-        status = jnp.where((status < 0) & (i == max_iter), int(Status.MAX_ITER), status)
-        status = jnp.where(jnp.isfinite(value), status, int(Status.NONFINITE))
-        following = step(mixture, q)
-        mixture = jax.tree.map(lambda new, old: jnp.where(status < 0, new, old), following, mixture)
-        return mixture, q, value, history.at[i].set(value), i + 1, status.astype(jnp.int32)
-
-    history = jnp.full(max_iter + 1, jnp.nan, q.dtype)
-    start = jnp.asarray(-jnp.inf, q.dtype)
-    zero = jnp.zeros((), jnp.int32)
-    state = (mixture, q, start, history, zero, zero - 1)
-    mixture, q, value, history, i, status = lax.while_loop(lambda s: s[-1] < 0, climb, state)
-    volume = jnp.sum(jnp.log(frame.scale))
+    best = jnp.argmax(jnp.where(jnp.isfinite(tried.heldout), tried.heldout, -jnp.inf))
+    tried = jax.tree.map(lambda leaf: leaf[best], tried)
+    solver = NeighbourhoodEm()
+    start = (tried.mixture, tried.q)
+    tied = TiedProblem(problem=problem, beta=tried.beta)
+    run = iterate(tied, solver, start, stop, capacity, jax.random.key(0))
+    mixture, q = run.best
+    value = run.value.value
+    plain = problem.evaluate(mixture).value
     result = FitResult(
-        mixture=_frame.mixture_leave(mixture, frame),
-        log_likelihood=value - volume,
-        history=history - volume,
-        n_iter=i - 1,
-        status=status,
+        mixture=problem.unstandardize(mixture),
+        log_likelihood=problem.log_likelihood(mixture, plain),
+        objective=problem.in_data_units(mixture, value),
+        history=problem.in_data_units(mixture, run.history),
+        n_iter=run.n_iter,
+        status=run.status,
     )
-    return result, q, beta
+    return result, q, tried.beta
+
+
+@struct
+class _Tried:
+    """A start after EM with pixels hidden."""
+
+    mixture: Mixture
+    q: jax.Array  # [K, H, W]
+    beta: jax.Array
+    heldout: jax.Array  # [], the log-likelihood of hidden pixels
+
+
+def _hide_and_seek(
+    problem: Problem, mixture: Mixture, q: jax.Array, beta: jax.Array, estimate: bool
+) -> _Tried:
+    """EM from a start, other pixels hidden in each round, and how well they are foretold."""
+    image = problem.samples
+    row, column = (jnp.arange(n, dtype=jnp.int32) % 3 for n in image.weights.shape)
+    ninth = 3 * row[:, None] + column
+
+    def round(i: jax.Array, tried: _Tried) -> _Tried:
+        hidden = ninth == i
+
+        def turn(_: Any, state: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array]:
+            mixture, q = state
+            q = e_step(image, mixture, q, tried.beta, hidden)
+            return m_step(problem, mixture, jnp.where(hidden, 0, q)), q
+
+        mixture, q = lax.fori_loop(0, _STEPS, turn, (tried.mixture, tried.q))
+        beta = best_coupling(image, mixture, q, tried.beta, hidden) if estimate else tried.beta
+        found = heldout_log_likelihood(image, mixture, q, beta, hidden)
+        counts = jnp.where(i < _ROUNDS - _COUNTED, 0, found)
+        return _Tried(mixture=mixture, q=q, beta=beta, heldout=tried.heldout + counts)
+
+    nothing = jnp.zeros((), q.dtype)
+    start = _Tried(mixture=mixture, q=q, beta=beta, heldout=nothing)
+    return lax.fori_loop(0, _ROUNDS, round, start)

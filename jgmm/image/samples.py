@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
+from jgmm.families.table import family_of
 from jgmm.image.colours import unique_colours
 from jgmm.image.display import as_rgb, display_of
 from jgmm.image.features import as_channels, of_colours
@@ -82,7 +83,7 @@ def samples_of(
         values = recipe.of_image(pixels, dtype)[mask]
     if not np.isfinite(values).all():
         raise ValueError("expected finite pixels, got NaN or infinity")
-    unit = _unit_variance(values, weights, isotropic=covariance_type == "spherical")
+    unit = _unit_variance(values, weights, isotropic=family_of(covariance_type).isotropic)
     # No component can be narrower than the rounding of its values, nor, where that is finer than
     # floating point can tell, than a millionth of the whole.
     step = recipe.rounding((*mask.shape, values.shape[1]), pixels.dtype) / unit

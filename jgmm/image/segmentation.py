@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.data.fold import block_size, map_samples, pad_rows
+from jgmm.em.prior import Prior
+from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.sweeps import sweep
@@ -27,12 +28,10 @@ from jgmm.image.recipe import Function, Recipe
 from jgmm.image.regions import find_regions
 from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
 from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
-from jgmm.image.spatial import padded
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.texture import with_texture
-from jgmm.mixture.mixture import Mixture, conform
-from jgmm.mixture.whitened import centered, log_joint, normalise, whiten, whitening
-from jgmm.solvers.iterate import FitResult
+from jgmm.mixture.density import evaluate
+from jgmm.mixture.mixture import Mixture, few_sizes, take
 
 Array = npt.NDArray[Any]
 
@@ -52,56 +51,35 @@ class Segmentation:
     fit: FitResult  # of the features, components by decreasing weight
 
 
-def by_weight(result: FitResult, labels: Array | None = None) -> FitResult:
+def ordered(result: FitResult, labels: Array | None = None) -> FitResult:
     """The fit with its components in order of decreasing weight.
 
     Those that ``labels`` name keep their numbers; the others take the numbers that are left.
     """
     # On the host, where nothing is compiled for each number of components.
-    mixture = jax.device_get(result.mixture)
+    mixture: Mixture = jax.device_get(result.mixture)
     order = np.arange(mixture.n_components)
     free = order if labels is None else np.setdiff1d(order, labels)
     order[free] = free[np.argsort(-mixture.weights[free], stable=True)]
-    tied = mixture.covariance_type == "tied"
-    return dataclasses.replace(
-        result,
-        mixture=Mixture(
-            weights=jnp.asarray(mixture.weights[order]),
-            means=jnp.asarray(mixture.means[order]),
-            covariances=jnp.asarray(mixture.covariances[slice(None) if tied else order]),
-        ),
-    )
+    sorted_mixture = jax.tree.map(jnp.asarray, take(mixture, order))
+    return dataclasses.replace(result, mixture=sorted_mixture)
 
 
 def assign(mixture: Mixture, features: ArrayLike) -> tuple[Array, Array]:
     """The most probable component of each sample [N, D], and its posterior probability.
 
-    The mixture is padded with components of weight 0 to one of few sizes, so that mixtures of
-    different k share one compiled program.
+    Mixtures of different k share one compiled program.
     """
-    mixture, samples = conform(mixture, features)
-    labels, sure = jax.device_get(_assign(padded(mixture), pad_rows(samples)))
-    return labels[: len(samples)], sure[: len(samples)]
-
-
-@jax.jit
-def _assign(mixture: Mixture, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mixture, pixels = centered(mixture, pixels)
-    form = whitening(mixture)
-
-    def block(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        joint = log_joint(form, whiten(form, samples))
-        p, total, _ = normalise(joint)
-        return jnp.argmax(joint, axis=0).astype(jnp.int32), jnp.max(p, axis=0) / total
-
-    return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
+    found = evaluate(few_sizes(mixture), features, "labels", "certainty")
+    labels, sure = jax.device_get(found)
+    return labels, sure
 
 
 def segmentation_of(
     samples: Samples, result: FitResult, spatial: Spatial = NOT_SPATIAL
 ) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
-    result = by_weight(result, samples.labels)
+    result = ordered(result, samples.labels)
     return dataclasses.replace(apply(result.mixture, samples, spatial), fit=result)
 
 
@@ -123,7 +101,7 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
     """Fit under a Potts prior, and segment by what was inferred; see `fit_potts`."""
     grid = spread(samples, samples.features, 0)
     found = fit_potts(grid, k, samples.mask, beta=spatial.beta, **options)
-    result = by_weight(found.fit)
+    result = ordered(found.fit)
     order = np.argsort(-np.asarray(found.fit.mixture.weights), stable=True)
     rank = np.append(np.argsort(order), -1).astype(np.int32)
     labels = rank[found.labels]
@@ -163,6 +141,7 @@ def _only(mixture: Mixture) -> FitResult:
     return FitResult(
         mixture=mixture,
         log_likelihood=nothing,
+        objective=nothing,
         history=nothing[None],
         n_iter=jnp.asarray(0, jnp.int32),
         status=jnp.asarray(int(Status.MAX_ITER), jnp.int32),
@@ -197,7 +176,15 @@ def segment(
     min_region: float = 0,
     merge: float = 0.0,
     choose_by: str | None = None,
-    **options: Any,
+    key: jax.Array | None = None,
+    init: str | Mixture | ArrayLike = "kmeans",
+    covariance_type: str = "full",
+    n_restarts: int = 1,
+    max_iter: int = 500,
+    tol: ArrayLike = 1e-6,
+    reg_covar: ArrayLike | None = None,
+    accelerate: bool | None = None,
+    prior: Prior | str | None = None,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
@@ -228,14 +215,23 @@ def segment(
             of its pixels.
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge``, which does best from many segments.
-        **options: for `jgmm.fit`: ``key``, ``init``, ``covariance_type``, ``n_restarts``,
-            ``max_iter``, ``tol``, ``accelerate``, ``prior``, and ``reg_covar``, which here is by
-            default the variance that rounding to the image's depth makes.
+        key: as of `jgmm.fit`, like those that follow.
+        init: where to start.
+        covariance_type: "full", "tied", "diag" or "spherical".
+        n_restarts: fits from different starts.
+        max_iter: steps at most.
+        tol: stop when the objective gains less, in nats per pixel.
+        reg_covar: least variance relative to the features'; None for the variance that rounding
+            to the image's depth makes.
+        accelerate: extrapolate with SQUAREM; None where that is possible, as it is not with a
+            ``noise_model``.
+        prior: for a fit of highest posterior density; not with a ``noise_model``, which has one
+            of its own.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
-        regions, and the fit, whose log-likelihood is in nats per pixel (under a Potts prior it is
-        the objective of `fit_potts`).
+        regions, and the fit, whose log-likelihood is in nats per pixel, and its objective with a
+        ``noise_model`` that of `fit_potts`.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -249,21 +245,30 @@ def segment(
         >>> result.labels[0].tolist(), result.image[0, 5].tolist()
         ([0, 0, 0, 0, 1, 1], [200, 100, 0])
     """
-    if "weights" in options:
-        raise TypeError("weights: expected none, because segment weighs colours by their counts")
     if k != "auto":
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
-    if labels is not None and noise_model is not None:
-        raise ValueError("labels: expected none with noise_model, which has no use for them")
+    if noise_model is not None:
+        for name, value in (("labels", labels), ("prior", prior), ("accelerate", accelerate)):
+            if value is not None:
+                raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
     rule = choose_by or spatial.rule
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
-    family = options.get("covariance_type", "full")
-    samples = samples_of(image, features, family, labels=labels, xy_weight=xy_weight)
+    samples = samples_of(image, features, covariance_type, labels=labels, xy_weight=xy_weight)
+    options: dict[str, Any] = {
+        "key": key,
+        "init": init,
+        "covariance_type": covariance_type,
+        "n_restarts": n_restarts,
+        "max_iter": max_iter,
+        "tol": tol,
+        "reg_covar": samples.floor if reg_covar is None else reg_covar,
+    }
+    beyond = {"accelerate": accelerate is not False, "prior": prior}
     if noise_model is None:
-        return segmentation_of(samples, fit_samples(samples, k, rule, **options), spatial)
+        found = fit_samples(samples, k, rule, **options, **beyond)
+        return segmentation_of(samples, found, spatial)
     if k == "auto":
         k = fit_samples(samples, k, rule, **options).mixture.n_components
-    options.setdefault("reg_covar", samples.floor)
     return potts_segmentation(samples, int(k), spatial, **options)

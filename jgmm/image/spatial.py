@@ -30,12 +30,15 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jgmm._struct import struct
-from jgmm.mixture.mixture import Mixture, conform, log_weights
-from jgmm.mixture.whitened import centered, log_joint, whiten, whitening
+from jgmm.data.products import dot
+from jgmm.data.programs import program
+from jgmm.data.samples import Block
+from jgmm.mixture.mixture import Mixture, conform, few_sizes, log_weights
+from jgmm.mixture.posterior import centered, log_joint
 
 Array = npt.NDArray[Any]
-_HIGHEST = lax.Precision.HIGHEST
 _ROWS = 8  # of pixels, in a block
+_Rows = tuple[jax.Array, jax.Array, jax.Array]  # pixels, mask and U of a block
 
 
 @struct
@@ -105,18 +108,18 @@ def smooth(
         coupling=jnp.asarray(coupling, values.dtype),
         n_sweeps=jnp.asarray(n_sweeps, jnp.int32),
     )
-    labels, sure = jax.device_get(_mean_field(padded(mixture), problem, settings))
+    labels, sure = jax.device_get(_mean_field(few_sizes(mixture), problem, settings))
     labels = labels.reshape(-1, labels.shape[-1])[:height, :columns]
     sure = sure.reshape(-1, sure.shape[-1])[:height, :columns]
     return np.where(inside, labels, -1), np.where(inside, sure, 0)
 
 
-@jax.jit
+@program()
 def _mean_field(
     mixture: Mixture, problem: _Problem, settings: _Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Labels and their probabilities, [B, R, W]."""
-    form = whitening(mixture)
+    kernel = mixture.kernel()
     prior = log_weights(mixture.weights)
     k = mixture.n_components
     h, w = problem.rows.shape[-1], problem.columns.shape[1]
@@ -124,22 +127,21 @@ def _mean_field(
 
     def spread(grid: jax.Array, rows: jax.Array) -> jax.Array:
         """U of values on the grid [h, K, w], at some rows of pixels: [K, R, W]."""
-        near = jnp.dot(rows, grid.reshape(h, -1), precision=_HIGHEST)
+        near = dot(rows, grid.reshape(h, -1))
         near = near.reshape(len(rows), -1, w).swapaxes(0, 1)
-        return jnp.dot(near, problem.columns.T, precision=_HIGHEST)
+        return dot(near, problem.columns.T)
 
     def gather(q: jax.Array, rows: jax.Array) -> jax.Array:
         """Uᵀ of values [K, R, W] at some rows: [h, K, w]."""
-        near = jnp.dot(q, problem.columns, precision=_HIGHEST)
+        near = dot(q, problem.columns)
         flat = near.swapaxes(0, 1).reshape(len(rows), -1)
-        return jnp.dot(rows.T, flat, precision=_HIGHEST).reshape(h, -1, w)
+        return dot(rows.T, flat).reshape(h, -1, w)
 
-    Block = tuple[jax.Array, jax.Array, jax.Array]
-
-    def joint(grid: jax.Array, ones: jax.Array, block: Block) -> jax.Array:
+    def joint(grid: jax.Array, ones: jax.Array, block: _Rows) -> jax.Array:
         """The exponents of q [K, R, W] at a block, given Uᵀq on the grid."""
         pixels, mask, rows = block
-        logs = log_joint(form, whiten(form, pixels)).reshape(k, *mask.shape)
+        whitened = kernel.evaluate(Block(features=pixels, weights=mask.reshape(-1)))
+        logs = log_joint(mixture, whitened).reshape(k, *mask.shape)
         used = prior[:, None, None]
         used = jnp.where(jnp.isfinite(used), used, 0)
         message = spread(grid, rows) / jnp.maximum(spread(ones, rows), 1e-6)
@@ -150,7 +152,7 @@ def _mean_field(
     ones, _ = lax.scan(lambda sum, b: (sum + gather(b[1][None], b[2]), None), empty, blocks)
 
     def sweep(_: jax.Array, grid: jax.Array) -> jax.Array:
-        def visit(sum: jax.Array, block: Block) -> tuple[jax.Array, None]:
+        def visit(sum: jax.Array, block: _Rows) -> tuple[jax.Array, None]:
             q = jax.nn.softmax(joint(grid, ones, block), axis=0) * block[1]
             return sum + gather(q, block[2]), None
 
@@ -158,7 +160,7 @@ def _mean_field(
 
     grid = lax.fori_loop(0, settings.n_sweeps, sweep, jnp.zeros((h, k, w), dtype))
 
-    def decide(block: Block) -> tuple[jax.Array, jax.Array]:
+    def decide(block: _Rows) -> tuple[jax.Array, jax.Array]:
         q = jax.nn.softmax(joint(grid, ones, block), axis=0)
         return jnp.argmax(q, axis=0).astype(jnp.int32), jnp.max(q, axis=0)
 
@@ -198,22 +200,3 @@ def _points(n: int, size: int, sigma: float, dtype: Any) -> Array:
     values = np.zeros((size, len(places)), dtype)
     values[:n] = np.exp(-0.5 * distance**2)
     return values
-
-
-def padded(mixture: Mixture) -> Mixture:
-    """The mixture with components of weight 0 up to one of few numbers.
-
-    Mixtures of different k then share one compiled program.
-    """
-    k = mixture.n_components
-    more = (-(-k // 4) * 4 if k <= 16 else 1 << (k - 1).bit_length()) - k
-    tied = mixture.covariance_type == "tied"
-
-    def pad(leaf: jax.Array, mode: Any) -> jax.Array:
-        return jnp.asarray(np.pad(leaf, ((0, more), *((0, 0),) * (leaf.ndim - 1)), mode=mode))
-
-    return Mixture(
-        weights=pad(mixture.weights, "constant"),
-        means=pad(mixture.means, "edge"),
-        covariances=mixture.covariances if tied else pad(mixture.covariances, "edge"),
-    )

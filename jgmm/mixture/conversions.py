@@ -19,7 +19,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, gaussian
 
 
 def to_numpyro(mixture: Mixture) -> Any:
@@ -43,11 +43,11 @@ def to_numpyro(mixture: Mixture) -> Any:
         (1,)
     """
     dist = _numpyro()
-    deviations = _factor(mixture)
-    if deviations.ndim == 3:
-        parts = dist.MultivariateNormal(mixture.means, scale_tril=deviations)
+    root = gaussian(mixture, "conversion").family.root(mixture.covariances)
+    if not mixture.family.independent:
+        parts = dist.MultivariateNormal(mixture.means, scale_tril=root)
     else:
-        parts = dist.Normal(mixture.means, deviations).to_event(1)
+        parts = dist.Normal(mixture.means, root).to_event(1)
     return dist.MixtureSameFamily(dist.Categorical(probs=mixture.weights), parts)
 
 
@@ -105,11 +105,11 @@ def to_tfp(mixture: Mixture) -> Any:
         ``to_tfp(mixture).log_prob(pixels)`` equals ``jgmm.log_prob(mixture, pixels)``.
     """
     tfd = _tfp()
-    deviations = _factor(mixture)
-    if deviations.ndim == 3:
-        parts = tfd.MultivariateNormalTriL(mixture.means, scale_tril=deviations)
+    root = gaussian(mixture, "conversion").family.root(mixture.covariances)
+    if not mixture.family.independent:
+        parts = tfd.MultivariateNormalTriL(mixture.means, scale_tril=root)
     else:
-        parts = tfd.Independent(tfd.Normal(mixture.means, deviations), 1)
+        parts = tfd.Independent(tfd.Normal(mixture.means, root), 1)
     return tfd.MixtureSameFamily(tfd.Categorical(probs=mixture.weights), parts)
 
 
@@ -146,13 +146,6 @@ def from_tfp(distribution: Any) -> Mixture:
     if not isinstance(base, tfd.Normal) or parts.event_shape.rank != 1:
         raise _unexpected("components MultivariateNormal… or Independent(Normal(…), 1)", parts)
     return _of_deviations(weights, base.loc, base.scale)
-
-
-def _factor(mixture: Mixture) -> Array:
-    """Lower Cholesky factors of the covariances, or deviations; shaped as the covariances are."""
-    if mixture.covariances.ndim == 3:
-        return jnp.linalg.cholesky(mixture.covariances)
-    return jnp.sqrt(mixture.covariances)
 
 
 def _of_matrices(weights: Array, means: Array, factors: Array) -> Mixture:

@@ -2,69 +2,44 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm.data.fold import Blocks, block_size, fold_sum, make_blocks
-from jgmm.families.covariance import FAMILIES
+from jgmm.data.programs import program
+from jgmm.data.samples import Rows, block_size, make_samples
 from jgmm.mixture.mixture import Mixture, conform
-from jgmm.mixture.whitened import centered, log_joint, normalise, whiten, whitening
+from jgmm.mixture.posterior import centered, judgement
 
 
 def n_parameters(mixture: Mixture) -> Array:
     """Free parameters of the components in use."""
     d = mixture.n_features
-    family = FAMILIES[mixture.covariance_type]
+    family = mixture.family
     counts = [family.n_parameters(k, d) + k * d + k - 1 for k in range(mixture.n_components + 1)]
     return jnp.asarray(counts, mixture.means.dtype)[jnp.sum(mixture.weights > 0)]
 
 
-def entropy_and_likelihood(mixture: Mixture, blocks: Blocks) -> tuple[Array, Array, Array]:
-    """Sums over the samples: the entropy of the responsibilities, log-likelihood and weight."""
-    form = whitening(mixture)
-
-    def block(samples: Array, weights: Array) -> tuple[Array, Array, Array]:
-        joint = log_joint(form, whiten(form, samples))
-        p, total, log_density = normalise(joint)
-        r = p / total
-        # -Σ r log r, from log r = joint - log_density; a component with r = 0 adds nothing.
-        log_r = jnp.where(r > 0, joint - log_density, 0)
-        entropy = -jnp.sum(r * log_r, axis=0)
-        return (
-            jnp.sum(weights * entropy),
-            jnp.sum(jnp.where(weights > 0, weights * log_density, 0)),
-            jnp.sum(weights),
-        )
-
-    total, error = fold_sum(block, blocks)
-    return jax.tree.map(jnp.add, total, error)
+def criteria_of(
+    log_likelihood: Array, parameters: Array, weight: Array, entropy: Array
+) -> dict[str, Array]:
+    """All criteria, by their names, from sums over samples of a total weight."""
+    bic = -2 * log_likelihood + parameters * jnp.log(weight)
+    return {
+        "bic": bic,
+        "aic": -2 * log_likelihood + 2 * parameters,
+        "icl": bic + 2 * entropy,
+    }
 
 
-def bic_of(log_likelihood: Array, parameters: Array, n: Array) -> Array:
-    """BIC of a total log-likelihood of ``n`` samples."""
-    return -2 * log_likelihood + parameters * jnp.log(n)
-
-
-def aic_of(log_likelihood: Array, parameters: Array, n: Array) -> Array:
-    """AIC of a total log-likelihood."""
-    return -2 * log_likelihood + 2 * parameters
-
-
-@partial(jax.jit, static_argnames="kind")
-def _criterion(mixture: Mixture, pixels: Array, weights: Array, kind: str) -> Array:
+@program("name")
+def _criterion(mixture: Mixture, pixels: Array, weights: Array, name: str) -> Array:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
     size = block_size(mixture.n_components, mixture.n_features)
-    entropy, log_likelihood, n = entropy_and_likelihood(moved, make_blocks(flat, weights, size))
-    parameters = n_parameters(mixture)
-    if kind == "aic":
-        return aic_of(log_likelihood, parameters, n)
-    value = bic_of(log_likelihood, parameters, n)
-    return value + 2 * entropy if kind == "icl" else value
+    samples = make_samples(Rows(features=flat, weights=weights), size)
+    log_likelihood, weight, entropy = judgement(moved, samples)
+    return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)[name]
 
 
 def bic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -132,7 +107,7 @@ def icl(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
     return _evaluate(mixture, pixels, weights, "icl")
 
 
-def _evaluate(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None, kind: str) -> Array:
+def _evaluate(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None, name: str) -> Array:
     mixture, array = conform(mixture, pixels)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    return _criterion(mixture, array, sample_weights, kind=kind)
+    return _criterion(mixture, array, sample_weights, name=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,37 +10,53 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm.data.fold import block_size, fold_sum, make_blocks, map_samples, pad_rows
-from jgmm.mixture.mixture import Mixture, conform
-from jgmm.mixture.whitened import centered, counted, log_joint, normalise, whiten, whitening
+from jgmm.data.fold import fold_sum, map_samples
+from jgmm.data.programs import on_host, program, round_up
+from jgmm.data.samples import Block, Rows, block_size, make_samples, pad_rows
+from jgmm.mixture.mixture import Mixture, conform, pad
+from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
+
+# What is asked of a posterior and its log-joints [K, S].
+_KINDS: dict[str, Callable[[Array, Posterior], Array]] = {
+    "log_joint": lambda joint, posterior: joint,
+    "log_prob": lambda joint, posterior: posterior.log_density,
+    "responsibilities": lambda joint, posterior: posterior.numerators / posterior.totals,
+    "labels": lambda joint, posterior: jnp.argmax(joint, axis=0).astype(jnp.int32),
+    "certainty": lambda joint, posterior: jnp.max(posterior.numerators, axis=0) / posterior.totals,
+}
 
 
-@partial(jax.jit, static_argnames="kind")
-def _evaluate(mixture: Mixture, pixels: Array, kind: str) -> Array:
-    """One of log_joint, log_prob, responsibilities, certainty, labels of pixels [N, D]."""
+@program("kinds")
+def _evaluate(mixture: Mixture, pixels: Array, kinds: tuple[str, ...]) -> tuple[Array, ...]:
+    """What `_KINDS` has, of pixels [N, D]."""
     mixture, pixels = centered(mixture, pixels)
-    form = whitening(mixture)
+    kernel = mixture.kernel()
 
-    def block(samples: Array) -> Array:
-        joint = log_joint(form, whiten(form, samples))
-        if kind == "log_joint":
-            return joint
-        if kind == "labels":
-            return jnp.argmax(joint, axis=0).astype(jnp.int32)
-        p, total, log_density = normalise(joint)
-        if kind == "certainty":
-            return jnp.max(p, axis=0) / total
-        return log_density if kind == "log_prob" else p / total
+    def block(features: Array) -> tuple[Array, ...]:
+        whole = Block(features=features, weights=jnp.ones_like(features[0]))
+        joint = log_joint(mixture, kernel.evaluate(whole))
+        posterior = normalise(joint)
+        return tuple(_KINDS[kind](joint, posterior) for kind in kinds)
 
     return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
 
 
-def evaluate(mixture: Mixture, pixels: ArrayLike, kind: str) -> Array:
-    """`_evaluate` of pixels [..., D], padded so that few lengths are ever compiled for."""
+def evaluate(mixture: Mixture, pixels: ArrayLike, *kinds: str) -> tuple[Array, ...]:
+    """Some of log_joint, log_prob, responsibilities, certainty, labels of pixels [..., D].
+
+    They are padded so that few lengths are ever compiled for.
+    """
     mixture, array = conform(mixture, pixels)
     flat = array.reshape(-1, mixture.n_features)
-    out = _evaluate(mixture, pad_rows(flat), kind=kind)[: len(flat)]
-    return out.reshape(*array.shape[:-1], *out.shape[1:])
+    n, k, shape = len(flat), mixture.n_components, array.shape[:-1]
+    if not on_host((mixture, flat)):
+        found = _evaluate(mixture, pad_rows(flat), kinds=kinds)
+        return tuple(leaf[:n].reshape(*shape, *leaf.shape[1:]) for leaf in found)
+    padded = pad(jax.device_get(mixture), round_up(k, flat.size))
+    found = jax.device_get(_evaluate(padded, pad_rows(flat), kinds=kinds))
+    # On the host, where nothing is compiled.
+    cut = (leaf[:n, :k] if leaf.ndim > 1 else leaf[:n] for leaf in found)
+    return tuple(jax.device_put(leaf.reshape(*shape, *leaf.shape[1:])) for leaf in cut)
 
 
 def log_prob(mixture: Mixture, pixels: ArrayLike) -> Array:
@@ -62,7 +78,7 @@ def log_prob(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.log_prob(normal, jnp.zeros((1, 1))))
         [-0.9189385]
     """
-    return evaluate(mixture, pixels, "log_prob")
+    return evaluate(mixture, pixels, "log_prob")[0]
 
 
 def responsibilities(mixture: Mixture, pixels: ArrayLike) -> Array:
@@ -83,7 +99,7 @@ def responsibilities(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.responsibilities(mixture, jnp.zeros((1, 1))))
         [[0.5 0.5]]
     """
-    return evaluate(mixture, pixels, "responsibilities")
+    return evaluate(mixture, pixels, "responsibilities")[0]
 
 
 def predict(mixture: Mixture, pixels: ArrayLike) -> Array:
@@ -102,7 +118,7 @@ def predict(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.predict(mixture, jnp.array([[-3.0], [0.2]])))
         [0 1]
     """
-    return evaluate(mixture, pixels, "labels")
+    return evaluate(mixture, pixels, "labels")[0]
 
 
 def certainty(mixture: Mixture, pixels: ArrayLike) -> Array:
@@ -114,20 +130,21 @@ def certainty(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.certainty(mixture, jnp.zeros((1, 1))))
         [0.5]
     """
-    return evaluate(mixture, pixels, "certainty")
+    return evaluate(mixture, pixels, "certainty")[0]
 
 
-@jax.jit
+@program()
 def _score(mixture: Mixture, pixels: Array, weights: Array) -> Array:
     mixture, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    form = whitening(mixture)
+    kernel = mixture.kernel()
     size = block_size(mixture.n_components, mixture.n_features)
 
-    def block(samples: Array, w: Array) -> tuple[Array, Array]:
-        log_density = normalise(log_joint(form, whiten(form, samples)))[2]
-        return jnp.sum(counted(log_density, w)), jnp.sum(w)
+    def block(block: Block) -> tuple[Array, Array]:
+        posterior = normalise(log_joint(mixture, kernel.evaluate(block)))
+        return counted(posterior.log_density, block.weights), jnp.sum(block.weights)
 
-    (total, weight), (error, _) = fold_sum(block, make_blocks(flat, weights, size))
+    found = fold_sum(block, make_samples(Rows(features=flat, weights=weights), size))
+    (total, weight), (error, _) = found.value, found.error
     return total / weight + error / weight
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._atomic import atomic_write
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, checked, gaussian
 
 _FORMAT = "jgmm.mixture"
 _VERSION = 1
@@ -31,6 +31,7 @@ def save(
     Raises:
         OSError: the file cannot be written.
         TypeError: metadata that JSON cannot say.
+        ValueError: components that are not Gaussian.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, jgmm
@@ -42,10 +43,12 @@ def save(
     """
     from safetensors.numpy import save as to_bytes
 
+    mixture = gaussian(mixture, "save")
     tensors = {name: np.ascontiguousarray(getattr(mixture, name)) for name in _TENSORS}
     header = {
         "format": _FORMAT,
         "version": str(_VERSION),
+        "family": mixture.family.name,
         "metadata": json.dumps(dict(metadata or {})),
     }
     with atomic_write(path) as temporary:
@@ -112,11 +115,10 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str,
                 f"expected JAX to be set up for {tensors[name].dtype} "
                 f"(jax.config.update('jax_enable_x64', True)) to load {path}"
             )
-    mixture = Mixture(**{name: jnp.asarray(tensors[name]) for name in _TENSORS})
+    arrays = {name: jnp.asarray(tensors[name]) for name in _TENSORS}
     try:
-        if mixture.weights.shape != (mixture.n_components,) or mixture.means.ndim != 2:
-            raise ValueError
-        _ = mixture.covariance_type
+        # Files of earlier versions do not name the family.
+        mixture = checked(Mixture(**arrays, family=header.get("family")))  # type: ignore[arg-type]
         metadata = json.loads(header.get("metadata", "{}"))
     except (ValueError, IndexError) as error:
         shapes = {name: tensors[name].shape for name in _TENSORS}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm.families.covariance import inverse_factor
+from jgmm.families.matrices import Full
 from jgmm.mixture.density import log_prob
-from jgmm.mixture.mixture import Mixture, log_weights, sample
-
-_HIGHEST = lax.Precision.HIGHEST
+from jgmm.mixture.mixture import Mixture, gaussian, log_weights, sample
 
 
 def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
@@ -39,12 +38,11 @@ def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
         [[3. 1.]]
     """
     index = _features(features, mixture.n_features)
-    covariances = mixture.covariances
-    if covariances.ndim == 3:
-        covariances = covariances[:, index][:, :, index]
-    elif mixture.covariance_type != "spherical":
-        covariances = covariances[:, index]
-    return Mixture(weights=mixture.weights, means=mixture.means[:, index], covariances=covariances)
+    return dataclasses.replace(
+        mixture,
+        means=mixture.means[:, index],
+        covariances=mixture.family.marginal(mixture.covariances, index),
+    )
 
 
 def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> Mixture:
@@ -69,6 +67,7 @@ def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> M
         >>> print(given.means, given.covariances)
         [[1.]] [[[0.75]]]
     """
+    mixture = gaussian(mixture, "condition")
     index = _features(features, mixture.n_features)
     rest = np.setdiff1d(np.arange(mixture.n_features), index)
     if not rest.size:
@@ -77,25 +76,12 @@ def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> M
     if given.shape != index.shape:
         raise ValueError(f"values: expected shape {index.shape}, got {given.shape}")
     gaps = given - mixture.means[:, index]
-    known = marginal(mixture, index.tolist())
-    factors, logs = inverse_factor(known.covariances)
-    k, f = gaps.shape
-    if factors.ndim == 3:
-        whitened = jnp.einsum("kij,kj->ki", jnp.broadcast_to(factors, (k, f, f)), gaps)
-        cross = mixture.covariances[:, rest][:, :, index]
-        gain = jnp.einsum("kri,kji->krj", cross, factors, precision=_HIGHEST)
-        shift = jnp.einsum("krj,kj->kr", jnp.broadcast_to(gain, (k, len(rest), f)), whitened)
-        covariances = mixture.covariances[:, rest][:, :, rest] - jnp.einsum(
-            "kri,ksi->krs", gain, gain, precision=_HIGHEST
-        )
-    else:
-        whitened = gaps * factors
-        shift = jnp.zeros((), gaps.dtype)
-        covariances = marginal(mixture, rest.tolist()).covariances
-    half_log_det = jnp.sum(jnp.broadcast_to(logs, (k, f)), axis=1)
-    logits = log_weights(mixture.weights) - half_log_det - jnp.sum(whitened**2, axis=1) / 2
-    return Mixture(
-        weights=jax.nn.softmax(logits),
+    shift, covariances, log_density = mixture.family.conditional(
+        mixture.covariances, rest, index, gaps
+    )
+    return dataclasses.replace(
+        mixture,
+        weights=jax.nn.softmax(log_weights(mixture.weights) + log_density),
         means=mixture.means[:, rest] + shift,
         covariances=covariances,
     )
@@ -119,21 +105,19 @@ def entropy(mixture: Mixture) -> tuple[Array, Array]:
         >>> [round(float(bound), 4) for bound in jgmm.entropy(normal)]
         [1.4189, 1.4189]
     """
+    mixture = gaussian(mixture, "entropy")
     k, d = mixture.means.shape
     w, logs_w = mixture.weights, log_weights(mixture.weights)
     used = w > 0
-    sigma = mixture.covariances
-    if sigma.ndim == 2:
-        sigma = jnp.broadcast_to(sigma, (k, d))[:, :, None] * jnp.eye(d, dtype=sigma.dtype)
-    sigma = jnp.broadcast_to(sigma, (k, d, d))
-    logs = jnp.sum(inverse_factor(sigma)[1], axis=1)
+    full = Full()
+    sigma = mixture.family.dense(mixture.covariances, k, d)
+    logs = full.inverse_root(sigma, d)[1]
     own = d / 2 * (1 + math.log(2 * math.pi)) + logs
     inside = jnp.sum(jnp.where(used, w * own, 0))
     upper = inside - jnp.sum(jnp.where(used, w * jnp.where(used, logs_w, 0), 0))
-    factors, both = inverse_factor((sigma[:, None] + sigma[None]).reshape(-1, d, d))
-    gaps = (mixture.means[:, None] - mixture.means[None]).reshape(-1, d)
-    y = jnp.einsum("pij,pj->pi", factors, gaps, precision=_HIGHEST)
-    overlap = -jnp.sum(y**2, 1) / 2 - jnp.sum(both, 1) - d / 2 * math.log(2 * math.pi)
+    inverse, both = full.inverse_root((sigma[:, None] + sigma[None]).reshape(-1, d, d), d)
+    y = full.apply(inverse, (mixture.means[:, None] - mixture.means[None]).reshape(-1, d))
+    overlap = -jnp.sum(y**2, 1) / 2 - both - d / 2 * math.log(2 * math.pi)
     expected = jax.nn.logsumexp(overlap.reshape(k, k) + logs_w[None], axis=1)
     return jnp.maximum(inside, -jnp.sum(jnp.where(used, w * expected, 0))), upper
 

@@ -17,10 +17,11 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from jgmm.clustering import lloyd
-from jgmm.data.fold import block_size, pad_rows
+from jgmm.data.programs import program
+from jgmm.data.samples import block_size, pad_rows
 from jgmm.sklearn import _loops
 
-_label = jax.jit(lloyd.label, static_argnames="size")
+_label = program("size")(lloyd.label)
 
 
 class KMeans(cluster.KMeans):  # type: ignore[misc]

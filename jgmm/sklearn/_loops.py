@@ -1,4 +1,4 @@
-"""The loops of EM and k-means as scikit-learn counts them, over the folds of jgmm.
+"""EM and k-means as scikit-learn counts them: jgmm's, with settings of their own.
 
 They differ from `jgmm.fit` and `jgmm.kmeans` in when they stop and in what they return then, so
 that the same start and the same settings give the same figures.
@@ -6,23 +6,30 @@ that the same start and the same settings give the same figures.
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.sharding import Mesh
 
+from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.clustering import lloyd
-from jgmm.data import frame as _frame
-from jgmm.data.devices import Data, gather_rows, over_blocks, over_rows, place
-from jgmm.data.fold import Blocks, block_size, subsample
-from jgmm.em.steps import expectation, maximisation
-from jgmm.families.covariance import Ridge
-from jgmm.mixture.mixture import Mixture
+from jgmm.data.devices import Placed, gather_rows, over_rows, over_samples, place
+from jgmm.data.frame import measure
+from jgmm.data.frame import standardize as standardize_samples
+from jgmm.data.programs import program, round_up
+from jgmm.data.samples import Rows, Samples, block_size
+from jgmm.data.subsample import subsample
+from jgmm.em.problem import pose
+from jgmm.families.floor import Ridge
+from jgmm.mixture.mixture import Mixture, pad, standardize, take
+from jgmm.solvers.em import LastOfEm
+from jgmm.solvers.iterate import iterate
+from jgmm.solvers.stopping import Change
 
 
 @struct
@@ -36,68 +43,34 @@ class EmResult:
     failed: Array  # [] bool, a covariance was not positive definite
 
 
-@struct
-class _EmState:
-    mixture: Mixture
-    bound: Array  # of the mixture before, as head and tail [2]
-    bounds: Array
-    n_iter: Array
-    converged: Array
-    failed: Array
-
-
-@partial(jax.jit, static_argnames=("covariance_type", "size", "capacity", "mesh"))
+@program("size", "capacity", "mesh")
 def _em(
-    data: Data,
+    placed: Placed,
     start: Mixture,
-    settings: dict[str, Array],
-    covariance_type: str,
+    reg_covar: Array,
+    stop: Change,
     size: int,
     capacity: int,
     mesh: Mesh | None,
 ) -> EmResult:
-    def fit(blocks: Blocks, start: Mixture, settings: dict[str, Array]) -> EmResult:
-        frame = _frame.measure(blocks, isotropic=covariance_type == "spherical")
-        inside = _frame.enter(blocks, frame)
-        volume = jnp.sum(jnp.log(frame.scale))
-        ridge = Ridge(variances=settings["reg_covar"] / frame.scale**2)
-
-        def step(s: _EmState) -> _EmState:
-            stats, (head, tail) = expectation(s.mixture, inside)
-            following = maximisation(s.mixture, stats, covariance_type, ridge)
-            change = (head - s.bound[0]) + (tail - s.bound[1])
-            return _EmState(
-                mixture=following,
-                bound=jnp.stack([head, tail]),
-                bounds=s.bounds.at[s.n_iter].set(head),
-                n_iter=s.n_iter + 1,
-                converged=jnp.abs(change) < settings["tol"],
-                failed=jnp.isnan(head),
-            )
-
-        zero = jnp.zeros_like(volume)
-        first = _EmState(
-            mixture=_frame.mixture_enter(start, frame),
-            bound=jnp.stack([settings["bound"] + volume, zero]),
-            bounds=jnp.full(capacity, jnp.nan, volume.dtype),
-            n_iter=jnp.zeros((), jnp.int32),
-            converged=jnp.asarray(False),
-            failed=jnp.asarray(False),
-        )
-
-        def running(s: _EmState) -> Array:
-            return ~s.converged & ~s.failed & (s.n_iter < settings["max_iter"])
-
-        last = lax.while_loop(running, step, first)
+    def fit(raw: Samples, start: Mixture, reg_covar: Array, stop: Change) -> EmResult:
+        problem = pose(raw, start.family, jnp.zeros_like(start.means[0]))
+        scale = problem.frame.scale
+        ridge = Ridge(variances=reg_covar / scale**2)
+        problem = dataclasses.replace(problem, floor=ridge)
+        volume = jnp.sum(jnp.log(scale))
+        stop = dataclasses.replace(stop, previous=stop.previous + volume)
+        inside = standardize(start, problem.frame)
+        run = iterate(problem, LastOfEm(), inside, stop, capacity, jax.random.key(0))
         return EmResult(
-            mixture=_frame.mixture_leave(last.mixture, frame),
-            bounds=last.bounds - volume,
-            n_iter=last.n_iter,
-            converged=last.converged,
-            failed=last.failed,
+            mixture=problem.unstandardize(run.state),  # one step on from what was evaluated
+            bounds=run.history - volume,
+            n_iter=run.n_iter + 1,
+            converged=run.status == Status.CONVERGED,
+            failed=(run.status == Status.NONFINITE) | (run.status == Status.DEGENERATE),
         )
 
-    result: EmResult = over_blocks(fit, data, size, mesh, start, settings)
+    result: EmResult = over_samples(fit, placed, size, mesh, start, reg_covar, stop)
     return result
 
 
@@ -110,7 +83,6 @@ def em(
     reg_covar: float,
     max_iter: int,
     bound: float,
-    covariance_type: str,
 ) -> EmResult:
     """Plain EM over samples [N, D] with weights [N] until the bound changes by less than tol.
 
@@ -122,71 +94,43 @@ def em(
         reg_covar: a variance that every M-step adds, absolute.
         max_iter: steps at most, >= 1.
         bound: what the first bound is compared with, -inf if with nothing.
-        covariance_type: the family.
 
     Returns:
         The result, on the host.
     """
     dtype = x.dtype
-    data, mesh = place(jnp.asarray(x), jnp.asarray(weights, dtype))
+    placed, mesh = place(Rows(features=jnp.asarray(x), weights=jnp.asarray(weights, dtype)))
     k = start.n_components
-    padded = pad(start, bucket(k, x.size), tied=covariance_type == "tied")
-    settings = {"tol": tol, "reg_covar": reg_covar, "bound": bound}
+    padded = pad(start, round_up(k, x.size))
     result = _em(
-        data,
+        placed,
         jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), padded),
-        {name: jnp.asarray(value, dtype) for name, value in settings.items()}
-        | {"max_iter": jnp.asarray(max_iter, jnp.int32)},
-        covariance_type=covariance_type,
+        jnp.asarray(reg_covar, dtype),
+        Change(
+            tol=jnp.asarray(tol, dtype),
+            max_iter=jnp.asarray(max_iter - 1, jnp.int32),  # the step after the last evaluation
+            previous=jnp.asarray(bound, dtype),
+        ),
         size=block_size(padded.n_components, x.shape[1]),
         capacity=128 * 2 ** max(0, -(-max_iter // 128) - 1).bit_length(),
         mesh=mesh,
     )
     result = jax.device_get(result)
-    cut = Mixture(
-        weights=result.mixture.weights[:k],
-        means=result.mixture.means[:k],
-        covariances=result.mixture.covariances[:k],
-    )
-    return EmResult(
-        mixture=cut,
-        bounds=result.bounds[: result.n_iter],
-        n_iter=result.n_iter,
-        converged=result.converged,
-        failed=result.failed,
+    return dataclasses.replace(
+        result, mixture=take(result.mixture, slice(k)), bounds=result.bounds[: result.n_iter]
     )
 
 
-def bucket(k: int, size: int) -> int:
-    """``k`` rounded up to one of few, for ``size`` numbers so few that compiling takes longest."""
-    return -(-k // 4) * 4 if size * k < 1 << 18 else k
-
-
-def pad(mixture: Mixture, k: int, tied: bool) -> Mixture:
-    """The mixture with components of weight 0 behind, ``k`` in all."""
-    more = k - mixture.n_components
-    means: Any = mixture.means
-    covariances: Any = mixture.covariances
-    weights: Any = np.concatenate([mixture.weights, np.zeros(more, means.dtype)])
-    if not tied:
-        covariances = np.concatenate([covariances, np.repeat(covariances[:1], more, axis=0)])
-    return Mixture(
-        weights=weights,
-        means=np.concatenate([means, np.repeat(means[:1], more, axis=0)]),  # type: ignore[arg-type]
-        covariances=covariances,
-    )
-
-
-@partial(jax.jit, static_argnames=("size", "mesh"))
+@program("size", "mesh")
 def _lloyd(
-    data: Data, centers: Array, used: Array, tol: Array, max_iter: Array, size: int,
+    placed: Placed, centers: Array, used: Array, tol: Array, max_iter: Array, size: int,
     mesh: Mesh | None,
 ) -> tuple[Any, ...]:  # fmt: skip
     def run(
-        blocks: Blocks, centers: Array, used: Array, tol: Array, max_iter: Array
+        raw: Samples, centers: Array, used: Array, tol: Array, max_iter: Array
     ) -> tuple[Array, ...]:
-        frame = _frame.measure(blocks, isotropic=True)
-        inside = _frame.enter(blocks, frame)
+        frame = measure(raw, isotropic=True)
+        inside = standardize_samples(raw, frame)
         # Rounding moves a center back and forth by so much for ever.
         rounding = centers.size * (4 * float(np.finfo(tol.dtype).eps)) ** 2
         least = jnp.maximum(tol / frame.scale[0] ** 2, rounding)
@@ -203,8 +147,8 @@ def _lloyd(
     def labels(pixels: Array, centers: Array, used: Array) -> Array:
         return lloyd.label(pixels, centers, used, size)
 
-    result = over_blocks(run, data, size, mesh, centers, used, tol, max_iter)
-    return (over_rows(labels, data, mesh, result[0], used), *result)
+    result = over_samples(run, placed, size, mesh, centers, used, tol, max_iter)
+    return (over_rows(labels, placed, mesh, result[0], used), *result)
 
 
 def k_means(
@@ -215,11 +159,12 @@ def k_means(
     Returns:
         Labels [N], centers, inertia, steps and the squared shift of the last, on the host.
     """
-    data, mesh = place(jnp.asarray(x), jnp.asarray(weights, x.dtype))
+    rows = Rows(features=jnp.asarray(x), weights=jnp.asarray(weights, x.dtype))
+    placed, mesh = place(rows)
     k = len(centers)
     centers, used = pad_centers(centers, x.size)
     labels, found, *rest = _lloyd(
-        data,
+        placed,
         jnp.asarray(centers, x.dtype),
         jnp.asarray(used),
         jnp.asarray(tol, x.dtype),
@@ -227,12 +172,12 @@ def k_means(
         size=block_size(*centers.shape),
         mesh=mesh,
     )
-    labels, found, *rest = jax.device_get((gather_rows(labels, data, len(x)), found, *rest))
+    labels, found, *rest = jax.device_get((gather_rows(labels, placed, len(x)), found, *rest))
     return (labels, found[:k], *rest)
 
 
 def pad_centers(centers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Centers repeated to one of few numbers, and which of them are to be used."""
     k = len(centers)
-    more = bucket(k, size) - k
+    more = round_up(k, size) - k
     return np.concatenate([centers, np.repeat(centers[:1], more, axis=0)]), np.arange(k + more) < k

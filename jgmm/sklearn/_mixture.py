@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture
 from jgmm.sklearn import _loops, _start
@@ -114,12 +115,14 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
             means = started[1] if means is None else means
             covariances = started[2]
         if precisions is not None:
-            matrices = self.covariance_type in ("full", "tied")
-            inverse = np.linalg.inv(precisions) if matrices else 1 / np.asarray(precisions)
+            independent = family_of(self.covariance_type).independent
+            inverse = 1 / np.asarray(precisions) if independent else np.linalg.inv(precisions)
             covariances = _as_jgmm(inverse, self.covariance_type)
         _factorise(covariances, self.covariance_type)
-        parts: list[Any] = [np.asarray(part, X.dtype) for part in (shares, means, covariances)]
-        return Mixture(*parts)
+        parts: Any = (np.asarray(part, X.dtype) for part in (shares, means, covariances))
+        shares, means, covariances = parts
+        family = family_of(self.covariance_type)
+        return Mixture(weights=shares, means=means, covariances=covariances, family=family)
 
     def _run(self, X: Any, weights: Any, start: Mixture, bound: float) -> _loops.EmResult:
         with jax.enable_x64(True):
@@ -131,7 +134,6 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
                 reg_covar=self.reg_covar,
                 max_iter=self.max_iter,
                 bound=bound,
-                covariance_type=self.covariance_type,
             )
         if result.failed:
             _factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
@@ -146,11 +148,8 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
 
     def _estimate_weighted_log_prob(self, X: Any, **_: Any) -> Any:
         fitted = to_mixture(self)
-        k = fitted.n_components
-        most = _loops.bucket(k, np.size(X))
-        padded = _loops.pad(fitted, most, tied=self.covariance_type == "tied")
         with jax.enable_x64(True):
-            return np.asarray(evaluate(padded, X, "log_joint"))[:, :k]
+            return np.asarray(evaluate(fitted, X, "log_joint")[0])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The mean log-likelihood in nats per (weighted) sample.
@@ -209,8 +208,12 @@ def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
         >>> jgmm.sklearn.to_mixture(fitted).weights
         array([0.5, 0.5])
     """
-    covariances = _as_jgmm(estimator.covariances_, estimator.covariance_type)
-    return Mixture(weights=estimator.weights_, means=estimator.means_, covariances=covariances)
+    return Mixture(
+        weights=estimator.weights_,
+        means=estimator.means_,
+        covariances=_as_jgmm(estimator.covariances_, estimator.covariance_type),
+        family=family_of(estimator.covariance_type),
+    )
 
 
 def from_mixture(fitted: Mixture) -> GaussianMixture:
@@ -245,13 +248,15 @@ def _factorise(covariances: Any, covariance_type: str) -> Any:
 
 
 def _as_sklearn(covariances: Any, covariance_type: str) -> Any:
-    if covariance_type == "tied":
+    """Without the axis that components or features share."""
+    family = family_of(covariance_type)
+    if family.shared:
         return covariances[0]
-    return covariances[:, 0] if covariance_type == "spherical" else covariances
+    return covariances[:, 0] if family.isotropic else covariances
 
 
 def _as_jgmm(covariances: Any, covariance_type: str) -> Any:
-    array = np.asarray(covariances)
-    if covariance_type == "tied":
+    family, array = family_of(covariance_type), np.asarray(covariances)
+    if family.shared:
         return array[None]
-    return array[:, None] if covariance_type == "spherical" else array
+    return array[:, None] if family.isotropic else array

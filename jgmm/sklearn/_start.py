@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import kmeans_plusplus
 
+from jgmm.families.table import family_of
 from jgmm.sklearn._kmeans import KMeans
 
 Float = npt.NDArray[Any]
@@ -49,7 +50,8 @@ def moments(
     n, d = x.shape
     w = np.asarray(weights, np.float64)
     center = np.average(x, axis=0, weights=w)
-    if covariance_type == "tied" and shares.ndim == 1 and np.any(shares < 0):
+    family = family_of(covariance_type)
+    if family.shared and shares.ndim == 1 and np.any(shares < 0):
         center = np.zeros(d)  # scikit-learn's second moment is of all samples, about the origin
     moved = np.asarray(x, np.float64) - center
     if shares.ndim == 2:
@@ -67,10 +69,10 @@ def moments(
 
     counts = add(np.ones(n)) + 10 * np.finfo(np.float64).eps
     means = np.stack([add(column) for column in moved.T], axis=1) / counts[:, None]
-    if covariance_type == "tied":
+    if family.shared:
         scatter = (moved * w[:, None]).T @ moved - (means * counts[:, None]).T @ means
         covariances = (scatter / counts.sum() + reg_covar * np.eye(d))[None]
-    elif covariance_type == "full":
+    elif not family.independent:
         covariances = np.empty((k, d, d))
         for i in range(d):
             for j in range(i + 1):
@@ -80,6 +82,6 @@ def moments(
     else:
         squares = np.stack([add(column**2) for column in moved.T], axis=1)
         covariances = squares / counts[:, None] - means**2 + reg_covar
-        if covariance_type == "spherical":
+        if family.isotropic:
             covariances = covariances.mean(axis=1, keepdims=True)
     return counts / w.sum(), means + center, covariances

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +19,20 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from jgmm import _checks
 from jgmm._struct import struct
-from jgmm.data import frame as _frame
-from jgmm.data.fold import Blocks, block_size, make_blocks
-from jgmm.em import incomplete as partial_data
+from jgmm.data.frame import Frame, measure
+from jgmm.data.products import along, dot
+from jgmm.data.programs import program
+from jgmm.data.samples import Rows, block_size, make_samples
 from jgmm.em import prior as priors
-from jgmm.em.objective import em_map
-from jgmm.em.prior import Prior, as_prior
-from jgmm.families import covariance
-from jgmm.fitting import starts
-from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import FitResult
+from jgmm.em.prior import Prior
+from jgmm.em.problem import Problem
+from jgmm.families.family import Family
+from jgmm.families.floor import Floor
+from jgmm.mixture.mixture import Mixture, standardize, unstandardize
 
-P = ParamSpec("P")
 # What a Krylov method carries: solution, residual, directions, their images, and how many.
 _Search = tuple[Array, Array, Array, Array, Array]
-_HIGHEST = lax.Precision.HIGHEST
 _KRYLOV = 128  # directions kept
 _MOST = 1000  # passes over the data
 _NEAR = 0.5  # the longest step of Newton's method, in standard deviations of a single sample
@@ -46,127 +42,59 @@ _NEAR = 0.5  # the longest step of Newton's method, in standard deviations of a 
 class Given:
     """What the fixed point depends on, in the units of the data."""
 
-    pixels: Array  # [N, D]
-    weights: Array  # [N]
+    rows: Rows
     floor: Array  # [D], relative to the variance of the data
     prior: Prior | None
-    labels: Array | None  # [N, 1], -1 for unknown
 
 
-def differentiable(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
-    """``fit``, with derivatives of its mixture and log-likelihood.
-
-    Those by its pixels, weights, prior and reg_covar are those of the fixed point; all others,
-    and those of the rest of its result, are zero.
-    """
-    signature = inspect.signature(fit)
-
-    @functools.wraps(fit)
-    def differentiable_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
-        if all(_checks.is_concrete(leaf) for leaf in jax.tree.leaves((args, kwargs))):
-            return fit(*args, **kwargs)
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = _given(**bound.arguments)
-        args, kwargs = jax.tree.map(_constant, (args, kwargs))
-        result = fit(*args, **kwargs)
-        mixture, log_likelihood = attach(
-            result.mixture,
-            result.log_likelihood,
-            given,
-            family=bound.arguments["covariance_type"],
-            missing=bound.arguments["missing"] == "nan",
-        )
-        return dataclasses.replace(result, mixture=mixture, log_likelihood=log_likelihood)
-
-    return differentiable_fit
-
-
-def _constant(leaf: Any) -> Any:
-    return leaf if _checks.is_concrete(leaf) else lax.stop_gradient(leaf)
-
-
-def _given(
-    pixels: Any,
-    k: int,
-    *,
-    weights: Any,
-    reg_covar: Any,
-    prior: Any,
-    missing: str,
-    labels: Any,
-    **others: Any,
-) -> Given:
-    """What matters of the arguments of `fit`."""
-    array = _checks.as_pixels(pixels, missing=missing == "nan")
-    d, dtype = array.shape[-1], array.dtype
-    if labels is not None:
-        labels = starts.as_labels("labels", labels, k, array.shape).astype(dtype)[:, None]
-    return Given(
-        pixels=array.reshape(-1, d),
-        weights=_checks.as_weights(weights, array.shape[:-1], dtype),
-        floor=jnp.broadcast_to(_checks.as_nonnegative("reg_covar", reg_covar, dtype), (d,)),
-        prior=as_prior(prior, array, k, weights, missing),
-        labels=labels,
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("family", "missing"))
+@program("incomplete")
 def attach(
-    mixture: Mixture, log_likelihood: Array, given: Given, family: str, missing: bool
+    mixture: Mixture, log_likelihood: Array, given: Given, incomplete: bool
 ) -> tuple[Mixture, Array]:
-    """A fitted mixture and its log-likelihood as functions of what was given."""
-    return _fixed_point(family, missing, mixture, log_likelihood, given)
+    """A fitted mixture and its log-likelihood as functions of what was given.
+
+    With ``incomplete`` features that are NaN were not observed.
+    """
+    return _fixed_point(incomplete, mixture, log_likelihood, given)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _fixed_point(
-    family: str, missing: bool, mixture: Mixture, log_likelihood: Array, given: Given
+    incomplete: bool, mixture: Mixture, log_likelihood: Array, given: Given
 ) -> tuple[Mixture, Array]:
     return mixture, log_likelihood
 
 
 @_fixed_point.defjvp
-def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) -> Any:
+def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
     given, change = primals[2], tangents[2]
     # By the rule itself, so that it has derivatives too.
-    fitted, log_likelihood = _fixed_point(family, missing, *primals)
-    known = ("missing",) * missing + ("labels",) * (given.labels is not None)
-    k, d = fitted.means.shape
+    fitted, log_likelihood = _fixed_point(incomplete, *primals)
+    family = fitted.family
+    size = block_size(2 * fitted.n_components, fitted.n_features)  # values and tangents
 
-    def measure(given: Given) -> _frame.Frame:
-        blocks = _blocks(given.pixels, given.weights, k)
-        return _frame.measure(blocks, isotropic=family == "spherical", missing=missing)
+    def measured(given: Given) -> Frame:
+        samples = make_samples(given.rows, size, incomplete=incomplete)
+        return measure(samples, isotropic=family.isotropic)
 
-    measured, moved = jax.jvp(measure, (given,), (change,))
+    here, moved = jax.jvp(measured, (given,), (change,))
     # The frame stays where it is, for all that depends on the scale of the data is the floor.
-    frame = lax.stop_gradient(measured)
+    frame = lax.stop_gradient(here)
 
     def step(point: Mixture, given: Given, scale: Array) -> tuple[Mixture, Array]:
         """The EM successor of ``point``, and its log-likelihood."""
-        # Unlike in a fit, samples of weight 0 stay where they are: they have derivatives.
-        rows = (given.pixels - frame.center) / frame.scale
-        if given.labels is not None:
-            rows = jnp.concatenate([rows, given.labels], axis=1)
-        blocks = _blocks(rows, given.weights, k)
-        prior = None if given.prior is None else priors.enter(given.prior, frame)
-        floor = given.floor * (scale / frame.scale) ** 2
-        following, (head, tail) = em_map(blocks, floor, family, prior, known)(point)
-        value, volume = head + tail, jnp.log(frame.scale)
-        if prior is not None:
-            value = value - priors.log_density(prior, point, family) / jnp.sum(given.weights)
-        if missing:
-            volume = volume * partial_data.shares_observed(blocks, d)
-        return following, value - jnp.sum(volume)
+        problem = _problem(given, frame, scale, family, size, incomplete)
+        following, value = problem.step(point)
+        return following, problem.log_likelihood(point, value.rounded())
 
-    x, dx = (given, measured.scale), (change, moved.scale)
+    x, dx = (given, here.scale), (change, moved.scale)
 
     def linear(point: Mixture) -> tuple[tuple[Mixture, Array], Callable[[Mixture], Any]]:
         return jax.linearize(lambda point: step(point, *x), point)
 
     # The fit stops short of the fixed point, by the root of its tolerance. A step of Newton's
     # method goes nearer: the equations are the same.
-    point = _frame.mixture_enter(fitted, frame)
+    point = standardize(fitted, frame)
     (following, _), pull = linear(point)
     rest = jax.tree.map(jnp.subtract, following, point)
     rest = _solve(point, lambda tangent: pull(tangent)[0], rest)
@@ -174,13 +102,28 @@ def _fixed_point_jvp(family: str, missing: bool, primals: Any, tangents: Any) ->
     _, (push, gain) = jax.jvp(functools.partial(step, point), x, dx)
     _, pull = linear(point)
     shift = _solve(point, lambda tangent: pull(tangent)[0], push)
-    leave = functools.partial(_frame.mixture_leave, frame=frame)
-    _, change_of_mixture = jax.jvp(leave, (point,), (shift,))
+    back = functools.partial(unstandardize, frame=frame)
+    _, change_of_mixture = jax.jvp(back, (point,), (shift,))
     return (fitted, log_likelihood), (change_of_mixture, gain + pull(shift)[1])
 
 
-def _blocks(rows: Array, weights: Array, k: int) -> Blocks:
-    return make_blocks(rows, weights, block_size(2 * k, rows.shape[1]))  # values and tangents
+def _problem(
+    given: Given, frame: Frame, scale: Array, family: Family, size: int, incomplete: bool
+) -> Problem:
+    """The problem in a frame that stays, while the floor follows the ``scale`` of the data.
+
+    Unlike in a fit, samples of weight 0 stay where they are: they have derivatives.
+    """
+    features = (given.rows.features - frame.center) / frame.scale
+    rows = dataclasses.replace(given.rows, features=features)
+    return Problem(
+        samples=make_samples(rows, size, incomplete=incomplete),
+        weight=jnp.sum(rows.weights),
+        frame=frame,
+        floor=Floor(variances=given.floor * (scale / frame.scale) ** 2),
+        prior=None if given.prior is None else priors.standardize(given.prior, frame),
+        family=family,
+    )
 
 
 def _nearer(point: Mixture, rest: Mixture) -> Mixture:
@@ -188,8 +131,8 @@ def _nearer(point: Mixture, rest: Mixture) -> Mixture:
     sizes = _rescaled(point, rest, inverse=True)
     length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(sizes)))
     there = jax.tree.map(jnp.add, point, rest)
-    factors, _ = covariance.inverse_factor(there.covariances)
-    fine = (length < _NEAR) & jnp.all(jnp.isfinite(factors)) & jnp.all(there.weights >= 0)
+    inverse, _ = there.family.inverse_root(there.covariances, there.n_features)
+    fine = (length < _NEAR) & jnp.all(jnp.isfinite(inverse)) & jnp.all(there.weights >= 0)
     return jax.tree.map(lambda a, b: jnp.where(fine, a, b), there, point)
 
 
@@ -204,13 +147,13 @@ def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) ->
         return _rescaled(point, tangent, inverse=True)
 
     def masked(tangent: Mixture) -> Mixture:
-        return jax.tree.map(
-            lambda leaf: (
-                jnp.where(used.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
-                if len(leaf) == len(used)
-                else leaf
-            ),
+        return dataclasses.replace(
             tangent,
+            weights=jnp.where(used, tangent.weights, 0),
+            means=jnp.where(used[:, None], tangent.means, 0),
+            covariances=point.family.select(
+                used, tangent.covariances, jnp.zeros_like(tangent.covariances)
+            ),
         )
 
     right, unravel = ravel_pytree(whiten(masked(push)))
@@ -237,13 +180,13 @@ def _residuals(matvec: Callable[[Array], Array], right: Array) -> Array:
         found, rest, ways, images, n = state
         way, image = rest, matvec(rest)
         for _ in range(2):  # twice is enough
-            overlap = jnp.dot(images, image, precision=_HIGHEST)
-            way = way - jnp.dot(overlap, ways, precision=_HIGHEST)
-            image = image - jnp.dot(overlap, images, precision=_HIGHEST)
+            overlap = dot(images, image)
+            way = way - dot(overlap, ways)
+            image = image - dot(overlap, images)
         scale = jnp.linalg.norm(image)
         scale = 1 / jnp.where(scale > 0, scale, 1)
         way, image = way * scale, image * scale
-        length = jnp.dot(image, rest, precision=_HIGHEST)
+        length = dot(image, rest)
         slot = n % size  # the oldest makes room
         return (
             found + length * way,
@@ -268,24 +211,22 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
     Where the complete-data information is the identity, ∂M/∂θ is symmetric with eigenvalues from
     0 to 1 (but for priors and floors), and lengths mean something to a Krylov method.
     """
-    k, d = point.means.shape
+    family, d = point.family, point.n_features
     weights = jnp.where(point.weights > 0, point.weights, 1)
-    c = point.covariances
-    mass = weights if len(c) == k else jnp.ones(1, c.dtype)
-    factors, _ = covariance.inverse_factor(c)
-    if c.ndim == 3:
-        factors = factors if inverse else jnp.linalg.cholesky(c)
-        means = jnp.einsum("kij,kj->ki", jnp.broadcast_to(factors, (k, d, d)), tangent.means)
-        spread = jnp.einsum("kij,kjl,kml->kim", factors, tangent.covariances, factors)
-        size = jnp.sqrt(mass / 2)[:, None, None]
-    else:
-        factors = factors if inverse else 1 / factors
-        means = factors * tangent.means
-        spread = factors**2 * tangent.covariances
-        size = jnp.sqrt(mass * (d // c.shape[1]) / 2)[:, None]
-    root = jnp.sqrt(weights)
-    if not inverse:
-        root, size = 1 / root, 1 / size
-    return Mixture(
-        weights=tangent.weights / root, means=means * root[:, None], covariances=spread * size
+    masses = family.masses(point.weights)
+    masses = jnp.where(masses > 0, masses, 1)
+    size = along(jnp.sqrt(masses), point.covariances)
+    length = jnp.sqrt(weights)
+    if inverse:
+        form, _ = family.inverse_root(point.covariances, d)
+        spread = family.isometric(form, tangent.covariances, d) * size
+        shifts = family.apply(form, tangent.means) * length[:, None]
+        return dataclasses.replace(
+            tangent, weights=tangent.weights / length, means=shifts, covariances=spread
+        )
+    form = family.root(point.covariances)
+    spread = family.from_isometric(form, tangent.covariances / size, d)
+    shifts = family.apply(form, tangent.means / length[:, None])
+    return dataclasses.replace(
+        tangent, weights=tangent.weights * length, means=shifts, covariances=spread
     )

@@ -1,186 +1,152 @@
-"""The loop of EM: steps and extrapolations until the likelihood stops rising."""
+"""The one loop of all fits: a solver steps, a stopping rule judges, the loop keeps the best.
+
+A solver knows nothing of the loop, and the loop nothing of mixtures: what is climbed may be
+anything that the solver evaluates.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm._status import Status, raise_for_status
+from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.families.covariance import clip
-from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.squarem import extrapolate
+from jgmm.data.compensated import Compensated
 
 T = TypeVar("T")
-# A mixture to its EM successor, and the mixture's own objective as head and tail.
-EmMap = Callable[[Mixture], tuple[Mixture, tuple[Array, Array]]]
+RUNNING = -1
 
 
 @struct
-class FitResult:
-    """The result of `fit`: the best mixture met, and the way there.
+class Step(Generic[T]):
+    """What a solver says of a step: where it was, and how high that is."""
 
-    Log-likelihoods are means in nats per (weighted) pixel, in the units of the data.
-    """
+    point: T  # what was evaluated
+    value: Compensated[Array]  # its objective
+    testable: Array  # [] bool, whether the gain says how much there is still to gain
+    guess: Array  # [] bool, whether the point was a guess, whose failure means nothing
 
-    mixture: Mixture
-    log_likelihood: Array  # [], of this mixture
-    history: Array  # [max_iter + 1], of the start and after every step; then NaN
-    n_iter: Array  # [], steps taken
+
+class Solver(Protocol):
+    """A way to climb. Solvers are static: a program is compiled for each."""
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether values of different steps compare, so that the best of them is the result."""
+
+    @property
+    def never_falls(self) -> bool:
+        """Whether only rounding or a failed guess can make a step worse than the best so far."""
+
+    def init(self, problem: Any, start: Any, key: Array) -> Any:
+        """The state at a start."""
+
+    def step(self, problem: Any, state: Any) -> tuple[Any, Step[Any]]:
+        """Evaluate where the state is, in one pass over the data, and move on."""
+
+
+class StoppingRule(Protocol):
+    """When a climb has converged."""
+
+    @property
+    def max_iter(self) -> Array:
+        """Steps at most, []."""
+
+    def origin(self) -> Compensated[Array]:
+        """The value that the first is compared with."""
+
+    def converged(self, gain: Array) -> Array:
+        """Whether so much, gained since the last test, is little enough."""
+
+
+@struct
+class Run(Generic[T]):
+    """How a climb ended."""
+
+    best: T  # or the last, of a solver that keeps that
+    value: Compensated[Array]  # its objective
+    history: Array  # [capacity], the objective of the start and after each step; then NaN
+    n_iter: Array  # [], steps
     status: Array  # [], a `Status`
-
-    def raise_for_status(self) -> None:
-        """Raise a RuntimeError unless converged."""
-        raise_for_status(self.status)
+    state: Any  # where the solver would have gone on
 
 
 @struct
-class Settings:
-    """What is traced: changing it does not compile again."""
-
-    floor: Array  # [D], least variance of each feature relative to the data's
-    tol: Array  # []
-    max_iter: Array  # []
-
-
-@struct
-class _State:
-    """The state of the EM loop. Each turn evaluates the likelihood of ``point`` and steps on."""
-
-    point: Mixture  # to be evaluated next
-    best: Mixture  # the best evaluated so far
-    head: Array  # its log-likelihood, as head + tail
-    tail: Array
-    checked: Array  # the log-likelihood at the last test for convergence, head and tail [2]
-    start: Mixture  # SQUAREM: where the cycle started
-    fallback: Mixture  # SQUAREM: plain EM's own next point, should the extrapolation not do
-    longest: Array  # SQUAREM: the longest step allowed
-    phase: Array  # 0 at the start of a cycle, 1 one step on, 2 at an extrapolated point
+class _Loop:
+    state: Any
+    best: Any
+    value: Compensated[Array]
+    tested: Compensated[Array]  # the value at the last test
     n_evaluated: Array
     history: Array
-    status: Array  # -1 while running
+    status: Array  # a `Status`, or RUNNING
 
 
-def run(
-    mixture: Mixture,
-    em: EmMap,
-    settings: Settings,
-    capacity: int,
-    accelerate: bool,
-) -> FitResult:
-    """EM from ``mixture``, in the frame of `_frame`, until it gains less than tol.
+def iterate(
+    problem: Any, solver: Solver, start: T, stop: StoppingRule, capacity: int, key: Array
+) -> Run[T]:
+    """Climb from ``start`` until the stopping rule says so.
 
-    Every turn of the loop is one pass over the data: ``em`` evaluates the objective at a point
-    and makes the next one by an EM step. SQUAREM proposes an extrapolated point after every second
-    step; one whose objective is below the best so far is dropped.
+    Every turn is one pass over the data: the solver evaluates a point and makes the next.
+
+    Args:
+        problem: what the solver climbs.
+        solver: see `Solver`.
+        start: where to start.
+        stop: see `StoppingRule`.
+        capacity: length of the history.
+        key: a PRNG key, for solvers that draw.
     """
-    dtype = mixture.means.dtype
-    capacity = max(capacity, 1)
 
-    def turn(s: _State) -> _State:
-        following, (head, tail) = em(s.point)
+    def turn(s: _Loop) -> _Loop:
+        state, step = solver.step(problem, s.state)
         first = s.n_evaluated == 0
-        finite = jnp.isfinite(head)
-        gain = (head - s.head) + (tail - s.tail)
-        improved = finite & (first | (gain > 0))
-        best, head, tail = choose(improved, (s.point, head, tail), (s.best, s.head, s.tail))
-
-        # Plain EM is tested after every step. Under SQUAREM the test waits for the turn after an
-        # extrapolation, because one short step of EM says little about what a long one can gain.
-        checked = (head - s.checked[0]) + (tail - s.checked[1])
-        test = ~first & (s.phase == (1 if accelerate else 0))
-        status = jnp.where(test & (checked < settings.tol), Status.CONVERGED, -1)
-        status = jnp.where(finite | (s.phase == 2), status, Status.DEGENERATE)
+        finite = jnp.isfinite(step.value.value)
+        better = finite
+        if solver.keeps_best:
+            better = finite & (first | (step.value.above(s.value) > 0))
+        best, value = choose(better, (step.point, step.value), (s.best, s.value))
+        # What can only be rounding, or a guess that failed, leaves things as they were.
+        reached = value.value if solver.never_falls else step.value.value
+        done = step.testable & stop.converged(value.above(s.tested))
+        status = jnp.where(done, Status.CONVERGED, RUNNING)
+        status = jnp.where(finite | step.guess, status, Status.DEGENERATE)
         status = jnp.where(first & ~finite, Status.NONFINITE, status)
         n_evaluated = s.n_evaluated + 1
-        out_of_turns = n_evaluated > settings.max_iter
-        status = jnp.where((status < 0) & out_of_turns, Status.MAX_ITER, status)
-        state = dataclasses.replace(
-            s,
-            point=following,
+        late = (status == RUNNING) & (n_evaluated > stop.max_iter)
+        return _Loop(
+            state=state,
             best=best,
-            head=head,
-            tail=tail,
-            checked=jnp.where(test | first, jnp.stack([head, tail]), s.checked),
+            value=value,
+            tested=choose(step.testable | first, value, s.tested),
             n_evaluated=n_evaluated,
-            history=s.history.at[s.n_evaluated].set(head),
-            status=status.astype(jnp.int32),
+            history=s.history.at[s.n_evaluated].set(reached),
+            status=jnp.where(late, Status.MAX_ITER, status).astype(jnp.int32),
         )
-        if not accelerate:
-            return state
-        return _next_of_cycle(state, s.point, accepted=improved, floor=settings.floor)
 
-    minus_infinity = jnp.asarray(-jnp.inf, dtype)
-    zero = jnp.zeros((), dtype)
-    state = _State(
-        point=mixture,
-        best=mixture,
-        head=minus_infinity,
-        tail=zero,
-        checked=jnp.stack([minus_infinity, zero]),
-        start=mixture,
-        fallback=mixture,
-        longest=jnp.asarray(4, dtype),
-        phase=jnp.zeros((), jnp.int32),
+    origin = stop.origin()
+    low = jnp.full_like(origin.value, -jnp.inf)
+    loop = _Loop(
+        state=solver.init(problem, start, key),
+        best=start,
+        value=Compensated(value=low, error=jnp.zeros_like(low)),
+        tested=origin,
         n_evaluated=jnp.zeros((), jnp.int32),
-        history=jnp.full(capacity, jnp.nan, dtype),
-        status=jnp.asarray(-1, jnp.int32),
+        history=jnp.full(max(capacity, 1), jnp.nan, low.dtype),
+        status=jnp.asarray(RUNNING, jnp.int32),
     )
-    state = lax.while_loop(lambda s: s.status < 0, turn, state)
-    return FitResult(
-        mixture=state.best,
-        log_likelihood=state.head,
-        history=state.history,
-        n_iter=state.n_evaluated - 1,
-        status=state.status,
+    loop = lax.while_loop(lambda s: s.status == RUNNING, turn, loop)
+    return Run(
+        best=loop.best,
+        value=loop.value,
+        history=loop.history,
+        n_iter=loop.n_evaluated - 1,
+        status=loop.status,
+        state=loop.state,
     )
-
-
-def stay(mixture: Mixture, em: EmMap) -> FitResult:
-    """``mixture`` as it is, with its objective: what `run` gives for no steps, compiled sooner."""
-    _, (head, _) = em(mixture)
-    status = jnp.where(jnp.isfinite(head), Status.MAX_ITER, Status.NONFINITE)
-    return FitResult(
-        mixture=mixture,
-        log_likelihood=head,
-        history=head[None],
-        n_iter=jnp.zeros((), jnp.int32),
-        status=status.astype(jnp.int32),
-    )
-
-
-def _next_of_cycle(state: _State, point: Mixture, accepted: Array, floor: Array) -> _State:
-    """Where SQUAREM goes from ``point``, just evaluated; ``state.point`` is its EM successor."""
-
-    def propose(state: _State) -> _State:
-        far, length = extrapolate(state.start, point, state.point, state.longest)
-        far = dataclasses.replace(far, covariances=clip(far.covariances, floor))
-        longest = jnp.where(length >= state.longest, 4 * state.longest, state.longest)
-        return dataclasses.replace(
-            state,
-            point=far,
-            fallback=state.point,
-            longest=longest,
-            phase=jnp.full_like(state.phase, 2),
-        )
-
-    def begin(state: _State) -> _State:
-        """Take ``point`` as the start of a cycle, unless it is an extrapolation that failed."""
-        keep = (state.phase == 0) | accepted
-        return dataclasses.replace(
-            state,
-            start=choose(keep, point, state.start),
-            point=choose(keep, state.point, state.fallback),
-            longest=jnp.where(keep, state.longest, jnp.maximum(state.longest / 4, 1)),
-            phase=jnp.where(keep, 1, 0).astype(jnp.int32),
-        )
-
-    return lax.cond(state.phase == 1, propose, begin, state)
 
 
 def choose(condition: Array, yes: T, no: T) -> T:

@@ -1,8 +1,8 @@
 """SQUAREM: squared extrapolation around an EM map (Varadhan and Roland 2008).
 
 Three successive mixtures of plain EM show the direction and the rate of its convergence; the
-extrapolation goes along that direction as far as the rate suggests, in a parameterisation where
-every point is a mixture. The caller keeps the result only if the likelihood does not fall.
+extrapolation goes along that direction as far as the rate suggests, in a chart where every point
+is a mixture. One whose objective is below the best so far is dropped.
 
 Lengths are measured in the Fisher information of samples whose components are known. In that metric
 the Jacobian of EM is self-adjoint, and it weighs a parameter by what it means to the data: a small
@@ -11,42 +11,129 @@ component's mean for little, a mean along a narrow direction for much.
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
-from jgmm.families.covariance import inverse_factor, variances
+from jgmm._struct import struct
+from jgmm.data.compensated import Compensated
+from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture, log_weights
+from jgmm.solvers.iterate import Step, choose
 
-Parameters = tuple[Array, Array, Array]
-_HIGHEST = jax.lax.Precision.HIGHEST
+Chart = tuple[Array, Array, Array]
+# Where a cycle is.
+_START, _ONE_STEP_ON, _FAR = 0, 1, 2
 
 
-def unconstrained(mixture: Mixture) -> Parameters:
-    """Log weights, means, and covariances as log-Cholesky factors or log variances."""
+@struct
+class _State:
+    point: Mixture  # to be evaluated next
+    value: Compensated[Array]  # the best so far
+    start: Mixture  # where the cycle started
+    fallback: Mixture  # plain EM's own next point, should the extrapolation not do
+    longest: Array  # the longest step allowed
+    phase: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Squarem:
+    """EM that proposes an extrapolated point after every second step."""
+
+    @property
+    def keeps_best(self) -> bool:
+        """Likelihoods compare."""
+        return True
+
+    @property
+    def never_falls(self) -> bool:
+        """Extrapolations that do not climb are dropped."""
+        return True
+
+    def init(self, problem: Problem, start: Mixture, key: Array) -> _State:
+        """At the start of a cycle."""
+        low = jnp.asarray(-jnp.inf, start.means.dtype)
+        return _State(
+            point=start,
+            value=Compensated(value=low, error=jnp.zeros_like(low)),
+            start=start,
+            fallback=start,
+            longest=jnp.asarray(4, start.means.dtype),
+            phase=jnp.asarray(_START, jnp.int32),
+        )
+
+    def step(self, problem: Problem, state: _State) -> tuple[_State, Step[Mixture]]:
+        """A step of EM, and every second time an extrapolation from there.
+
+        One short step of EM says little about what a long one can gain: a stopping rule may judge
+        the step after an extrapolation.
+        """
+        point = state.point
+        following, value = problem.step(point)
+        better = jnp.isfinite(value.value) & (value.above(state.value) > 0)
+        moved = dataclasses.replace(
+            state, point=following, value=choose(better, value, state.value)
+        )
+        step = Step(
+            point=point,
+            value=value,
+            testable=state.phase == _ONE_STEP_ON,
+            guess=state.phase == _FAR,
+        )
+
+        def leap(s: _State) -> _State:
+            return _leap(problem, s, point)
+
+        def begin(s: _State) -> _State:
+            return _begin(s, point, better)
+
+        return lax.cond(state.phase == _ONE_STEP_ON, leap, begin, moved), step
+
+
+def _leap(problem: Problem, state: _State, point: Mixture) -> _State:
+    """Extrapolate from the start of the cycle, ``point`` and its successor."""
+    far, length = extrapolate(state.start, point, state.point, state.longest)
+    far = dataclasses.replace(far, covariances=problem.floor.under(far.family, far.covariances))
+    longest = jnp.where(length >= state.longest, 4 * state.longest, state.longest)
+    return dataclasses.replace(
+        state,
+        point=far,
+        fallback=state.point,
+        longest=longest,
+        phase=jnp.full_like(state.phase, _FAR),
+    )
+
+
+def _begin(state: _State, point: Mixture, accepted: Array) -> _State:
+    """Take ``point`` as the start of a cycle, unless it is an extrapolation that failed."""
+    keep = (state.phase == _START) | accepted
+    return dataclasses.replace(
+        state,
+        start=choose(keep, point, state.start),
+        point=choose(keep, state.point, state.fallback),
+        longest=jnp.where(keep, state.longest, jnp.maximum(state.longest / 4, 1)),
+        phase=jnp.where(keep, _ONE_STEP_ON, _START).astype(jnp.int32),
+    )
+
+
+def chart_of(mixture: Mixture) -> Chart:
+    """Log weights, means, and covariances in their family's chart."""
     logits = jnp.where(mixture.weights > 0, log_weights(mixture.weights), 0)
-    if mixture.covariances.ndim == 2:
-        return logits, mixture.means, jnp.log(mixture.covariances)
-    lower = jnp.linalg.cholesky(mixture.covariances)
-    diagonal = jnp.diagonal(lower, axis1=-2, axis2=-1)
-    eye = jnp.eye(lower.shape[-1], dtype=lower.dtype)
-    return logits, mixture.means, lower + (jnp.log(diagonal) - diagonal)[..., None] * eye
+    return logits, mixture.means, mixture.family.unconstrained(mixture.covariances)
 
 
-def constrained(parameters: Parameters, used: Array) -> Mixture:
-    """The mixture with these parameters; components not ``used`` [K] get weight 0."""
-    logits, means, factors = parameters
-    weights = jax.nn.softmax(jnp.where(used, logits, -jnp.inf))
-    if factors.ndim == 2:
-        return Mixture(weights=weights, means=means, covariances=jnp.exp(factors))
-    diagonal = jnp.diagonal(factors, axis1=-2, axis2=-1)
-    eye = jnp.eye(factors.shape[-1], dtype=factors.dtype)
-    lower = factors + (jnp.exp(diagonal) - diagonal)[..., None] * eye
-    covariances = jnp.einsum("kij,klj->kil", lower, lower, precision=_HIGHEST)
-    return Mixture(weights=weights, means=means, covariances=covariances)
+def mixture_at(chart: Chart, like: Mixture) -> Mixture:
+    """The mixture at a place of the chart; components that ``like`` does not use get weight 0."""
+    logits, means, covariances = chart
+    return dataclasses.replace(
+        like,
+        weights=jax.nn.softmax(jnp.where(like.weights > 0, logits, -jnp.inf)),
+        means=means,
+        covariances=like.family.constrained(covariances),
+    )
 
 
 def extrapolate(
@@ -63,40 +150,29 @@ def extrapolate(
     Returns:
         The extrapolated mixture, and the step length taken: 1 is ``second`` itself.
     """
-    start, middle, end = unconstrained(zeroth), unconstrained(first), unconstrained(second)
+    start, middle, end = chart_of(zeroth), chart_of(first), chart_of(second)
     r = jax.tree.map(jnp.subtract, middle, start)
     v = jax.tree.map(lambda a, b, c: c - 2 * b + a, start, middle, end)
-    squares = partial(information_norm, second)
-    length = jnp.sqrt(squares(r) / jnp.maximum(squares(v), np.finfo(longest.dtype).tiny))
+    tiny = np.finfo(longest.dtype).tiny
+    length = jnp.sqrt(information_norm(second, r) / jnp.maximum(information_norm(second, v), tiny))
     length = jnp.clip(length, 1, longest)
     far = jax.tree.map(lambda x, r, v: x + 2 * length * r + length**2 * v, start, r, v)
-    return constrained(far, second.weights > 0), length
+    return mixture_at(far, second), length
 
 
-def information_norm(mixture: Mixture, change: Parameters) -> Array:
-    """The squared length of a small change of the parameters of `unconstrained`.
+def information_norm(mixture: Mixture, change: Chart) -> Array:
+    """The squared length of a small change in the chart.
 
     Half of it is the Kullback-Leibler divergence of the changed mixture from the one given, for
     samples whose components are known.
     """
-    weights = mixture.weights
-    k, d = mixture.means.shape
-    logits, means, factors = change
-    inverse, _ = inverse_factor(mixture.covariances)
-    whitened = jnp.broadcast_to(inverse, (k, *inverse.shape[1:]))
-    if factors.ndim == 2:
-        moved = jnp.sum((means * whitened) ** 2, axis=-1)
-        # A variance that all features share counts for each.
-        spread = 0.5 * jnp.sum(factors**2, axis=-1) * (d // factors.shape[-1])
-    else:
-        moved = jnp.sum(jnp.einsum("kij,kj->ki", whitened, means, precision=_HIGHEST) ** 2, axis=-1)
-        # The diagonal of the factor changes by this ratio.
-        log_diagonal = variances(factors)
-        lower = jnp.tril(factors, -1) + (log_diagonal / variances(inverse))[..., None] * jnp.eye(
-            d, dtype=factors.dtype
-        )
-        turned = jnp.einsum("kij,kjl->kil", inverse, lower, precision=_HIGHEST)
-        turned = turned + turned.swapaxes(-1, -2)
-        spread = 0.5 * jnp.sum(turned**2, axis=(-2, -1))
+    family, weights, d = mixture.family, mixture.weights, mixture.n_features
+    logits, means, charted = change
+    inverse, _ = family.inverse_root(mixture.covariances, d)
+    moved = jnp.sum(family.apply(inverse, means) ** 2, axis=-1)
+    at = family.unconstrained(mixture.covariances)
+    _, covariances = jax.jvp(family.constrained, (at,), (charted,))
+    turned = family.isometric(inverse, covariances, d)
+    spread = jnp.sum(turned**2, axis=tuple(range(1, turned.ndim)))
     shift = logits - weights @ logits
-    return weights @ (shift**2 + moved + spread)
+    return weights @ (shift**2 + moved) + family.masses(weights) @ spread

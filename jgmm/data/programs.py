@@ -1,0 +1,94 @@
+"""How programs are compiled: quickly for few numbers, well for many.
+
+XLA takes seconds to compile a fit, and for little data most of them go into speed that nobody
+notices. On a CPU it has other, faster emitters of code, and levels of optimisation, that can be
+asked for program by program.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jgmm import _checks
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# So many numbers at most are few: 10,000 samples of 3 features.
+_FEW = 1 << 15
+_QUICK: dict[str, Any] = {
+    "xla_cpu_use_fusion_emitters": False,  # the older ones
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+_ONCE: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+_WELL: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+
+
+def are_few(size: int) -> bool:
+    """Whether ``size`` numbers are so few that compiling takes longest."""
+    return size <= _FEW
+
+
+def round_up(k: int, size: int) -> int:
+    """``k`` components rounded up to one of few numbers, for ``size`` numbers that are few.
+
+    Those beyond k get weight 0. Fits of different k then share one compiled program.
+    """
+    return max(8, 1 << (k - 1).bit_length()) if are_few(size) else k
+
+
+def on_host(tree: Any) -> bool:
+    """Whether arrays are in the memory of one CPU device, and no program is being traced.
+
+    Then NumPy may work on them, which compiles nothing for each shape.
+    """
+    leaves = jax.tree.leaves(tree)
+    if jax.default_backend() != "cpu" or not _checks.all_concrete((leaves, jnp.zeros(()))):
+        return False
+    return all(len(x.sharding.device_set) == 1 for x in leaves if isinstance(x, jax.Array))
+
+
+def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Compile a function, for each shape of its arguments, as suits the amount of data.
+
+    Inside another program it becomes a part of that, and is compiled as that is.
+
+    Args:
+        static: names of arguments that the function is compiled for.
+        once: whether it goes over the data a few times at most.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        plain = jax.jit(function, static_argnames=static)
+
+        @functools.cache
+        def compiled(few: bool) -> Any:
+            options = _QUICK if few else _ONCE if once else _WELL
+            return jax.jit(function, static_argnames=static, compiler_options=options)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            arrays = jax.tree.leaves((args, kwargs))
+            # Options are for whole programs, not for a part of one or of a derivative.
+            inside = not _checks.all_concrete(arrays) or _checks.in_program()
+            if inside or jax.default_backend() != "cpu":
+                return plain(*args, **kwargs)
+            few = are_few(max((getattr(leaf, "size", 1) for leaf in arrays), default=0))
+            try:
+                result: T = compiled(few)(*args, **kwargs)
+                return result
+            except Exception as error:
+                if "No such compile option" not in str(error):
+                    raise
+                return plain(*args, **kwargs)  # an XLA that does not know the options
+
+        return call
+
+    return decorate

@@ -1,0 +1,129 @@
+"""Some of the samples: one from each of equal strata, or batches drawn with replacement."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jgmm.data.fold import total_weight
+from jgmm.data.samples import Rows, Samples, Span, make_samples, padded_length
+
+_MOST = 1 << 14  # samples that starts are chosen among
+
+
+def subsample(samples: Samples, key: Array, most: int = _MOST, *, gather: bool = True) -> Rows:
+    """At most ``most`` of the samples, one at random from each of equal strata.
+
+    The same whatever the size of the blocks, padded or not. Of data on several devices each gets
+    all of these samples, or without ``gather`` its own share. Features that were not observed are
+    0, the average.
+    """
+    layout, size = samples.layout, samples.block_size
+    axis = layout.axis
+    if axis is not None:
+        most //= axis.size
+        key = jax.random.fold_in(key, lax.axis_index(axis.name))
+    length = padded_length(layout.length)
+    if length <= most:
+        index = jnp.arange(length, dtype=jnp.int32)
+    else:
+        n = samples.visited.n if isinstance(samples.visited, Span) else layout.length
+        strata = jnp.arange(most, dtype=jnp.int32)
+        # strata * n / most, without the overflow
+        start = strata * (n // most) + strata * (n % most) // most
+        within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(n // most, jnp.float32)
+        index = start + within.astype(jnp.int32)
+    if isinstance(samples.visited, Span):
+        index = index + samples.visited.start * size
+    inside = index < samples.weights.size
+    block, offset = jnp.where(inside, index // size, 0), index % size
+    features = samples.features[block, :, offset]
+    weights = jnp.where(inside, samples.weights[block, offset], 0)
+    if axis is not None and gather:
+        # In one exchange: see fold_sum.
+        both = jnp.concatenate([features, weights[:, None]], axis=1)
+        both = lax.all_gather(both, axis.name, tiled=True)
+        features, weights = both[:, :-1], both[:, -1]
+    if samples.observed is not None and not gather:
+        features = jnp.where(samples.observed[block, :, offset], features, jnp.nan)
+    return Rows(features=features, weights=weights)
+
+
+def fewer(samples: Samples, key: Array, most: int, weight: Array) -> Samples:
+    """``most`` of the samples, in blocks of the same size, that weigh as much as all do."""
+    some = subsample(samples, key, most, gather=False)
+    few = make_samples(
+        some,
+        samples.block_size,
+        axis=samples.layout.axis,
+        incomplete=samples.observed is not None,
+    )
+    mass = total_weight(few)
+    factor = weight / jnp.where(mass > 0, mass, 1)
+    return dataclasses.replace(few, weights=factor * few.weights)
+
+
+def append(samples: Samples, few: Samples) -> Samples:
+    """Both in the same arrays, the few in the blocks behind; see `Samples.part`.
+
+    Where not all blocks are visited, there have to be spare ones for the few.
+    """
+    fields: dict[str, Any] = {}
+    for name in ("features", "weights", "observed"):
+        leaf, more = getattr(samples, name), getattr(few, name)
+        if leaf is None:
+            continue
+        if isinstance(samples.visited, Span):
+            fields[name] = lax.dynamic_update_slice_in_dim(leaf, more, len(leaf) - len(more), 0)
+        else:
+            fields[name] = jnp.concatenate([leaf, more])
+    return dataclasses.replace(samples, **fields)
+
+
+def batches(samples: Samples, batch_size: int, key: Array) -> Callable[[Array], Samples]:
+    """The i-th batch: drawn with replacement, in proportion to the sample weights."""
+    n, axis = batch_size, samples.layout.axis
+    if axis is not None:
+        n = -(-n // axis.size)
+        key = jax.random.fold_in(key, lax.axis_index(axis.name))
+    within = jnp.cumsum(samples.weights, axis=1)
+    across = jnp.cumsum(within[:, -1])[None]
+    total = across[0, -1]
+
+    def draw(i: Array) -> Samples:
+        # The block first, then the sample in it: one sum over millions would be too coarse.
+        lots = jax.random.uniform(jax.random.fold_in(key, i), (2, n), within.dtype)
+        block = _search(across, jnp.zeros(n, jnp.int32), lots[0] * total)
+        row = _search(within, block, lots[1] * within[block, -1])
+        share = jnp.where(samples.weights[block, row] > 0, total / n, 0)
+        features = samples.features[block, :, row]
+        if samples.observed is not None:
+            features = jnp.where(samples.observed[block, :, row], features, jnp.nan)
+        return make_samples(
+            Rows(
+                features=features,
+                weights=share,
+                labels=None if samples.labels is None else samples.labels[block, row],
+            ),
+            min(n, samples.block_size),
+            axis=axis,
+            incomplete=samples.observed is not None,
+        )
+
+    return draw
+
+
+def _search(sums: Array, rows: Array, targets: Array) -> Array:
+    """The first column of ``sums`` [R, S], in each of the ``rows`` [n], that exceeds the target."""
+    size = sums.shape[1]
+    found = jnp.zeros_like(rows)
+    for power in reversed(range(size.bit_length())):
+        probe = found + (1 << power)
+        below = (probe <= size) & (sums[rows, jnp.minimum(probe, size) - 1] <= targets)
+        found = jnp.where(below, probe, found)
+    return jnp.minimum(found, size - 1)

@@ -1,0 +1,136 @@
+"""The problem that a fit solves: samples, their frame, a floor, a prior and a family.
+
+It knows the EM map and the objective that EM climbs, and the way back to the units of the data.
+Everything that fits asks it; nothing else standardises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jgmm._struct import struct
+from jgmm.data.compensated import Compensated, plus
+from jgmm.data.fold import shares_observed, total_weight
+from jgmm.data.frame import Frame, measure
+from jgmm.data.frame import standardize as standardize_samples
+from jgmm.data.samples import Samples
+from jgmm.em import prior as priors
+from jgmm.em.fisher import complete
+from jgmm.em.maximisation import maximisation
+from jgmm.em.prior import Prior
+from jgmm.em.statistics import SufficientStats, expectation
+from jgmm.families.family import Family
+from jgmm.families.floor import Floor, Ridge
+from jgmm.mixture.mixture import Mixture, standardize, unstandardize
+from jgmm.mixture.posterior import judgement
+
+
+@struct
+class Problem:
+    """What is to be fitted, in a frame where every feature is of order one."""
+
+    samples: Samples
+    weight: Array  # [], of all samples
+    frame: Frame
+    floor: Floor | Ridge
+    prior: Prior | None
+    family: Family
+
+    @property
+    def start_floor(self) -> Floor:
+        """The floor for a start: not even one with a prior may collapse, which needs none later."""
+        floor = self.floor.variances
+        if self.prior is not None:
+            floor = jnp.maximum(floor, 1e-3 * jnp.diagonal(self.prior.scale))
+        return Floor(variances=floor)
+
+    def on(self, samples: Any) -> Problem:
+        """The same of other samples in the frame, that weigh as much; None leaves them out."""
+        return dataclasses.replace(self, samples=samples)
+
+    def step(self, mixture: Mixture) -> tuple[Mixture, Compensated[Array]]:
+        """The EM map: the successor of a mixture, and the objective of the mixture itself."""
+        stats, log_likelihood = expectation(mixture, self.samples)
+        following = maximisation(mixture, stats, self.family, self.floor, self.prior)
+        return following, self._with_prior(mixture, stats, log_likelihood)
+
+    def evaluate(self, mixture: Mixture) -> Compensated[Array]:
+        """The objective: the log-likelihood, and with a prior its log-density, per weight."""
+        stats, log_likelihood = expectation(mixture, self.samples)
+        return self._with_prior(mixture, stats, log_likelihood)
+
+    def objective(self, mixture: Mixture) -> Array:
+        """The objective, with the gradient that one E-step gives."""
+        here = lax.stop_gradient(mixture)
+        stats, log_likelihood = expectation(here, self.samples)
+        slope = complete(mixture, here, stats) / jnp.sum(stats.counts)
+        value = log_likelihood.rounded() + (slope - lax.stop_gradient(slope))
+        if self.prior is None:
+            return value
+        return value + priors.log_density(self.prior, mixture) / jnp.sum(stats.counts)
+
+    def _with_prior(
+        self, mixture: Mixture, stats: SufficientStats, log_likelihood: Compensated[Array]
+    ) -> Compensated[Array]:
+        if self.prior is None:
+            return log_likelihood
+        return plus(log_likelihood, priors.log_density(self.prior, mixture) / jnp.sum(stats.counts))
+
+    def standardize(self, mixture: Mixture) -> Mixture:
+        """A mixture of the data in the frame, and no smaller than the floor."""
+        inside = standardize(mixture, self.frame)
+        covariances = self.start_floor.under(inside.family, inside.covariances)
+        return dataclasses.replace(inside, covariances=covariances)
+
+    def unstandardize(self, mixture: Mixture) -> Mixture:
+        """A mixture in the frame in the units of the data."""
+        return unstandardize(mixture, self.frame)
+
+    def log_likelihood(self, mixture: Mixture, objective: Array) -> Array:
+        """The log-likelihood in the units of the data, from the objective in the frame."""
+        if self.prior is not None:
+            objective = objective - priors.log_density(self.prior, mixture) / self.weight
+        return objective - self._volume()
+
+    def in_data_units(self, mixture: Mixture, objective: Array) -> Array:
+        """Objectives near that of a mixture in the frame, in the units of the data."""
+        if self.prior is not None:
+            lost = priors.volumes(self.prior, mixture) / self.weight
+            objective = objective - lost * jnp.sum(jnp.log(self.frame.scale))
+        return objective - self._volume()
+
+    def entropy(self, mixture: Mixture) -> Array:
+        """The sum over samples of the entropy of the responsibilities of a mixture of the data."""
+        return judgement(standardize(mixture, self.frame), self.samples)[2]
+
+    def _volume(self) -> Array:
+        """In the data's units a density is smaller by the volume of the frame's unit cell."""
+        logs = jnp.log(self.frame.scale)
+        if self.samples.observed is not None:
+            logs = logs * shares_observed(self.samples)
+        return jnp.sum(logs)
+
+
+def pose(raw: Samples, family: Family, floor: Array, prior: Prior | None = None) -> Problem:
+    """The problem of samples in the units of the data.
+
+    Args:
+        raw: the samples.
+        family: of the covariances.
+        floor: least variance of each feature relative to the data's [D].
+        prior: in the units of the data.
+    """
+    frame = measure(raw, isotropic=family.isotropic)
+    samples = standardize_samples(raw, frame)
+    return Problem(
+        samples=samples,
+        weight=total_weight(samples),
+        frame=frame,
+        floor=Floor(variances=floor),
+        prior=None if prior is None else priors.standardize(prior, frame),
+        family=family,
+    )

@@ -1,0 +1,106 @@
+"""The E-step: what the data say under a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jgmm._struct import struct
+from jgmm.data.compensated import Compensated, mean
+from jgmm.data.fold import fold_sum
+from jgmm.data.products import dot
+from jgmm.data.samples import Block, Samples
+from jgmm.families.kernels import Sums, Whitened
+from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.posterior import counted, log_joint, normalise
+
+
+@struct
+class SufficientStats:
+    """What an M-step needs to know of the data, in the whitened frame of the mixture.
+
+    With responsibilities r and y = L⁻¹(x - μ) for each component: Σr, Σr·y and Σr·y·yᵀ. They add
+    up over chunks of the data.
+    """
+
+    counts: Array  # [K], sum of the sample weights in all
+    shifts: Array  # [K, D]
+    scatters: Array  # [K, D, D]; [K, D] (the diagonal) under diag and spherical mixtures
+    masses: Array = None  # type: ignore[assignment]  # [K], what samples count in the latter two
+
+    def __post_init__(self) -> None:
+        """In the moments of Gaussians samples count by their responsibilities."""
+        if self.masses is None:
+            object.__setattr__(self, "masses", self.counts)
+
+
+def expectation(mixture: Mixture, samples: Samples) -> tuple[SufficientStats, Compensated[Array]]:
+    """The E-step over samples near the origin.
+
+    Features that were not observed are integrated out; a sample whose label is known belongs to
+    that component. The likelihood is that of what is known.
+
+    Args:
+        mixture: where the responsibilities are taken.
+        samples: with or without gaps and labels.
+
+    Returns:
+        The statistics, and the log-likelihood per unit of sample weight.
+    """
+    kernel = mixture.kernel(gaps=samples.observed is not None)
+    distribution = mixture.distribution
+
+    def visit(block: Block) -> tuple[Sums, tuple[Array, ...]]:
+        def respond(whitened: Whitened) -> tuple[Array, tuple[Array, ...]]:
+            posterior = normalise(log_joint(mixture, whitened, block.labels))
+            log_likelihood = counted(posterior.log_density, block.weights)
+            safe = jnp.where(posterior.totals > 0, posterior.totals, 1)
+            r = posterior.numerators * (block.weights / safe)
+            apart = (dot(r, jnp.ones_like(r[0])),) if distribution.reweights else ()
+            return r, (log_likelihood, *apart)
+
+        def reweigh(r: Array, whitened: Whitened) -> Array:
+            return distribution.moment_weights(r, whitened.energy, whitened.n_observed)
+
+        return kernel.accumulate(block, respond, reweigh)
+
+    total = fold_sum(visit, samples)
+    sums, (_, *counted_apart) = total.rounded()
+    masses, shifts, scatters = kernel.moments(sums)
+    counts = counted_apart[0] if counted_apart else masses
+    log_likelihood = Compensated(value=total.value[1][0], error=total.error[1][0])
+    stats = SufficientStats(counts=counts, shifts=shifts, scatters=scatters, masses=masses)
+    return stats, mean(log_likelihood, jnp.sum(counts))
+
+
+def statistics(
+    mixture: Mixture, samples: Samples, responsibilities: Callable[[Block, Whitened], Array]
+) -> SufficientStats:
+    """The statistics of complete samples under other responsibilities than the mixture's.
+
+    Args:
+        mixture: whose frame they are in.
+        samples: near the origin.
+        responsibilities: [K, S] of a block, sample weights included.
+    """
+    kernel = mixture.kernel()
+
+    def visit(block: Block) -> Sums:
+        return kernel.accumulate(block, lambda whitened: (responsibilities(block, whitened), ()))[0]
+
+    counts, shifts, scatters = kernel.moments(fold_sum(visit, samples).rounded())
+    return SufficientStats(counts=counts, shifts=shifts, scatters=scatters)
+
+
+def hard(mixture: Mixture) -> Callable[[Block, Whitened], Array]:
+    """For `statistics`: each sample belongs to its most probable component alone."""
+
+    def respond(block: Block, whitened: Whitened) -> Array:
+        joint = log_joint(mixture, whitened)
+        best = jnp.argmax(joint, axis=0)
+        return jax.nn.one_hot(best, len(joint), axis=0, dtype=joint.dtype) * block.weights
+
+    return respond

@@ -1,0 +1,214 @@
+"""What callers of `fit`, `sweep` and `fit_gradient` may choose, read and checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._struct import struct
+from jgmm.clustering.k_means import restart_keys
+from jgmm.data.devices import place
+from jgmm.data.programs import round_up
+from jgmm.data.samples import Rows, block_size
+from jgmm.em.prior import Prior, as_prior
+from jgmm.em.problem import Problem
+from jgmm.families.family import Family
+from jgmm.families.table import family_of
+from jgmm.fitting import starts
+from jgmm.fitting.batch import Cut, posed
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.em import Em
+from jgmm.solvers.squarem import Squarem
+from jgmm.solvers.stages import Stage
+from jgmm.solvers.stopping import Gain
+
+# Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
+_CAPACITY = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The keywords of `fit` and `sweep`, as their docstrings have them."""
+
+    key: Array | None = None
+    weights: ArrayLike | None = None
+    init: str | Mixture | ArrayLike = "kmeans"
+    covariance_type: str = "full"
+    n_restarts: int = 1
+    max_iter: int = 500
+    tol: ArrayLike = 1e-6
+    reg_covar: ArrayLike = 1e-6
+    accelerate: bool = True
+    prior: Prior | str | None = None
+    missing: str = "error"
+    labels: ArrayLike | None = None
+    short_runs: bool = True
+    stages: tuple[Stage, ...] | None = None  # of `fit_gradient`, in the place of EM
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """What programs are compiled for."""
+
+    family: Family
+    start: str  # the kind of start, see `starts.Given`
+    stages: tuple[Stage, ...]
+    capacity: int  # length of the history
+    cut: Cut
+
+
+@struct
+class Settings:
+    """What is traced: changing it does not compile again."""
+
+    stop: Gain
+    init: Mixture | Array | None  # given to start from
+    priors: dict[int, Prior | None]  # for each k, in the data's units
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for: a problem, and how to fit it."""
+
+    problem: Problem  # without a prior
+    mesh: Mesh | None
+    options: FitOptions
+    settings: Settings
+    ks: tuple[int, ...]
+    n_components: int  # K, padding included
+    keys: Array  # [R]
+    max_iter: int
+    sequential: bool  # whether fits are taken one after the other, and not side by side
+
+    def used(self, rows: Sequence[int]) -> Any:
+        """Which of the components take part, for some of the ks [S, K]."""
+        if isinstance(self.settings.init, Mixture):
+            return self.settings.init.weights[None] > 0
+        ks = np.array([self.ks[s] for s in rows])
+        return np.arange(self.n_components)[None, :] < ks[:, None]
+
+    @property
+    def one_prior(self) -> bool:
+        """Whether all k have the same."""
+        return len(set(map(id, self.settings.priors.values()))) == 1
+
+
+def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool) -> Request:
+    """Check what a caller chose, bring the samples to their devices, and pose the problem.
+
+    Args:
+        pixels: [..., D].
+        ks: numbers of components.
+        choices: the keywords.
+        spread: let one fit share its samples out over the cores.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: an argument that is not what was expected.
+    """
+    n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
+    max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
+    family = family_of(choices.covariance_type)
+    incomplete = _checks.one_of("missing", choices.missing, ("error", "nan")) == "nan"
+    array = _checks.as_pixels(pixels, missing=incomplete)
+    d, dtype, shape = array.shape[-1], array.dtype, array.shape
+    given = starts.read(choices.init, max(ks), shape, family, dtype)
+    labels = None
+    if choices.labels is not None:
+        labels = starts.as_labels("labels", choices.labels, min(ks), shape)
+    priors: dict[int, Prior | None] = {}
+    for k in ks:
+        named = isinstance(choices.prior, str) or not priors  # "weak" is another for each k
+        priors[k] = (
+            as_prior(choices.prior, array, k, choices.weights, choices.missing)
+            if named
+            else next(iter(priors.values()))
+        )
+    floor = floor_of(choices.reg_covar, d, dtype)
+    stop = Gain(
+        tol=_checks.as_nonnegative("tol", choices.tol, dtype),
+        max_iter=as_int32(max_iter),
+    )
+    rows = Rows(
+        features=array.reshape(-1, d) if array.ndim != 2 else array,  # which would be a copy
+        weights=_checks.as_weights(choices.weights, shape[:-1], dtype),
+        labels=labels,
+        hints=given.hints,
+    )
+    del array  # of large data one copy less
+    placed, mesh = place(rows, spread=spread)
+    keys = restart_keys(choices.key, n_restarts if given.by_name else 1)
+    # Lanes of a vmap all run until the slowest ends. On a CPU nothing is gained by that.
+    traced = not _checks.all_concrete((placed, floor, stop, priors, keys, given.value))
+    sequential = jax.default_backend() == "cpu" and not traced
+    most = round_up(max(ks), placed.rows.features.size) if sequential else max(ks)
+    given = given.padded(most)
+    side_by_side = 1 if sequential else len(ks) * len(keys)
+    few = None
+    if choices.short_runs and given.by_name and labels is None and max_iter > 0:
+        few = subsample_size(math.prod(shape[:-1]), max(ks), d, family)
+    cut = Cut(
+        block_size=block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
+        incomplete=incomplete,
+        few=few if few is None or mesh is None else few // mesh.size,
+    )
+    return Request(
+        problem=posed(placed, floor, family, cut, mesh),
+        mesh=mesh,
+        options=FitOptions(
+            family=family,
+            start=given.kind,
+            stages=choices.stages or (Stage(Squarem() if choices.accelerate else Em()),),
+            capacity=history_capacity(max_iter),
+            cut=cut,
+        ),
+        settings=Settings(stop=stop, init=given.value, priors=priors),
+        ks=tuple(ks),
+        n_components=most,
+        keys=keys,
+        max_iter=max_iter,
+        sequential=sequential,
+    )
+
+
+def subsample_size(n: int, k: int, d: int, family: Family) -> int | None:
+    """How many of ``n`` samples a short run takes; None where it is not worth its while.
+
+    An eighth, but so many that the parameters are well determined, and no more than it takes to
+    come within a few steps of the optimum of all.
+    """
+    parameters = k * (d + 1) + family.n_parameters(k, d)
+    determined = (20 * parameters - 1).bit_length()
+    bits = min((n // 8).bit_length() - 1, max(17, determined))
+    return 1 << bits if bits >= max(13, determined) else None
+
+
+def floor_of(reg_covar: ArrayLike, d: int, dtype: Any) -> Array:
+    """The floor of each feature [D], relative to its variance."""
+    floor = _checks.as_nonnegative("reg_covar", reg_covar, dtype)
+    if floor.shape not in ((), (d,)):
+        raise ValueError(f"reg_covar: expected a number or shape ({d},), got {floor.shape}")
+    xp: Any = np if isinstance(floor, np.ndarray) else jnp
+    wide: Array = xp.broadcast_to(floor, (d,))
+    return wide
+
+
+def history_capacity(max_iter: int) -> int:
+    """The history length to compile for: one of few."""
+    return _CAPACITY * 2 ** max(0, -(-(max_iter + 1) // _CAPACITY) - 1).bit_length()
+
+
+def as_int32(count: int) -> Array:
+    """A count for a program, on the host."""
+    array: Any = np.asarray(count, np.int32)
+    return array

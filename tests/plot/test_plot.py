@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jgmm import plot
+from jgmm.plot._curves import _spread
+
+NAN = float("nan")
+
+
+def texts(figure: Figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def rendered(figure: Figure, folder: Path) -> np.ndarray:
+    plot.save(figure, folder / "figure.png")
+    with Image.open(folder / "figure.png") as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_learning_curve_ends_where_the_fit_ended(tmp_path: Path) -> None:
+    figure = plot.learning_curve([2.0, 2.5, 2.75, NAN, NAN], title="k = 3")
+    (ax,) = figure.axes
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1, 2])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2.0, 2.5, 2.75])
+    assert ax.get_xlabel() == "EM iteration"
+    assert ax.get_ylabel() == "mean log-likelihood (nats per pixel)"
+    for part in ("k = 3", "2.750", "k-means start, 2.000"):
+        assert part in texts(figure)
+    assert rendered(figure, tmp_path).std() > 1
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
+@pytest.mark.parametrize("history", [[2.9], [2.9, NAN], [2.9, 2.9], [0.0], [-1e5, -1e4]])
+def test_short_and_flat_curves(history: list[float], tmp_path: Path) -> None:
+    rendered(plot.learning_curve(history), tmp_path)
+
+
+def test_a_far_start_does_not_squash_the_rest() -> None:
+    figure = plot.learning_curve([-50.0, 3.0, 3.1, 3.15])
+    low, high = figure.axes[0].get_ylim()
+    assert 2.9 < low < 3.0 < 3.15 < high < 3.3
+    assert "k-means start, -50.000 (below the scale)" in texts(figure)
+    low, _ = plot.learning_curve([2.9, 3.0, 3.1, 3.15]).axes[0].get_ylim()
+    assert low < 2.9
+
+
+def test_learning_curve_draws_into_given_axes() -> None:
+    figure = Figure()
+    ax = figure.add_subplot()
+    assert plot.learning_curve([1.0, 2.0], ax=ax, label="k = 4") is figure
+    assert "k = 4   2.000" in texts(figure)
+
+
+def test_learning_curves_names_every_k(tmp_path: Path) -> None:
+    figure = plot.learning_curves({k: [k, k + 0.5, k + 0.6] for k in range(2, 14)}, title="all")
+    assert all(f"k = {k}   {k + 0.6:.3f}" in texts(figure) for k in range(2, 14))
+    rendered(figure, tmp_path)
+    rendered(plot.learning_curves({3: [1.0], 5: [1.0]}), tmp_path)
+
+
+def test_names_of_equal_curves_do_not_overlap() -> None:
+    places = np.array([0.2, 0.5, 0.5, 0.5, 0.9])
+    spread = _spread(places, 0.05)
+    np.testing.assert_allclose(spread, [0.2, 0.45, 0.5, 0.55, 0.9])
+
+
+@pytest.mark.parametrize("shape", [(40, 60, 3), (60, 20, 3), (4, 300, 3), (1, 1, 3), (30, 30)])
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_comparison_fits_every_panel(shape: tuple[int, ...], count: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    ks = range(2, 2 + count)
+    figure = plot.comparison(image, dict.fromkeys(ks, image), {k: k + 0.25 for k in ks})
+    assert len(figure.axes) == 1 + count
+    wide, tall = figure.get_size_inches()
+    for ax in figure.axes:
+        box = ax.get_position()
+        assert box.x0 > 0
+        assert box.y0 > 0
+        assert box.x1 < 1
+        assert box.y1 < 1
+        ratio = (box.width * wide) / (box.height * tall)
+        assert ratio == pytest.approx(shape[1] / shape[0])
+    assert "original" in texts(figure)
+    assert "k = 2" in texts(figure)
+    assert "log-likelihood 2.250" in texts(figure)
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4, 6])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_comparison_shows_any_image(channels: int, dtype: type, tmp_path: Path) -> None:
+    shape = (8, 9, channels) if channels else (8, 9)
+    image = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
+    rendered(plot.comparison(image, {3: image}, {3: 1.0}), tmp_path)
+
+
+def test_comparison_shows_the_colours_themselves(tmp_path: Path) -> None:
+    red = np.zeros((10, 10, 3), np.uint8)
+    red[..., 0] = 200
+    shown = rendered(plot.comparison(red, {}, {}), tmp_path)
+    assert shown[shown.shape[0] // 2, shown.shape[1] // 2].tolist() == [200, 0, 0]
+
+
+def test_save_knows_formats_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    figure = plot.learning_curve([1.0, 2.0])
+    for name in ("a.png", "a.svg", "a.pdf", "plain"):
+        plot.save(figure, tmp_path / name)
+    assert (tmp_path / "plain").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="xyz"):
+        plot.save(figure, tmp_path / "a.xyz")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.svg", "a.pdf", "plain"}
+
+
+def test_what_is_wrong_is_said() -> None:
+    with pytest.raises(ValueError, match=r"got shape \(2, 2\)"):
+        plot.learning_curve([[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="finite value"):
+        plot.learning_curve([NAN, 1.0])
+    with pytest.raises(ValueError, match="at least one"):
+        plot.learning_curves({})
+    with pytest.raises(ValueError, match=r"none for \[3\]"):
+        plot.comparison(np.zeros((2, 2)), {3: np.zeros((2, 2))}, {})
+    with pytest.raises(ValueError, match=r"got shape \(2,\)"):
+        plot.comparison(np.zeros(2), {}, {})
+
+
+def test_imports_are_light() -> None:
+    code = """
+import sys
+import jgmm.image
+heavy = {"imageio", "PIL", "skimage", "tifffile", "matplotlib"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+import jgmm.plot
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr

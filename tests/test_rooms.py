@@ -1,0 +1,87 @@
+"""The folders form floors: each imports only from floors below it, and the core stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jgmm
+
+PACKAGE = Path(jgmm.__file__).parent
+FLOORS = (
+    {"_struct", "_atomic", "_checks", "_status"},
+    {"data"},
+    {"families"},
+    {"mixture", "clustering"},
+    {"em"},
+    {"solvers"},
+    {"fitting"},
+    {"image", "plot", "sklearn", "interop"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+CORE = set().union(*FLOORS[:7])
+ALLOWED_IN_CORE = {*sys.stdlib_module_names, "numpy", "jax", "chex", "optax", "jgmm"}
+# Loaded inside the functions that need them: files of mixtures, and conversions.
+LATE = {"safetensors", "numpyro", "tensorflow_probability"}
+HEAVY = ("matplotlib", "imageio", "PIL", "skimage", "sklearn", "typer", "rich", "tifffile")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names of the modules a file imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} line {node.lineno}: a relative import"
+            assert node.module is not None
+            if node.module == "jgmm":
+                yield from (f"jgmm.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def test_every_module_is_in_a_room_and_every_room_exists() -> None:
+    assert {room_of(path) for path in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR))
+def test_a_room_imports_only_from_floors_below_it(room: str) -> None:
+    for path in FILES:
+        if room_of(path) != room:
+            continue
+        for name in imported(path):
+            parts = name.split(".")
+            where = path.relative_to(PACKAGE).as_posix()
+            if parts[0] != "jgmm":
+                outside = parts[0] in ALLOWED_IN_CORE | (LATE if room == "mixture" else set())
+                assert room not in CORE or outside, f"{where} imports {name}"
+            elif len(parts) > 1 and parts[1] in FLOOR:
+                below = FLOOR[parts[1]] < FLOOR[room]
+                assert parts[1] == room or below, f"{where} imports {name}"
+            else:
+                # `import jgmm` or `from jgmm import <name that is no module>`: the whole package.
+                assert room in ("cli", "sklearn", "__main__") or parts[1:] == ["__version__"], (
+                    f"{where} imports the whole package"
+                )
+
+
+def test_importing_jgmm_is_light() -> None:
+    code = (
+        "import sys, jgmm\n"
+        f"found = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "sys.exit(', '.join(found) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
