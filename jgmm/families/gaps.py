@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import solve_triangular
+from jax.lax import linalg
 
 from jgmm._struct import struct
 from jgmm.data.products import dot, einsum
@@ -75,7 +75,7 @@ class MatrixGapKernel(Kernel):
         factor = jnp.linalg.cholesky(inner + (1 - o)[:, :, None] * eye)
         gap = o * (block.features.T - self.means[:, None])
         sides = jnp.concatenate([o[:, :, None] * lower[:, None], gap[..., None]], axis=-1)
-        solved = solve_triangular(factor, sides, lower=True)
+        solved = linalg.triangular_solve(factor, sides, left_side=True, lower=True)
         a, u = solved[..., :d], solved[..., d]
         return Whitened(
             energy=-0.5 * jnp.sum(u**2, axis=-1),

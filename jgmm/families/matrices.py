@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.linalg import solve_triangular
+from jax.lax import linalg
 
 from jgmm.data.products import einsum
 from jgmm.families.family import Family
@@ -59,7 +59,7 @@ class Matrices(Family):
         lower = self.root(covariances)
         eye = jnp.broadcast_to(jnp.eye(d, dtype=lower.dtype), lower.shape)
         half_log_det = jnp.sum(jnp.log(_diagonal(lower)), axis=-1)
-        return solve_triangular(lower, eye, lower=True), half_log_det
+        return linalg.triangular_solve(lower, eye, left_side=True, lower=True), half_log_det
 
     def square(self, root: Array) -> Array:
         """A matrix product."""

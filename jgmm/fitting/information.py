@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+from jax.lax import linalg
 from jax.typing import ArrayLike
 
 from jgmm import _checks
@@ -107,7 +108,7 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     information = jnp.where(free[:, None] & free[None, :], information, total * eye)
     # The variances of θ are the squares of J R⁻ᵀ, with the information R Rᵀ.
     root = jnp.linalg.cholesky(information)
-    half = jax.scipy.linalg.solve_triangular(root, eye, lower=True)
+    half = linalg.triangular_solve(root, eye, left_side=True, lower=True)
 
     def parameters(vector: Array) -> Parameters:
         at = mixture_at(unravel(vector))
