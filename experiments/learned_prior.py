@@ -36,13 +36,13 @@ from jgmm.cli import runtime as _runtime
 from jgmm.image import read_image
 from jgmm.image.features import extract
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 Parameters = dict[str, jax.Array]
 
 _MOST_SEGMENTS = 64  # that any person drew, of those that a photograph's samples meet
 
 
-def features_of(path: Path) -> Array:
+def features_of(path: Path) -> NdArray:
     """L*a*b* and position of every second pixel both ways [H, W, 5], positions from 0 to 1."""
     image = read_image(path).pixels[::2, ::2]
     rows, columns = np.indices(image.shape[:2]) / max(image.shape[:2])
@@ -51,7 +51,7 @@ def features_of(path: Path) -> Array:
     ).astype(np.float32)
 
 
-def truths_of(path: Path) -> Array:
+def truths_of(path: Path) -> NdArray:
     """What people drew, on the same pixels [annotators, H, W]."""
     with np.load(path) as file:
         return np.asarray(file["segmentations"][:, ::2, ::2])
@@ -116,7 +116,7 @@ def ascent(parameters: Parameters, k: int, batch: Any) -> tuple[jax.Array, Any, 
     return jnp.mean(values), jax.tree.map(mean, slopes), count
 
 
-def batch_of(pairs: Sequence[tuple[Path, Path]], scale: Array, n: int) -> Any:
+def batch_of(pairs: Sequence[tuple[Path, Path]], scale: NdArray, n: int) -> Any:
     """Samples [P, n, 5], what people drew there [P, A, n], and which annotators are real [P, A]."""
     rng = np.random.default_rng(0)
     samples, drawn = [], []
@@ -157,8 +157,8 @@ def learn(
 
 
 def labels_of(
-    path: Path, parameters: Parameters | None, scale: Array, k: int, samples: int
-) -> Array:
+    path: Path, parameters: Parameters | None, scale: NdArray, k: int, samples: int
+) -> NdArray:
     """Labels of every second pixel; without parameters from the fit of maximum likelihood."""
     features = features_of(path) / scale
     x = features.reshape(-1, 5)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 _DENSE = 1 << 24  # tables of up to so many cells are counted at once
 
 
-def overlaps(segmentation: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+def overlaps(segmentation: npt.ArrayLike, truth: npt.ArrayLike) -> NdArray:
     """The table of overlaps of two segmentations.
 
     Args:
@@ -46,7 +46,7 @@ def overlaps(segmentation: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
     return np.bincount(a * q + b, minlength=p * q).reshape(p, q)
 
 
-def _compact(labels: Array) -> tuple[Array, int]:
+def _compact(labels: NdArray) -> tuple[NdArray, int]:
     """Labels [N] from 0 on without gaps, and how many there are."""
     flat = labels.ravel().astype(np.int64)
     low, high = int(flat.min()), int(flat.max())
@@ -59,7 +59,7 @@ def _compact(labels: Array) -> tuple[Array, int]:
     return rank[flat], int(rank[-1]) + 1
 
 
-def rand_index(table: Array) -> float:
+def rand_index(table: NdArray) -> float:
     """The share of pairs of pixels on which both agree: together in both, or apart in both.
 
     Example:
@@ -70,14 +70,14 @@ def rand_index(table: Array) -> float:
     if n < 2:
         return 1.0
 
-    def squares(counts: Array) -> float:
+    def squares(counts: NdArray) -> float:
         return float(np.sum(counts.astype(np.float64) ** 2))
 
     differ = squares(table.sum(1)) + squares(table.sum(0)) - 2 * squares(table)
     return 1 - differ / (n * (n - 1))
 
 
-def variation_of_information(table: Array) -> float:
+def variation_of_information(table: NdArray) -> float:
     """The bits by which each tells what the other does not, H(A|B) + H(B|A) (Meilă 2007).
 
     Example:
@@ -86,14 +86,14 @@ def variation_of_information(table: Array) -> float:
     """
     joint = table / table.sum()
 
-    def entropy(p: Array) -> float:
+    def entropy(p: NdArray) -> float:
         p = p[p > 0]
         return float(-np.sum(p * np.log2(p)))
 
     return max(0.0, 2 * entropy(joint) - entropy(joint.sum(1)) - entropy(joint.sum(0)))
 
 
-def covered(table: Array) -> float:
+def covered(table: NdArray) -> float:
     """The number of pixels of the truth that are covered.
 
     Each segment of the truth counts its area times the overlap (intersection over union) with the
@@ -127,7 +127,7 @@ class Agreement:
     segments: int
 
 
-def agreement(segmentation: npt.ArrayLike, truths: Sequence[Array] | Array) -> Agreement:
+def agreement(segmentation: npt.ArrayLike, truths: Sequence[NdArray] | NdArray) -> Agreement:
     """Compare labels [H, W] with annotations [A, H, W].
 
     Example:

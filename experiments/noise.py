@@ -25,26 +25,26 @@ from scipy.optimize import linear_sum_assignment
 import jgmm
 from jgmm.image import read_image
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FLOOR = (1 / 255) ** 2 / 12  # the variance of rounding to 8 bits
 N_RESTARTS, N_STEPS = 4, 300
 
 
-def random_colours(image: Array, share: float, rng: np.random.Generator) -> Array:
+def random_colours(image: NdArray, share: float, rng: np.random.Generator) -> NdArray:
     """A share of the pixels in random colours."""
     hit = rng.random(image.shape[:2]) < share
     return np.where(hit[..., None], rng.random(image.shape), image)
 
 
-def dead(image: Array, share: float, rng: np.random.Generator) -> Array:
+def dead(image: NdArray, share: float, rng: np.random.Generator) -> NdArray:
     """A share of the pixels black or white."""
     hit = rng.random(image.shape[:2]) < share
     return np.where(hit[..., None], rng.integers(0, 2, (*image.shape[:2], 1)), image)
 
 
-def dust(image: Array, share: float, rng: np.random.Generator) -> Array:
+def dust(image: NdArray, share: float, rng: np.random.Generator) -> NdArray:
     """Grey specks of radius 2 over a share of the image."""
     height, width = image.shape[:2]
     rows, columns = np.mgrid[:height, :width]
@@ -56,7 +56,7 @@ def dust(image: Array, share: float, rng: np.random.Generator) -> Array:
     return np.clip(damaged, 0, 1)
 
 
-DAMAGES: dict[str, Callable[[Array], Array]] = {
+DAMAGES: dict[str, Callable[[NdArray], NdArray]] = {
     f"{function.__name__.replace('_', ' ')}, {share:.0%}": lambda image, f=function, s=share: f(  # type: ignore[misc]
         image, s, np.random.default_rng(0)
     )
@@ -90,7 +90,7 @@ def with_noise(mixture: jgmm.Mixture, x: jax.Array, n_steps: int) -> tuple[jgmm.
     return mixture, share, jnp.mean(parts(mixture, share)[1])
 
 
-def with_broad(mixture: jgmm.Mixture, x: Array) -> jgmm.Mixture:
+def with_broad(mixture: jgmm.Mixture, x: NdArray) -> jgmm.Mixture:
     """The mixture with one more component, 5%, as broad as the data."""
     return jgmm.Mixture(
         weights=jnp.append(0.95 * mixture.weights, 0.05).astype(x.dtype),
@@ -100,7 +100,7 @@ def with_broad(mixture: jgmm.Mixture, x: Array) -> jgmm.Mixture:
 
 
 def fits(
-    x: Array, k: int, start: jgmm.Mixture | None = None
+    x: NdArray, k: int, start: jgmm.Mixture | None = None
 ) -> dict[str, tuple[jgmm.Mixture, float]]:
     """The three kinds of fit and the weight of noise: from ``start``, or the best of several."""
     best: dict[str, tuple[float, jgmm.Mixture, float]] = {}
@@ -118,7 +118,9 @@ def fits(
     return {name: (mixture, share) for name, (_, mixture, share) in best.items()}
 
 
-def compare(mixture: jgmm.Mixture, truth: jgmm.Mixture, clean: Array) -> tuple[float, float, float]:
+def compare(
+    mixture: jgmm.Mixture, truth: jgmm.Mixture, clean: NdArray
+) -> tuple[float, float, float]:
     """On clean pixels: likelihood, error of the means (levels of 8 bits), labels that changed (%).
 
     Components are paired by the pixels that they share. Of k + 1 the one that is left over counts

@@ -26,7 +26,7 @@ from experiments.metrics import Agreement, agreement, pooled
 from jgmm.cli import runtime as _runtime
 from jgmm.image import RECOMMENDED
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 KS = (3, 5, 7, 10)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "bsds-train"

@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray
+NdArray = np.ndarray
 
 
 class Gmm(NamedTuple):
     """A mixture of K Gaussians in D dimensions."""
 
-    weights: Array  # [K]
-    means: Array  # [K, D]
-    covariances: Array  # [K, D, D]
+    weights: NdArray  # [K]
+    means: NdArray  # [K, D]
+    covariances: NdArray  # [K, D, D]
 
 
-def log_density(x: Array, mean: Array, covariance: Array) -> Array:
+def log_density(x: NdArray, mean: NdArray, covariance: NdArray) -> NdArray:
     """log N(x; mean, covariance) of each row of x [N, D]."""
     inverse = np.linalg.inv(covariance)
     constant = -0.5 * (len(mean) * math.log(2 * math.pi) + np.linalg.slogdet(covariance)[1])
     return np.array([constant - 0.5 * (row - mean) @ inverse @ (row - mean) for row in x])
 
 
-def log_joint(gmm: Gmm, x: Array) -> Array:
+def log_joint(gmm: Gmm, x: NdArray) -> NdArray:
     """log (weight · density) [N, K]; -inf for a component of weight 0."""
     joint = np.full((len(x), len(gmm.weights)), -np.inf)
     for k, (weight, mean, covariance) in enumerate(zip(*gmm, strict=True)):
@@ -39,24 +39,24 @@ def log_joint(gmm: Gmm, x: Array) -> Array:
     return joint
 
 
-def log_prob(gmm: Gmm, x: Array) -> Array:
+def log_prob(gmm: Gmm, x: NdArray) -> NdArray:
     """The log-density of the mixture [N]."""
     joint = log_joint(gmm, x)
     top = joint.max(axis=1)
     return top + np.log(np.exp(joint - top[:, None]).sum(axis=1))
 
 
-def responsibilities(gmm: Gmm, x: Array) -> Array:
+def responsibilities(gmm: Gmm, x: NdArray) -> NdArray:
     """The posterior probability of each component [N, K]."""
     return np.exp(log_joint(gmm, x) - log_prob(gmm, x)[:, None])
 
 
-def score(gmm: Gmm, x: Array, w: Array) -> float:
+def score(gmm: Gmm, x: NdArray, w: NdArray) -> float:
     """The mean log-likelihood per unit of weight."""
     return float(np.sum(w * log_prob(gmm, x)) / np.sum(w))
 
 
-def e_step(gmm: Gmm, x: Array, w: Array) -> tuple[Array, Array, Array]:
+def e_step(gmm: Gmm, x: NdArray, w: NdArray) -> tuple[NdArray, NdArray, NdArray]:
     """Σr [K], Σr·y [K, D] and Σr·y·yᵀ [K, D, D], with y = L⁻¹(x - μ) and r the weight of x."""
     k, d = gmm.means.shape
     counts, shifts, scatters = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
@@ -71,7 +71,7 @@ def e_step(gmm: Gmm, x: Array, w: Array) -> tuple[Array, Array, Array]:
     return counts, shifts, scatters
 
 
-def full(scatters: Array, counts: Array, floor: Array) -> Array:
+def full(scatters: NdArray, counts: NdArray, floor: NdArray) -> NdArray:
     """The most likely covariances, one for each component, above the floor [D].
 
     From what they would be if they were free: scatters [K, D, D], means over counts [K].
@@ -79,25 +79,25 @@ def full(scatters: Array, counts: Array, floor: Array) -> Array:
     return np.array([raise_to_floor(scatter, floor) for scatter in scatters])
 
 
-def tied(scatters: Array, counts: Array, floor: Array) -> Array:
+def tied(scatters: NdArray, counts: NdArray, floor: NdArray) -> NdArray:
     """The same for one covariance that all components share."""
     pooled = sum(n * scatter for n, scatter in zip(counts, scatters, strict=True)) / counts.sum()
     return np.array([raise_to_floor(pooled, floor)] * len(counts))
 
 
-def diag(scatters: Array, counts: Array, floor: Array) -> Array:
+def diag(scatters: NdArray, counts: NdArray, floor: NdArray) -> NdArray:
     """The same for a variance of each component and feature."""
     return np.array([np.diag(np.maximum(np.diag(scatter), floor)) for scatter in scatters])
 
 
-def spherical(scatters: Array, counts: Array, floor: Array) -> Array:
+def spherical(scatters: NdArray, counts: NdArray, floor: NdArray) -> NdArray:
     """The same for one variance of each component."""
     d = len(floor)
     least = np.mean(floor)
     return np.array([max(np.trace(scatter) / d, least) * np.eye(d) for scatter in scatters])
 
 
-Estimate = Callable[[Array, Array, Array], Array]
+Estimate = Callable[[NdArray, NdArray, NdArray], NdArray]
 ESTIMATES: dict[str, Estimate] = {
     "full": full,
     "tied": tied,
@@ -106,7 +106,7 @@ ESTIMATES: dict[str, Estimate] = {
 }
 
 
-def m_step(x: Array, r: Array, family: str | Estimate, floor: Array) -> Gmm:
+def m_step(x: NdArray, r: NdArray, family: str | Estimate, floor: NdArray) -> Gmm:
     """The mixture that responsibilities r [N, K], times the sample weights, make most likely.
 
     Among covariances of the family that are nowhere smaller than diag(floor [D]).
@@ -122,7 +122,7 @@ def m_step(x: Array, r: Array, family: str | Estimate, floor: Array) -> Gmm:
     return Gmm(counts / counts.sum(), means, estimate(scatters, counts, floor))
 
 
-def raise_to_floor(covariance: Array, floor: Array) -> Array:
+def raise_to_floor(covariance: NdArray, floor: NdArray) -> NdArray:
     """The most likely Σ with Σ - diag(floor) positive semi-definite, given the scatter matrix.
 
     In units where the floor is the identity: eigenvalues below 1 become 1.
@@ -136,7 +136,7 @@ def raise_to_floor(covariance: Array, floor: Array) -> Array:
 
 
 def em_step(
-    gmm: Gmm, x: Array, w: Array, family: str | Estimate, floor: Array
+    gmm: Gmm, x: NdArray, w: NdArray, family: str | Estimate, floor: NdArray
 ) -> tuple[Gmm, float]:
     """One step of EM, and the mean log-likelihood of the mixture given."""
     r = responsibilities(gmm, x) * w[:, None]
@@ -144,7 +144,7 @@ def em_step(
 
 
 def fit(
-    gmm: Gmm, x: Array, w: Array, family: str | Estimate, floor: Array, n_steps: int
+    gmm: Gmm, x: NdArray, w: NdArray, family: str | Estimate, floor: NdArray, n_steps: int
 ) -> tuple[Gmm, list[float]]:
     """So many steps of EM, and the log-likelihood of the start and after each."""
     history = []
@@ -154,29 +154,29 @@ def fit(
     return gmm, [*history, score(gmm, x, w)]
 
 
-def mean_and_variance(x: Array, w: Array) -> tuple[Array, Array]:
+def mean_and_variance(x: NdArray, w: NdArray) -> tuple[NdArray, NdArray]:
     """The weighted mean and variance of each feature [D]."""
     mean = sum(weight * row for weight, row in zip(w, x, strict=True)) / w.sum()
     square = sum(weight * (row - mean) ** 2 for weight, row in zip(w, x, strict=True))
     return mean, square / w.sum()
 
 
-def squared_distances(centroids: Array, x: Array) -> Array:
+def squared_distances(centroids: NdArray, x: NdArray) -> NdArray:
     """[N, K]."""
     return np.array([[np.sum((row - c) ** 2) for c in centroids] for row in x])
 
 
-def nearest(centroids: Array, x: Array) -> Array:
+def nearest(centroids: NdArray, x: NdArray) -> NdArray:
     """The index of the nearest centroid [N]."""
     return squared_distances(centroids, x).argmin(axis=1)
 
 
-def inertia(centroids: Array, x: Array, w: Array) -> float:
+def inertia(centroids: NdArray, x: NdArray, w: NdArray) -> float:
     """The weighted sum of squared distances to the nearest centroid."""
     return float(np.sum(w * squared_distances(centroids, x).min(axis=1)))
 
 
-def lloyd_step(centroids: Array, x: Array, w: Array) -> tuple[Array, float]:
+def lloyd_step(centroids: NdArray, x: NdArray, w: NdArray) -> tuple[NdArray, float]:
     """Each centroid moved to the weighted mean of its samples, and the inertia before."""
     labels = nearest(centroids, x)
     moved = centroids.copy()
@@ -187,13 +187,13 @@ def lloyd_step(centroids: Array, x: Array, w: Array) -> tuple[Array, float]:
     return moved, inertia(centroids, x, w)
 
 
-def plus_plus_probabilities(centroids: list[Array], x: Array, w: Array) -> Array:
+def plus_plus_probabilities(centroids: list[NdArray], x: NdArray, w: NdArray) -> NdArray:
     """The probability [N] that k-means++ draws each sample as a candidate for the next centroid."""
     mass = w * squared_distances(np.array(centroids), x).min(axis=1) if len(centroids) else w
     return mass / mass.sum()
 
 
-def greedy_probabilities(centroids: list[Array], x: Array, w: Array, trials: int) -> Array:
+def greedy_probabilities(centroids: list[NdArray], x: NdArray, w: NdArray, trials: int) -> NdArray:
     """The probability [N] that greedy k-means++ takes each sample as the next centroid.
 
     It draws ``trials`` candidates and takes the one that leaves the least inertia, so sample i is
@@ -234,7 +234,7 @@ def log_prior(gmm: Gmm, prior: Any, family: str) -> float:
     return float(result)
 
 
-def map_m_step(x: Array, r: Array, family: str, prior: Any) -> Gmm:
+def map_m_step(x: NdArray, r: NdArray, family: str, prior: Any) -> Gmm:
     """The mixture of the highest posterior density, given responsibilities times weights."""
     k, d = r.shape[1], x.shape[1]
     counts = r.sum(axis=0)
@@ -264,7 +264,7 @@ def map_m_step(x: Array, r: Array, family: str, prior: Any) -> Gmm:
     return Gmm(mass / mass.sum(), means, covariances)
 
 
-def em_step_with_gaps(gmm: Gmm, x: Array, w: Array, family: str) -> tuple[Gmm, float]:
+def em_step_with_gaps(gmm: Gmm, x: NdArray, w: NdArray, family: str) -> tuple[Gmm, float]:
     """One step of EM where NaN features are missing, and the mean likelihood of the others."""
     k, d = gmm.means.shape
     counts, sums, squares = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))

@@ -17,16 +17,16 @@ from experiments.benchmarks import timing
 from experiments.benchmarks.peers import mean_log_likelihood
 from jgmm.image.samples import samples_of
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 CLOSE = 1e-5  # nats per pixel from the converged likelihood
 
 
-def pixels_of(image: Array) -> Array:
+def pixels_of(image: NdArray) -> NdArray:
     """RGB in [0, 1], one row per pixel."""
     return (image.reshape(-1, 3) / 255).astype(np.float32)
 
 
-def fit_image(image: Array, k: int, **options: Any) -> jgmm.FitResult:
+def fit_image(image: NdArray, k: int, **options: Any) -> jgmm.FitResult:
     """What `jgmm.segment` does up to the fit: distinct colours, k-means, EM."""
     samples = samples_of(image)
     return jax.block_until_ready(
@@ -34,7 +34,7 @@ def fit_image(image: Array, k: int, **options: Any) -> jgmm.FitResult:
     )
 
 
-def floor_of_scikit_learn(x: Array) -> Array:
+def floor_of_scikit_learn(x: NdArray) -> NdArray:
     """The 1e-6 that scikit-learn adds to variances, relative to those of the data.
 
     Narrow components gain by a lower floor, so that likelihoods compare under the same only.
@@ -47,7 +47,7 @@ def steps_to(history: Any, limit: float) -> int:
     return int(np.argmax(np.asarray(history) >= limit - CLOSE))
 
 
-def scikit_learn_to_the_end(x: Array, k: int, seed: int, max_iter: int = 400) -> dict[str, float]:
+def scikit_learn_to_the_end(x: NdArray, k: int, seed: int, max_iter: int = 400) -> dict[str, float]:
     """Seconds and steps until scikit-learn is within `CLOSE` of where it converges."""
     from sklearn.mixture import GaussianMixture
 
@@ -74,7 +74,7 @@ def scikit_learn_to_the_end(x: Array, k: int, seed: int, max_iter: int = 400) ->
     }
 
 
-def scikit_learn_from(start: jgmm.Mixture, x: Array, steps: int) -> tuple[float, float]:
+def scikit_learn_from(start: jgmm.Mixture, x: NdArray, steps: int) -> tuple[float, float]:
     """Seconds of k-means and so many steps of scikit-learn from a start, and its likelihood."""
     from sklearn.cluster import KMeans
     from sklearn.mixture import GaussianMixture
@@ -97,7 +97,7 @@ def scikit_learn_from(start: jgmm.Mixture, x: Array, steps: int) -> tuple[float,
     return seconds, mean_log_likelihood(x, found)
 
 
-def fit_to_convergence(image: Array, k: int, repeats: int, n_starts: int = 3) -> dict[str, Any]:
+def fit_to_convergence(image: NdArray, k: int, repeats: int, n_starts: int = 3) -> dict[str, Any]:
     """One photograph, from its pixels to within `CLOSE` of where the fit converges.
 
     scikit-learn runs from k-means, as many steps as plain EM takes from there to the same
@@ -144,7 +144,7 @@ def fit_to_convergence(image: Array, k: int, repeats: int, n_starts: int = 3) ->
     }
 
 
-def large_photograph(height: int = 3000, width: int = 4000, seed: int = 0) -> Array:
+def large_photograph(height: int = 3000, width: int = 4000, seed: int = 0) -> NdArray:
     """A sample photograph, enlarged, with the noise of a sensor (2 levels of 255)."""
     from skimage.transform import resize
 
@@ -203,7 +203,7 @@ def large_fit(k: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def best_of_scikit_learn_starts(image: Array, k: int, n_restarts: int) -> float:
+def best_of_scikit_learn_starts(image: NdArray, k: int, n_restarts: int) -> float:
     """The best likelihood that plain EM reaches from scikit-learn's own k-means.
 
     EM is this library's, which takes the same steps and makes it possible to compare every k.
@@ -231,7 +231,7 @@ def best_of_scikit_learn_starts(image: Array, k: int, n_restarts: int) -> float:
     return best
 
 
-def sweep(image: Array, ks: list[int], n_restarts: int, sampled_ks: list[int]) -> dict[str, Any]:
+def sweep(image: NdArray, ks: list[int], n_restarts: int, sampled_ks: list[int]) -> dict[str, Any]:
     """Many fits at once, against the same one by one; the peer's time is that of ``sampled_ks``."""
     samples, x = samples_of(image), pixels_of(image)
     floor = floor_of_scikit_learn(x)
@@ -278,7 +278,7 @@ def sweep(image: Array, ks: list[int], n_restarts: int, sampled_ks: list[int]) -
     }
 
 
-def k_means(image: Array, k: int, repeats: int) -> dict[str, Any]:
+def k_means(image: NdArray, k: int, repeats: int) -> dict[str, Any]:
     """k-means on all pixels, both libraries from starts that end at the same inertia."""
     from sklearn.cluster import KMeans
 

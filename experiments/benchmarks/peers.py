@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from experiments.benchmarks import timing
 
-Array = npt.NDArray[Any]
-Start = tuple[Array, Array, Array]
+NdArray = npt.NDArray[Any]
+Start = tuple[NdArray, NdArray, NdArray]
 Run = Callable[[int], Start]
-Peer = Callable[[Array, Start, str], Run]
+Peer = Callable[[NdArray, Start, str], Run]
 
 
-def numpy_reference(x: Array, start: Start, covariance_type: str) -> Run:
+def numpy_reference(x: NdArray, start: Start, covariance_type: str) -> Run:
     """The textbook in float64 NumPy, whole arrays: what the answers are compared with."""
     data = x.astype(np.float64)
 
@@ -47,7 +47,7 @@ def numpy_reference(x: Array, start: Start, covariance_type: str) -> Run:
     return run
 
 
-def _log_joint(x: Array, weights: Array, means: Array, covariances: Array) -> Array:
+def _log_joint(x: NdArray, weights: NdArray, means: NdArray, covariances: NdArray) -> NdArray:
     out = np.empty((len(x), len(weights)))
     for k, (weight, mean, covariance) in enumerate(zip(weights, means, covariances, strict=True)):
         if covariance.ndim == 1:
@@ -59,14 +59,14 @@ def _log_joint(x: Array, weights: Array, means: Array, covariances: Array) -> Ar
     return out - 0.5 * x.shape[1] * np.log(2 * np.pi)
 
 
-def mean_log_likelihood(x: Array, mixture: Start) -> float:
+def mean_log_likelihood(x: NdArray, mixture: Start) -> float:
     """Mean nats per sample, in float64."""
     joint = _log_joint(x.astype(np.float64), *(np.asarray(a, np.float64) for a in mixture))
     top = joint.max(axis=1)
     return float(np.mean(top + np.log(np.exp(joint - top[:, None]).sum(axis=1))))
 
 
-def jgmm(x: Array, start: Start, covariance_type: str) -> Run:
+def jgmm(x: NdArray, start: Start, covariance_type: str) -> Run:
     """This library, on all devices that JAX was given."""
     import jax.numpy as jnp
 
@@ -101,7 +101,7 @@ def jgmm(x: Array, start: Start, covariance_type: str) -> Run:
 def scikit_learn(dtype: Any) -> Peer:
     """scikit-learn's GaussianMixture in ``dtype``."""
 
-    def peer(x: Array, start: Start, covariance_type: str) -> Run:
+    def peer(x: NdArray, start: Start, covariance_type: str) -> Run:
         from sklearn.mixture import GaussianMixture
 
         data = x.astype(dtype)
@@ -129,7 +129,7 @@ def scikit_learn(dtype: Any) -> Peer:
     return peer
 
 
-def gmmx(x: Array, start: Start, covariance_type: str) -> Run:
+def gmmx(x: NdArray, start: Start, covariance_type: str) -> Run:
     """gmmx, EM in JAX."""
     import jax
     import jax.numpy as jnp
@@ -150,7 +150,7 @@ def gmmx(x: Array, start: Start, covariance_type: str) -> Run:
     return run
 
 
-def tgmm(x: Array, start: Start, covariance_type: str) -> Run:
+def tgmm(x: NdArray, start: Start, covariance_type: str) -> Run:
     """tgmm, EM in PyTorch on the CPU."""
     import torch
     from tgmm import GaussianMixture
@@ -178,7 +178,7 @@ def tgmm(x: Array, start: Start, covariance_type: str) -> Run:
     return run
 
 
-def ott(x: Array, start: Start, covariance_type: str) -> Run:
+def ott(x: NdArray, start: Start, covariance_type: str) -> Run:
     """ott-jax, which knows full covariances only."""
     import jax
     import jax.numpy as jnp

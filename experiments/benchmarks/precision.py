@@ -13,12 +13,12 @@ import jgmm
 from jgmm.image import read_image
 from jgmm.image.samples import samples_of
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 # Until nothing is gained that float32 can see.
 TO_THE_END: dict[str, Any] = {"tol": 1e-9, "max_iter": 3000}
 
 
-def units(path: Path) -> dict[str, tuple[Array, Array]]:
+def units(path: Path) -> dict[str, tuple[NdArray, NdArray]]:
     """Distinct colours of a photograph in several units, in float32, and their counts."""
     image = read_image(path).pixels
     rgb, lab = samples_of(image), samples_of(image, "lab")
@@ -30,7 +30,7 @@ def units(path: Path) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def shortfall(x: Array, weights: Array, k: int) -> dict[str, float]:
+def shortfall(x: NdArray, weights: NdArray, k: int) -> dict[str, float]:
     """What the float32 fit lacks of the float64 one, relative, both judged in float64."""
     with jax.enable_x64(True):
         wide, heavy = x.astype(np.float64), np.asarray(weights, np.float64)

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from experiments.benchmarks import timing
 from experiments.benchmarks.peers import PEERS, Run, Start, mean_log_likelihood, numpy_reference
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 YARDSTICK = Path(__file__).parents[3] / "shared" / "bench" / "em_limit.c"
 # Steps that a run is timed over: enough to outweigh what it costs to start one.
 _STEPS = {"jgmm": 40, "gmmx": 8, "tgmm": 2, "ott-jax": 2}
 
 
 def compare(
-    x: Array, k: int, covariance_type: str, repeats: int, skip: tuple[str, ...] = ()
+    x: NdArray, k: int, covariance_type: str, repeats: int, skip: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Milliseconds per EM step for each library, and how far its answer is from the reference.
 
@@ -77,7 +77,7 @@ def compare(
     }
 
 
-def k_means_start(x: Array, k: int, covariance_type: str) -> Start:
+def k_means_start(x: NdArray, k: int, covariance_type: str) -> Start:
     """Weights, means and covariances of a k-means clustering, in float64."""
     import jgmm
 

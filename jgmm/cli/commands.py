@@ -37,7 +37,7 @@ from jgmm.mixture import files as io
 from jgmm.mixture.density import score
 from jgmm.mixture.mixture import Mixture
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 T = TypeVar("T")
 
 
@@ -83,7 +83,7 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
             if len(offered) > 1:
                 draw(results.draw_criteria, result, image.source.name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
-            pictures: dict[int, Array] = {}
+            pictures: dict[int, NdArray] = {}
             original = show(image.pixels)
             for k in ks:
                 began = time.perf_counter()

@@ -17,10 +17,10 @@ from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.files import write_png
 from jgmm.image.segmentation import Segmentation
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
-def write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
+def write_segments(folder: Path, k: int, labels: NdArray, picture: NdArray) -> None:
     """The label indices, and each pixel in its segment's colour.
 
     Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out have the largest
@@ -33,7 +33,7 @@ def write_segments(folder: Path, k: int, labels: Array, picture: Array) -> None:
     write_png(folder / f"labels_k{k}.png", coded)
 
 
-def write_spatial(folder: Path, k: int, found: Segmentation, original: Array) -> None:
+def write_spatial(folder: Path, k: int, found: Segmentation, original: NdArray) -> None:
     """The borders of the regions over the photograph, how sure each label is, and the regions.
 
     Regions are coded as labels are; certainty is from black, 0, to white, 1.
@@ -48,7 +48,7 @@ def write_spatial(folder: Path, k: int, found: Segmentation, original: Array) ->
     write_png(folder / f"regions_k{k}.png", coded)
 
 
-def overlay(picture: Array, regions: Array) -> Array:
+def overlay(picture: NdArray, regions: NdArray) -> NdArray:
     """The picture [H, W, 3 or 4], uint8, with the borders between regions in yellow."""
     from skimage.segmentation import find_boundaries
 
@@ -115,7 +115,7 @@ def draw_criteria(result: SweepResult, title: str, path: Path) -> None:
 
 
 def draw_comparison(
-    original: Array, pictures: Mapping[int, Array], fits: Mapping[int, FitResult], path: Path
+    original: NdArray, pictures: Mapping[int, NdArray], fits: Mapping[int, FitResult], path: Path
 ) -> None:
     """The original beside its segments for every k."""
     from jgmm import plot

@@ -1,8 +1,7 @@
-"""The programs of a fit: pose the problem, start, climb, and go back to the units of the data.
+"""The programs of a fit: pose the problem, start, iterate, and go back to the units of the data.
 
-Each is compiled on its own, and each serves many: the problem does not depend on the number of
-components, and one climb serves runs on a subsample and on everything, restarts and numbers of
-components.
+Each is compiled on its own, and each serves many: one loop is for runs on a subsample and on
+everything, for restarts, and for numbers of components that are rounded up to the same.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from jgmm.families.family import Family
 from jgmm.fitting import starts
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
-from jgmm.solvers.stages import Stage, climb
+from jgmm.solvers.stages import Stage, run_stages
 from jgmm.solvers.stopping import Gain
 
 T = TypeVar("T")
@@ -139,7 +138,7 @@ def started(
 
 
 @program("stages", "capacity", "mesh")
-def climbed(
+def iterated(
     problem: Problem,
     mixtures: Mixture,
     keys: Array,
@@ -156,7 +155,7 @@ def climbed(
         problem = _with_prior(problem.on(samples), prior)
 
         def one(first: Mixture, key: Array) -> Run[Mixture]:
-            run = climb(problem, first, stages, stop, capacity, key)
+            run = run_stages(problem, first, stages, stop, capacity, key)
             return dataclasses.replace(run, state=())
 
         return _each(one, mixtures, jnp.broadcast_to(keys, mixtures.weights.shape[:2]))

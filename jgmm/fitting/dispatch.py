@@ -18,7 +18,7 @@ from jax import Array
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
-from jgmm.fitting.batch import climbed, few, finished, started, whole
+from jgmm.fitting.batch import few, finished, iterated, started, whole
 from jgmm.fitting.options import Request, as_int32
 from jgmm.mixture.mixture import Mixture, take
 from jgmm.solvers.iterate import Run
@@ -48,7 +48,7 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
             parts = [fit((s,), keys) for s in rows]
             return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
         return _finish(
-            request, rows, keys, _climb(request, rows, keys, _first(request, rows, keys))
+            request, rows, keys, _iterate(request, rows, keys, _first(request, rows, keys))
         )
 
     return _dispatch(fit, request, report)
@@ -65,7 +65,7 @@ def fit_best(request: Request) -> FitResult:
     def judge(rows: Rows, keys: Array) -> Run[Mixture]:
         first = _first(request, rows, keys)
         stay = dataclasses.replace(request.settings.stop, max_iter=as_int32(0))
-        return _climb(request, rows, keys, first, stay)
+        return _iterate(request, rows, keys, first, stay)
 
     judged = _dispatch(judge, request)
     xp: Any = np if isinstance(judged.value.value, np.ndarray) else jnp
@@ -73,7 +73,7 @@ def fit_best(request: Request) -> FitResult:
     best = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
     first: Mixture = jax.tree.map(lambda leaf: leaf[:, best][:, None], judged.best)
     rows, keys = (0,), request.keys[:1]
-    run = _climb(request, rows, keys, first)
+    run = _iterate(request, rows, keys, first)
     return _best(request, _finish(request, rows, keys, run))
 
 
@@ -100,7 +100,7 @@ def _first(request: Request, rows: Rows, keys: Array) -> Mixture:
         tol=_maximum(request.settings.stop.tol, _SHORT_TOL),
         max_iter=as_int32(min(request.max_iter, _SHORT_STEPS)),
     )
-    return climbed(
+    return iterated(
         problem,
         mixtures,
         keys,
@@ -112,11 +112,11 @@ def _first(request: Request, rows: Rows, keys: Array) -> Mixture:
     ).best
 
 
-def _climb(
+def _iterate(
     request: Request, rows: Rows, keys: Array, first: Mixture, stop: Gain | None = None
 ) -> Run[Mixture]:
     """Runs on all samples."""
-    return climbed(
+    return iterated(
         whole(request.problem, request.options.cut),
         first,
         keys,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -25,7 +25,7 @@ class ImageError(ValueError):
     """A file that cannot be read as an image; the message is one line for the user."""
 
 
-def decode(source: Path, head: bytes) -> tuple[Array, Array | None]:
+def decode(source: Path, head: bytes) -> tuple[NdArray, NdArray | None]:
     """The first image of a file that starts with ``head``: its pixels, and its alpha if any."""
     return (_decode_tiff if head[:4] in _TIFF_MAGIC else _decode_pillow)(source, head)
 
@@ -37,7 +37,7 @@ def _orientation(image: Any) -> int:
         return 1
 
 
-def _oriented(array: Array, orientation: int) -> Array:
+def _oriented(array: NdArray, orientation: int) -> NdArray:
     """Turn an image [H, W, ...] upright, given its EXIF orientation, 1 to 8."""
     if orientation in (3, 4, 6, 7):
         array = array[::-1]
@@ -48,7 +48,7 @@ def _oriented(array: Array, orientation: int) -> Array:
     return array
 
 
-def _decode_pillow(source: Path, head: bytes) -> tuple[Array, Array | None]:
+def _decode_pillow(source: Path, head: bytes) -> tuple[NdArray, NdArray | None]:
     """Decode anything but TIFF: pixels, and the alpha channel if there is one."""
     import PIL.Image
 
@@ -83,7 +83,7 @@ def _most_pixels() -> int:
     return 2 * (PIL.Image.MAX_IMAGE_PIXELS or 2**62)
 
 
-def _decode_other(source: Path) -> Array:
+def _decode_other(source: Path) -> NdArray:
     """Decode what only other plugins of imageio know."""
     import imageio.v3 as iio
 
@@ -108,7 +108,7 @@ def _rawmode(image: Any) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
-def _deep_pixels(image: Any, rawmode: str, source: Path) -> Array:
+def _deep_pixels(image: Any, rawmode: str, source: Path) -> NdArray:
     """Every bit of 16 bit samples, which Pillow unpacks to their high bytes only.
 
     The same file is decoded twice, the second time as if in the other byte order: that gives
@@ -150,7 +150,7 @@ def _refuse_loss(image: Any, rawmode: str, head: bytes, source: Path) -> None:
         )
 
 
-def _decode_tiff(source: Path, head: bytes) -> tuple[Array, Array | None]:
+def _decode_tiff(source: Path, head: bytes) -> tuple[NdArray, NdArray | None]:
     """Decode a TIFF by tifffile, or by Pillow what that leaves to optional packages."""
     import tifffile
 
@@ -191,7 +191,7 @@ def _decode_tiff(source: Path, head: bytes) -> tuple[Array, Array | None]:
     return array, None
 
 
-def _bands_last(array: Array, axes: str) -> Array:
+def _bands_last(array: NdArray, axes: str) -> NdArray:
     """The first image [H, W, C] of a TIFF series whose axes carry tifffile's letters.
 
     Samples (S) and channels (C) are bands; of times, depths and pages the first is taken. An

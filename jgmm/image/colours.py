@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 Inverse = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
 
@@ -20,7 +20,7 @@ _TABLE_PER_PIXEL = 32  # ... if it has at most so many entries per pixel; else s
 _BLOCK = 1 << 16  # pixels packed at a time, to stay in the cache
 
 
-def unique_colours(pixels: npt.ArrayLike) -> tuple[Array, Inverse, Counts]:
+def unique_colours(pixels: npt.ArrayLike) -> tuple[NdArray, Inverse, Counts]:
     """Distinct rows of integer pixels, ordered by first channel, then second, and so on.
 
     Each colour is packed into one integer, and the integers are ranked. A colour too wide for
@@ -66,12 +66,12 @@ def unique_colours(pixels: npt.ArrayLike) -> tuple[Array, Inverse, Counts]:
 
 
 class _Channel(NamedTuple):
-    values: Array  # [N] integers
+    values: NdArray  # [N] integers
     low: int  # the smallest of them
     bits: int  # that hold their distance from it
 
 
-def _channel(values: Array) -> _Channel:
+def _channel(values: NdArray) -> _Channel:
     low, high = int(values.min()), int(values.max())
     bits = (high - low).bit_length()
     if bits <= 32:
@@ -96,7 +96,7 @@ def _rank(channels: list[_Channel]) -> tuple[Inverse, int]:
     return rank[code], len(present)
 
 
-def _pack(channels: list[_Channel], dtype: np.dtype[Any]) -> Array:
+def _pack(channels: list[_Channel], dtype: np.dtype[Any]) -> NdArray:
     """One integer per pixel, the first channel in its highest bits."""
     code = np.zeros(len(channels[0].values), dtype)
     unit = dtype.type

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
-def as_rgb(pixels: Array) -> Array:
+def as_rgb(pixels: NdArray) -> NdArray:
     """Pixels [..., C] as [..., 3]: of many bands the first three, the first as grey otherwise."""
     if pixels.shape[-1] < 3:
         return np.repeat(pixels[..., :1], 3, axis=-1)
@@ -27,9 +27,9 @@ class Display:
 
     black: float
     white: float
-    mask: Array | None = None  # [H, W] bool, False for pixels to be transparent
+    mask: NdArray | None = None  # [H, W] bool, False for pixels to be transparent
 
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: NdArray) -> NdArray:
         """An image [H, W, C] as uint8 [H, W, 3], or [H, W, 4] with alpha if there is a mask."""
         shown = as_rgb(image)
         if shown.dtype != np.uint8:
@@ -40,7 +40,7 @@ class Display:
         return np.dstack([shown, np.where(self.mask, 255, 0).astype(np.uint8)])
 
 
-def display_of(pixels: Array, mask: Array | None = None) -> Display:
+def display_of(pixels: NdArray, mask: NdArray | None = None) -> Display:
     """How to show an image.
 
     8 bit images are shown as they are. 16 bit images often hold 10, 12 or 14 bits: white is the

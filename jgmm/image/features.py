@@ -22,21 +22,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
-def _rgb(unit: Array) -> Array:
+def _rgb(unit: NdArray) -> NdArray:
     return unit
 
 
-def _gray(unit: Array) -> Array:
+def _gray(unit: NdArray) -> NdArray:
     if unit.shape[-1] == 1:
         return unit
     red, green, blue = np.moveaxis(unit, -1, 0)
     return np.asarray(0.2125 * red + 0.7154 * green + 0.0721 * blue)[..., None]
 
 
-def _lab(unit: Array) -> Array:
+def _lab(unit: NdArray) -> NdArray:
     from skimage.color import rgb2lab
 
     if unit.shape[-1] == 1:
@@ -44,7 +44,7 @@ def _lab(unit: Array) -> Array:
     return np.asarray(rgb2lab(unit))
 
 
-def _hsv(unit: Array) -> Array:
+def _hsv(unit: NdArray) -> NdArray:
     from skimage.color import rgb2hsv
 
     if unit.shape[-1] == 1:
@@ -66,7 +66,7 @@ class Feature:
         neighbours, so that it may be computed of the distinct colours only.
     """
 
-    compute: Callable[[Array], Array]
+    compute: Callable[[NdArray], NdArray]
     colour: bool
     scale: float
     pointwise: bool = True
@@ -92,7 +92,7 @@ def feature(name: str) -> Feature:
         raise ValueError(f"expected features {', '.join(FEATURES)}; got {name!r}") from None
 
 
-def as_channels(image: npt.ArrayLike) -> Array:
+def as_channels(image: npt.ArrayLike) -> NdArray:
     """The image as [H, W, C]: a grey one [H, W] gets its axis of one channel.
 
     Raises:
@@ -106,7 +106,7 @@ def as_channels(image: npt.ArrayLike) -> Array:
     return array
 
 
-def to_unit(image: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> Array:
+def to_unit(image: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> NdArray:
     """Pixels as floating point in [0, 1]: uint8 / 255, uint16 / 65535, floats as they are.
 
     Args:
@@ -132,7 +132,7 @@ def to_unit(image: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> Array:
 
 def of_colours(
     colours: npt.ArrayLike, features: str = "rgb", dtype: npt.DTypeLike = np.float32
-) -> Array:
+) -> NdArray:
     """Features of colours in any arrangement, [..., C] -> [..., D].
 
     Args:
@@ -168,7 +168,7 @@ def of_colours(
 
 def extract(
     image: npt.ArrayLike, features: str = "rgb", dtype: npt.DTypeLike = np.float32
-) -> Array:
+) -> NdArray:
     """Features of every pixel of an image, [H, W] or [H, W, C] -> [H, W, D].
 
     Args:

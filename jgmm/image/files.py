@@ -19,7 +19,7 @@ import numpy.typing as npt
 from jgmm._atomic import atomic_write
 from jgmm.image._decode import ImageError, decode
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -33,7 +33,7 @@ class Image:
       source: the file it came from.
     """
 
-    pixels: Array
+    pixels: NdArray
     alpha: Mask | None
     source: Path
 
@@ -105,7 +105,7 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _finish(pixels: Array, alpha: Array | None, source: Path) -> Image:
+def _finish(pixels: NdArray, alpha: NdArray | None, source: Path) -> Image:
     """Check the shape, bring the dtype to one of three, make the mask."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
-def vote(regions: Array, labels: Array, known: Array | None = None) -> Array:
+def vote(regions: NdArray, labels: NdArray, known: NdArray | None = None) -> NdArray:
     """Labels [H, W] in which each region has the one that most of its pixels had.
 
     Where there are ``known`` pixels [H, W] in a region, those alone decide.
@@ -30,7 +30,7 @@ def vote(regions: Array, labels: Array, known: Array | None = None) -> Array:
     return voted
 
 
-def paint(colours: Array, labels: Array) -> Array:
+def paint(colours: NdArray, labels: NdArray) -> NdArray:
     """Each pixel of an image [H, W, C] in the mean colour of its segment; 0 where left out."""
     inside = labels >= 0
     chosen, values = labels[inside], colours[inside]

@@ -62,7 +62,7 @@ from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Gain
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 _ROUNDS, _STEPS = 9, 5  # with hidden pixels: one for each ninth of them, and steps of EM in each
 _COUNTED = 3  # the last rounds, whose hidden pixels decide between starts
@@ -74,8 +74,8 @@ class PottsResult:
     """A mixture and the labels that were inferred with it."""
 
     fit: FitResult  # its objective and history are those of the Potts model
-    labels: Array  # [H, W] int32, -1 where left out
-    certainty: Array  # [H, W], largest of q; 0 where left out
+    labels: NdArray  # [H, W] int32, -1 where left out
+    certainty: NdArray  # [H, W], largest of q; 0 where left out
     beta: float  # given or estimated
 
 
@@ -184,7 +184,7 @@ def fit_potts(
     )
 
 
-def _smoothed(values: Array, inside: Array, init: Any) -> Iterator[jax.Array]:
+def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array]:
     """What starts are made of: means over squares, of pixels that take part.
 
     Those tell classes apart where single pixels do not. Wide squares see classes that are rare,

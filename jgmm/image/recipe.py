@@ -19,8 +19,8 @@ import numpy.typing as npt
 from jgmm.image.colours import unique_colours
 from jgmm.image.features import FEATURES, of_colours, quantisation, to_unit
 
-Array = npt.NDArray[Any]
-Function = Callable[[Array], npt.ArrayLike]
+NdArray = npt.NDArray[Any]
+Function = Callable[[NdArray], npt.ArrayLike]
 
 NAMES = tuple(f"{name}{more}" for name in (*FEATURES, "bands") for more in ("", "+xy"))
 
@@ -58,7 +58,7 @@ class Recipe:
         """Whether pixels of one colour have the same features wherever they are."""
         return self.function is None and not self.has_position
 
-    def of_colours(self, colours: Array, dtype: npt.DTypeLike) -> Array:
+    def of_colours(self, colours: NdArray, dtype: npt.DTypeLike) -> NdArray:
         """Features of colours [..., C], but for the position: [..., D]."""
         if self.base != "bands":
             return of_colours(colours, self.base, dtype)
@@ -67,7 +67,7 @@ class Recipe:
             raise ValueError(f"expected {len(self.center)} bands, got {unit.shape[-1]}")
         return np.asarray((unit - np.array(self.center, dtype)) / np.array(self.scale, dtype))
 
-    def of_image(self, pixels: Array, dtype: npt.DTypeLike) -> Array:
+    def of_image(self, pixels: NdArray, dtype: npt.DTypeLike) -> NdArray:
         """Features of every pixel of an image, [H, W, C] -> [H, W, D]."""
         if self.function is not None:
             values = np.asarray(self.function(pixels))
@@ -88,7 +88,7 @@ class Recipe:
         places = positions(height, width) * self.position
         return np.concatenate([values, places.astype(values.dtype)], axis=-1)
 
-    def rounding(self, shape: tuple[int, ...], image_dtype: npt.DTypeLike) -> Array:
+    def rounding(self, shape: tuple[int, ...], image_dtype: npt.DTypeLike) -> NdArray:
         """The variance [D] that rounding, of values and to whole pixels, gives each feature.
 
         Args:
@@ -113,7 +113,7 @@ class Recipe:
         return content
 
 
-def positions(height: int, width: int) -> Array:
+def positions(height: int, width: int) -> NdArray:
     """Column and row of every pixel [H, W, 2] over the square root of the area.
 
     Example:
@@ -125,7 +125,7 @@ def positions(height: int, width: int) -> Array:
 
 
 def recipe_of(
-    features: str | Function, pixels: Array, mask: Array | None = None, position: float = 1.0
+    features: str | Function, pixels: NdArray, mask: NdArray | None = None, position: float = 1.0
 ) -> Recipe:
     """The recipe for features of this image and of others like it.
 

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 def find_regions(
     labels: ArrayLike, colours: ArrayLike, *, min_region: float = 0.0, merge: float = 0.0
-) -> Array:
+) -> NdArray:
     """Cut labels into connected regions, absorb the small and merge the alike.
 
     Args:
@@ -69,7 +69,7 @@ def find_regions(
     return by_size(graph.names()[parts], parts >= 0)
 
 
-def by_size(labels: Array, inside: Array) -> Array:
+def by_size(labels: NdArray, inside: NdArray) -> NdArray:
     """Labels [H, W] numbered anew, the largest 0; -1 where not ``inside``."""
     flat = np.where(inside, labels, -1)
     counts = np.bincount(flat[inside], minlength=1)
@@ -83,7 +83,7 @@ def by_size(labels: Array, inside: Array) -> Array:
 class _Graph:
     """Regions and their neighbours. A region that was joined to another is no more."""
 
-    def __init__(self, parts: Array, values: Array) -> None:
+    def __init__(self, parts: NdArray, values: NdArray) -> None:
         from scipy.ndimage import uniform_filter
 
         n = int(parts.max()) + 1
@@ -169,7 +169,7 @@ class _Graph:
                 if cost < limit:
                     heapq.heappush(queue, (cost, kept, other, ages[kept], ages[other]))
 
-    def names(self) -> Array:
+    def names(self) -> NdArray:
         """For each of the first regions the one it has become part of."""
         names = np.array(self.parents, np.intp)
         while True:
@@ -180,7 +180,7 @@ class _Graph:
 
 
 def _borders(
-    parts: Array, local: Array, n: int
+    parts: NdArray, local: NdArray, n: int
 ) -> tuple[list[int], list[int], list[int], list[float]]:
     """Pairs of regions i < j that touch, the number of pairs of pixels where they do, and the sum.
 

@@ -17,20 +17,20 @@ from jgmm.image.features import as_channels, of_colours
 from jgmm.image.files import Image
 from jgmm.image.recipe import Function, Recipe, recipe_of
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
     """What a fit needs of an image: the features of its distinct colours, weighted by counts."""
 
-    features: Array  # [M, D]
-    weights: Array  # [M]
-    floor: Array  # [D], least variance relative to that of the features
-    labels: Array | None  # [M] known components, -1 for unknown
-    index: Array | None  # of each pixel that takes part, its sample; None where it is its own
-    mask: Array  # [H, W] bool, True where a pixel takes part
-    colours: Array  # [M, 3], as shown
+    features: NdArray  # [M, D]
+    weights: NdArray  # [M]
+    floor: NdArray  # [D], least variance relative to that of the features
+    labels: NdArray | None  # [M] known components, -1 for unknown
+    index: NdArray | None  # of each pixel that takes part, its sample; None where it is its own
+    mask: NdArray  # [H, W] bool, True where a pixel takes part
+    colours: NdArray  # [M, 3], as shown
     recipe: Recipe  # of the features
 
 
@@ -99,19 +99,21 @@ def samples_of(
     )
 
 
-def _as_labels(labels: ArrayLike, mask: Array) -> Array:
+def _as_labels(labels: ArrayLike, mask: NdArray) -> NdArray:
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got {array.dtype}")
     if array.shape != mask.shape:
         raise ValueError(f"labels: expected shape {mask.shape} of the image, got {array.shape}")
-    known: Array = array[mask].astype(np.int32)
+    known: NdArray = array[mask].astype(np.int32)
     if known.min() < -1:
         raise ValueError(f"labels: expected -1 (unknown) and up, got {known.min()}")
     return known
 
 
-def _distinct(flat: Array, known: Array | None) -> tuple[Array, Array | None, Array, Array]:
+def _distinct(
+    flat: NdArray, known: NdArray | None
+) -> tuple[NdArray, NdArray | None, NdArray, NdArray]:
     """The distinct colours, their labels if any, of each pixel its colour, and their counts.
 
     A colour that is labelled here and unknown there is two samples.
@@ -123,7 +125,7 @@ def _distinct(flat: Array, known: Array | None) -> tuple[Array, Array | None, Ar
     return rows[:, :-1].astype(flat.dtype), rows[:, -1].astype(np.int32), index, counts
 
 
-def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
+def _unit_variance(values: NdArray, weights: NdArray, isotropic: bool) -> NdArray:
     """The variance [D] that ``reg_covar`` is relative to: see `jgmm.data.frame.measure`."""
     share = weights / weights.sum()  # by products, which NumPy makes faster than averages
     mean = share @ values
@@ -134,7 +136,7 @@ def _unit_variance(values: Array, weights: Array, isotropic: bool) -> Array:
     return np.where(varies & (not isotropic), variance, typical)
 
 
-def spread(samples: Samples, values: Array, fill: int) -> Array:
+def spread(samples: Samples, values: NdArray, fill: int) -> NdArray:
     """Values of samples [M, ...] as an image [H, W, ...], ``fill`` where pixels are left out."""
     if samples.index is not None:
         values = values[samples.index]
@@ -145,7 +147,7 @@ def spread(samples: Samples, values: Array, fill: int) -> Array:
     return image
 
 
-def comparable_colours(samples: Samples) -> Array:
+def comparable_colours(samples: Samples) -> NdArray:
     """The colours of the samples [M, 3] as shown, so that distances between them mean something.
 
     L*a*b* with half the weight on L, which light and shadow change most.

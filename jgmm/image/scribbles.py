@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jgmm.image._decode import ImageError
 from jgmm.image.files import read_image
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 _MOST = 1000  # colours; more are no scribbles
 
@@ -31,8 +31,8 @@ class Scribbles:
       colours: [L, C], the colour of each label as the file has it.
     """
 
-    labels: Array
-    colours: Array
+    labels: NdArray
+    colours: NdArray
 
 
 def read_scribbles(path: str | os.PathLike[str]) -> Scribbles:
@@ -72,7 +72,7 @@ def read_scribbles(path: str | os.PathLike[str]) -> Scribbles:
     return Scribbles(labels, colours[order])
 
 
-def _places(path: str | os.PathLike[str], colours: Array) -> Array:
+def _places(path: str | os.PathLike[str], colours: NdArray) -> NdArray:
     """Where in the file's palette each colour [L, C] stands first; 0 for all without a palette."""
     import PIL.Image
 

@@ -33,7 +33,7 @@ from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture, few_sizes, take
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 @struct
@@ -44,14 +44,14 @@ class Segmentation:
     components can be compared. Pixels that were left out have label -1.
     """
 
-    labels: Array  # [H, W] int32, -1 where left out
-    image: Array  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
-    certainty: Array  # [H, W] float, the posterior probability of the label; 0 where left out
-    regions: Array  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
+    labels: NdArray  # [H, W] int32, -1 where left out
+    image: NdArray  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
+    certainty: NdArray  # [H, W] float, the posterior probability of the label; 0 where left out
+    regions: NdArray  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
     fit: FitResult  # of the features, components by decreasing weight
 
 
-def ordered(result: FitResult, labels: Array | None = None) -> FitResult:
+def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:
     """The fit with its components in order of decreasing weight.
 
     Those that ``labels`` name keep their numbers; the others take the numbers that are left.
@@ -65,7 +65,7 @@ def ordered(result: FitResult, labels: Array | None = None) -> FitResult:
     return dataclasses.replace(result, mixture=sorted_mixture)
 
 
-def assign(mixture: Mixture, features: ArrayLike) -> tuple[Array, Array]:
+def assign(mixture: Mixture, features: ArrayLike) -> tuple[NdArray, NdArray]:
     """The most probable component of each sample [N, D], and its posterior probability.
 
     Mixtures of different k share one compiled program.
@@ -109,7 +109,7 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
 
 
 def _segmentation(
-    samples: Samples, fit: FitResult, labels: Array, sure: Array, spatial: Spatial
+    samples: Samples, fit: FitResult, labels: NdArray, sure: NdArray, spatial: Spatial
 ) -> Segmentation:
     known = None
     if samples.labels is not None:

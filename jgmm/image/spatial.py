@@ -36,7 +36,7 @@ from jgmm.data.samples import Block
 from jgmm.mixture.mixture import Mixture, conform, few_sizes, log_weights
 from jgmm.mixture.posterior import centered, log_joint
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 _ROWS = 8  # of pixels, in a block
 _Rows = tuple[jax.Array, jax.Array, jax.Array]  # pixels, mask and U of a block
 
@@ -69,7 +69,7 @@ def smooth(
     unary: float = 0.4,
     coupling: float = 5.0,
     n_sweeps: int = 6,
-) -> tuple[Array, Array]:
+) -> tuple[NdArray, NdArray]:
     """Label pixels by a mixture and by their neighbours.
 
     Args:
@@ -167,7 +167,7 @@ def _mean_field(
     return lax.map(decide, blocks)
 
 
-def _problem(values: Array, inside: Array, sigma: float) -> _Problem:
+def _problem(values: NdArray, inside: NdArray, sigma: float) -> _Problem:
     """Pixels [H, W, D], padded to one of few sizes, so that few programs are compiled."""
     height, width, d = values.shape
     tall, wide = padded_size(height), padded_size(width)
@@ -190,7 +190,7 @@ def padded_size(n: int) -> int:
     return -(-n // step) * step
 
 
-def _points(n: int, size: int, sigma: float, dtype: Any) -> Array:
+def _points(n: int, size: int, sigma: float, dtype: Any) -> NdArray:
     """U along one axis, [size, points]: how near each of n pixels is to each point of the grid."""
     narrow = sigma / math.sqrt(2)
     step = max(narrow, 1.0)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 def with_texture(
-    colours: Array, inside: Array, *, width: float = 0.023, weight: float = 1.5
-) -> Array:
+    colours: NdArray, inside: NdArray, *, width: float = 0.023, weight: float = 1.5
+) -> NdArray:
     """Colours with their local standard deviation as one more channel.
 
     Args:
@@ -39,7 +39,7 @@ def with_texture(
     part = inside.astype(colours.dtype)
     share = np.maximum(uniform_filter(part, n), np.float32(0.5 / n**2))
 
-    def average(values: Array) -> Array:
+    def average(values: NdArray) -> NdArray:
         return np.asarray(uniform_filter(values * part, n) / share)
 
     total = np.zeros_like(part)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from jgmm.plot._canvas import DPI, INK, LINE, MUTED, SMALL, TEXT, blank
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 def comparison(
@@ -70,7 +70,7 @@ def comparison(
     return figure
 
 
-def _image(image: npt.ArrayLike) -> Array:
+def _image(image: npt.ArrayLike) -> NdArray:
     """Any image as [H, W] or [H, W, 3 or 4]."""
     array = np.asarray(image)
     if array.ndim not in (2, 3) or 0 in array.shape:
@@ -80,7 +80,7 @@ def _image(image: npt.ArrayLike) -> Array:
     return array
 
 
-def _displayable(array: Array) -> Array:
+def _displayable(array: NdArray) -> NdArray:
     """Pixels as float in [0, 1]; floats beyond that are scaled into it."""
     if array.dtype.kind == "u":
         return array / np.float32(np.iinfo(array.dtype).max)

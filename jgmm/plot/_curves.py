@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jgmm.plot._canvas import MUTED, SMALL, TEXT, blank, colors_for, dress
 
-Array = npt.NDArray[Any]
+NdArray = npt.NDArray[Any]
 
 
 def learning_curve(
@@ -81,7 +81,7 @@ def learning_curves(histories: Mapping[int, npt.ArrayLike], *, title: str | None
     return figure
 
 
-def _finite(history: npt.ArrayLike) -> Array:
+def _finite(history: npt.ArrayLike) -> NdArray:
     """The history up to its first NaN."""
     values = np.asarray(history, np.float64)
     if values.ndim != 1:
@@ -93,7 +93,7 @@ def _finite(history: npt.ArrayLike) -> Array:
     return values
 
 
-def _draw(ax: Axes, curves: list[Array], labels: Sequence[str | None], title: str | None) -> None:
+def _draw(ax: Axes, curves: list[NdArray], labels: Sequence[str | None], title: str | None) -> None:
     colors, last = colors_for(len(curves)), max(map(len, curves)) - 1
     low, high = _limits(curves)
     start: dict[str, Any] = {"mfc": "white", "mew": 1.6, "ms": 7, "ls": "", "clip_on": False}
@@ -121,7 +121,7 @@ def _draw(ax: Axes, curves: list[Array], labels: Sequence[str | None], title: st
     _name_ends(ax, curves, labels, colors)
 
 
-def _limits(curves: list[Array]) -> tuple[float, float]:
+def _limits(curves: list[NdArray]) -> tuple[float, float]:
     """Limits of y: all values, but the starts only if they do not squash the rest."""
     low, high = min(v.min() for v in curves), max(v.max() for v in curves)
     later = min(v[1:].min() if len(v) > 1 else v[0] for v in curves)
@@ -132,7 +132,7 @@ def _limits(curves: list[Array]) -> tuple[float, float]:
 
 
 def _name_ends(
-    ax: Axes, curves: list[Array], labels: Sequence[str | None], colors: list[str]
+    ax: Axes, curves: list[NdArray], labels: Sequence[str | None], colors: list[str]
 ) -> None:
     """Write each curve's name and last value right of the axes, apart from one another."""
     low, high = ax.get_ylim()
@@ -146,7 +146,7 @@ def _name_ends(
         ax.annotate(text, (1.015, y), xycoords="axes fraction", annotation_clip=False, **style)
 
 
-def _spread(places: Array, apart: float) -> list[float]:
+def _spread(places: NdArray, apart: float) -> list[float]:
     """Ascending places moved as little as keeps them apart (least squares)."""
     count = len(places)
     free = places - apart * np.arange(count)  # these only have to be in order: isotonic

@@ -24,7 +24,7 @@ class Stage:
     n_steps: int | None = None
 
 
-def climb(
+def run_stages(
     problem: Problem,
     start: Mixture,
     stages: tuple[Stage, ...],

@@ -15,7 +15,7 @@ from jgmm import Status
 from jgmm.data.subsample import fewer
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
-from jgmm.fitting.batch import climbed, few, started, whole
+from jgmm.fitting.batch import few, iterated, started, whole
 from jgmm.fitting.options import Choices, read, subsample_size
 from jgmm.fitting.starts import by_name
 from jgmm.mixture.mixture import take
@@ -46,7 +46,7 @@ def after_short_run(k: int = K, **options: Any) -> jgmm.Mixture:
         tol=np.maximum(stop.tol, stop.tol.dtype.type(1e-5)),
         max_iter=np.minimum(stop.max_iter, np.int32(200)),
     )
-    run = climbed(problem, first, keys, None, stop, chosen.stages, chosen.capacity, None)
+    run = iterated(problem, first, keys, None, stop, chosen.stages, chosen.capacity, None)
     found = jax.tree.map(lambda leaf: leaf[0, 0], run.best)
     return take(request.problem.unstandardize(found), slice(k))
 

@@ -317,7 +317,7 @@ def test_an_image_of_integers() -> None:
 @pytest.fixture
 def compiled(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     """Which of the programs of a fit have been compiled since it was last asked."""
-    programs = [f"jit({name})" for name in ("posed", "started", "climbed", "finished")]
+    programs = [f"jit({name})" for name in ("posed", "started", "iterated", "finished")]
 
     def since() -> list[str]:
         lines = [line for line in caplog.messages if line.startswith("Compiling")]
@@ -344,7 +344,7 @@ def test_another_size_and_other_settings_compile_nothing(
     assert compiled() == []
     # One of more does, and is seen.
     jgmm.fit(X[:20], 9, init=X[:9], covariance_type="spherical", max_iter=0)
-    assert "jit(climbed)" in compiled()
+    assert "jit(iterated)" in compiled()
 
 
 def test_one_climb_serves_all_starts_and_lengths(compiled: Callable[[], list[str]]) -> None:
@@ -352,7 +352,7 @@ def test_one_climb_serves_all_starts_and_lengths(compiled: Callable[[], list[str
     compiled()
     jgmm.fit(X, K, init="random_from_data", max_iter=3)
     jgmm.fit(X, K, init=X[:K])
-    assert "jit(climbed)" not in compiled()
+    assert "jit(iterated)" not in compiled()
 
 
 def test_with_derivatives_it_is_the_same_fit(compiled: Callable[[], list[str]]) -> None:

@@ -14,7 +14,7 @@ from examples import D, K, W, X, assert_history_is_right, plain
 
 import jgmm
 from jgmm.fitting import options as _options
-from jgmm.fitting.batch import climbed, few, finished, started, whole
+from jgmm.fitting.batch import few, finished, iterated, started, whole
 from jgmm.fitting.choice import choose, explain
 from jgmm.fitting.options import Choices, read
 
@@ -91,13 +91,13 @@ def test_the_short_run_of_highest_objective_goes_on(monkeypatch: pytest.MonkeyPa
     some = few(request.problem, options.cut)
     starts = started(some, used, request.keys, None, prior, options.start, FEW, None)
 
-    def climb(problem: Any, mixtures: Any, max_iter: int) -> Any:
+    def run_stages(problem: Any, mixtures: Any, max_iter: int) -> Any:
         stop = dataclasses.replace(settings.stop, max_iter=np.asarray(max_iter, np.int32))
         arguments = options.stages, options.capacity, None
-        return climbed(problem, mixtures, request.keys, prior, stop, *arguments)
+        return iterated(problem, mixtures, request.keys, prior, stop, *arguments)
 
-    ends = climb(some, starts, request.max_iter).best
-    found = finished(every, climb(every, ends, 0), used, prior, None)
+    ends = run_stages(some, starts, request.max_iter).best
+    found = finished(every, run_stages(every, ends, 0), used, prior, None)
     shorts = jax.tree.map(lambda leaf: leaf[0], found)
     assert ranks_differ(shorts)
     result = jgmm.fit(X, K, key=key(), n_restarts=R, **OPTIONS)

@@ -71,7 +71,7 @@ def gain(tol: float = 1e-6, max_iter: int = 40) -> Any:
 
 
 @partial(jax.jit, static_argnames=("solver", "capacity"))
-def climbed(
+def iterated(
     solver: Solver,
     stop: StoppingRule,
     hill: Hill = HILL,

@@ -31,7 +31,7 @@ def problem_of(family: str) -> Problem:
 
 
 @partial(jax.jit, static_argnames="solver")
-def climbed(solver: Solver, problem: Problem, first: Mixture, stop: Any) -> Run:
+def iterated(solver: Solver, problem: Problem, first: Mixture, stop: Any) -> Run:
     return iterate(problem, solver, first, stop, STEPS + 1, jax.random.key(0))
 
 
@@ -56,7 +56,7 @@ def test_it_is_one_e_step_and_one_m_step_after_the_other(family: str) -> None:
     problem = problem_of(family)
     first = problem.standardize(jax.tree.map(jnp.asarray, start(family, X)))
     stop: Any = Gain(tol=np.float64(0), max_iter=np.int32(STEPS))
-    run = climbed(Em(), problem, first, stop)
+    run = iterated(Em(), problem, first, stop)
     way, following, values = by_hand(problem, first)
     assert run.status == Status.MAX_ITER
     np.testing.assert_allclose(run.history, values, rtol=1e-12)
@@ -78,12 +78,12 @@ def test_the_last_counts_where_a_ridge_makes_the_likelihood_fall() -> None:
     way, following, values = by_hand(ridged, optimum)
     assert (np.diff(values) < 0).any()
     assert values[0] > values[-1] + 0.01
-    run = climbed(LastOfEm(), ridged, optimum, change())
+    run = iterated(LastOfEm(), ridged, optimum, change())
     np.testing.assert_allclose(run.history, values, rtol=1e-12)
     last = jax.tree.map(lambda leaf: leaf[-1], way)
     assert_mixtures_close(run.best, last, 1e-12)
     assert_mixtures_close(run.state, following, 1e-12)
     np.testing.assert_allclose(run.value.value, values[-1], rtol=1e-12)
-    kept = climbed(Em(), ridged, optimum, change())
+    kept = iterated(Em(), ridged, optimum, change())
     assert_mixtures_close(plain(kept.best), optimum, 1e-12)
     np.testing.assert_allclose(kept.history, np.full(STEPS + 1, values[0]), rtol=1e-12)

@@ -10,23 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hills import CAPACITY, HILL, PEAK, START, Ascent, Hill, climbed, gain, where
+from hills import CAPACITY, HILL, PEAK, START, Ascent, Hill, gain, iterated, where
 
 from jgmm._status import Status
 from jgmm.solvers.iterate import Run
-from jgmm.solvers.stages import Stage, climb, evaluated
+from jgmm.solvers.stages import Stage, evaluated, run_stages
 from jgmm.solvers.stopping import Gain
 
 
 @partial(jax.jit, static_argnames="stages")
 def through(stages: tuple[Stage, ...], stop: Gain, start: Any = START, hill: Hill = HILL) -> Run:
-    return climb(hill, start, stages, stop, CAPACITY, jax.random.key(0))
+    return run_stages(hill, start, stages, stop, CAPACITY, jax.random.key(0))
 
 
 def test_two_stages_are_one_run() -> None:
     """Of the same solver, which stops here and goes on there."""
     stages = (Stage(Ascent(), 3), Stage(Ascent()))
-    joined, whole = through(stages, gain()), climbed(Ascent(), gain())
+    joined, whole = through(stages, gain()), iterated(Ascent(), gain())
     assert joined.status == whole.status == Status.CONVERGED
     assert joined.n_iter == whole.n_iter
     np.testing.assert_array_equal(joined.history, whole.history)
@@ -37,8 +37,8 @@ def test_two_stages_are_one_run() -> None:
 def test_the_history_is_that_of_one_and_then_of_the_other() -> None:
     slow, fast = Ascent(rate=0.1), Ascent(rate=1.0)
     joined = through((Stage(slow, 4), Stage(fast)), gain())
-    first = climbed(slow, gain(max_iter=4))
-    second = climbed(fast, gain(), start=where(4, rate=0.1))
+    first = iterated(slow, gain(max_iter=4))
+    second = iterated(fast, gain(), start=where(4, rate=0.1))
     n = 4 + int(second.n_iter)
     assert joined.n_iter == n
     np.testing.assert_allclose(joined.history[:5], first.history[:5], rtol=1e-12)
@@ -63,7 +63,7 @@ def test_all_stages_together_take_no_more_steps_than_may_be(
 def test_a_stage_that_ends_early_leaves_its_steps_to_the_next() -> None:
     stages = (Stage(Ascent(rate=1.0), 30), Stage(Ascent(rate=0.1)))
     run = through(stages, gain(tol=1e-3, max_iter=40))
-    early = climbed(Ascent(rate=1.0), gain(tol=1e-3))
+    early = iterated(Ascent(rate=1.0), gain(tol=1e-3))
     assert early.n_iter < 30
     assert early.n_iter < run.n_iter
     assert run.status == Status.CONVERGED
@@ -92,7 +92,7 @@ def test_of_values_that_do_not_compare_the_end_is_judged_anew() -> None:
 
 
 def test_a_run_of_no_steps_is_evaluated() -> None:
-    run, loop = evaluated(HILL, START), climbed(Ascent(), gain(max_iter=0))
+    run, loop = evaluated(HILL, START), iterated(Ascent(), gain(max_iter=0))
     np.testing.assert_array_equal(run.best, loop.best)
     assert run.value.value == loop.value.value == run.history[0]
     assert run.history.shape == (1,)

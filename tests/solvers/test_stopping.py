@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hills import HILL, START, Ascent, climbed, gain
+from hills import HILL, START, Ascent, gain, iterated
 
 from jgmm._status import Status
 from jgmm.solvers.stopping import Change
@@ -42,22 +42,22 @@ def test_a_climb_that_is_carried_on_may_end_at_once() -> None:
     """The value before it says that nothing was gained."""
     before = float(HILL.height(START))
     solver = Ascent(keeps_best=False)
-    carried = climbed(solver, change(previous=before))
+    carried = iterated(solver, change(previous=before))
     assert carried.status == Status.CONVERGED
     assert carried.n_iter == 0
-    fresh = climbed(solver, change())
+    fresh = iterated(solver, change())
     assert fresh.n_iter > 5
-    assert climbed(solver, change(previous=before - 1)).n_iter == fresh.n_iter
+    assert iterated(solver, change(previous=before - 1)).n_iter == fresh.n_iter
 
 
 def test_a_descent_ends_by_its_change() -> None:
     """On a hill upside down, where a gain would end it after one step."""
     valley = HILL.replace(curvature=-HILL.curvature)
     solver = Ascent(rate=-0.5, keeps_best=False, never_falls=False)
-    run = climbed(solver, change(), valley)
+    run = iterated(solver, change(), valley)
     assert run.status == Status.CONVERGED
     assert run.n_iter > 5
     history = np.asarray(run.history)[: int(run.n_iter) + 1]
     assert (np.diff(history) < 0).all()
     assert abs(history[-1] - history[-2]) < 1e-6 <= abs(history[-2] - history[-3])
-    assert climbed(solver, gain(), valley).n_iter == 1
+    assert iterated(solver, gain(), valley).n_iter == 1
