@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from jgmm import __version__
-from jgmm.cli import runtime as _runtime
+from jgmm.cli import runtime
 from jgmm.cli.commands import apply_job, segment_job
 from jgmm.cli.options import JobError, Options, output_folders, with_recommended
 from jgmm.cli.parameters import (
@@ -260,8 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after what the user can mend, 1 after an internal error.
     """
     try:
-        _runtime.end_at_once_on_signals()
-        _runtime.prepare(_debug())
+        runtime.end_at_once_on_signals()
+        runtime.prepare(_debug())
         command = typer.main.get_command(app)
         given = None if arguments is None else list(arguments)
         code = command.main(given, prog_name="jgmm", standalone_mode=False)

@@ -17,9 +17,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import model_file as saved
-from jgmm.cli import outputs as results
-from jgmm.cli import summary
+from jgmm.cli import model_file, outputs, summary
 from jgmm.cli.options import JobError, Options, numbers_for, samples_for, scribbles_for
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose, explain
@@ -33,7 +31,7 @@ from jgmm.image.segmentation import (
     potts_segmentation,
     segmentation_of,
 )
-from jgmm.mixture import files as io
+from jgmm.mixture import files
 from jgmm.mixture.density import score
 from jgmm.mixture.mixture import Mixture
 
@@ -70,8 +68,8 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
         )
         offered = numbers_for(samples, options)
         show = display_of(image.pixels, image.alpha)
-        metadata = saved.metadata_of(image, samples, options.features, options.spatial)
-        with _writing_to(folder), results.drawing() as draw:
+        metadata = model_file.metadata_of(image, samples, options.features, options.spatial)
+        with _writing_to(folder), outputs.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
@@ -81,7 +79,7 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
             chosen = choose(result, rule)
             ks = options.ks or (chosen,)
             if len(offered) > 1:
-                draw(results.draw_criteria, result, image.source.name, folder / "criteria.png")
+                draw(outputs.draw_criteria, result, image.source.name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
             original = show(image.pixels)
@@ -92,13 +90,13 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
                     seconds[k] = time.perf_counter() - began
                 fits[k], pictures[k] = found.fit, show(found.image)
                 title = f"{image.source.name}, k = {k}"
-                draw(results.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
-                results.write_segments(folder, k, found.labels, pictures[k])
-                results.write_spatial(folder, k, found, original)
-                io.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
+                draw(outputs.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
+                outputs.write_segments(folder, k, found.labels, pictures[k])
+                outputs.write_spatial(folder, k, found, original)
+                files.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
                 monitor.step(f"wrote k = {k}")
-            draw(results.draw_curves, fits, image.source.name, folder / "learning_curves.png")
-            draw(results.draw_comparison, original, pictures, fits, folder / "comparison.png")
+            draw(outputs.draw_curves, fits, image.source.name, folder / "learning_curves.png")
+            draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
             draw.wait()
             parts = [
                 summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model) for k in ks
@@ -151,8 +149,8 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
             found = apply(mixture, samples, metadata["spatial"])
             show = display_of(image.pixels, image.alpha)
             k = mixture.n_components
-            results.write_segments(folder, k, found.labels, show(found.image))
-            results.write_spatial(folder, k, found, show(image.pixels))
+            outputs.write_segments(folder, k, found.labels, show(found.image))
+            outputs.write_spatial(folder, k, found, show(image.pixels))
             content = {
                 "input": summary.input_summary(image, samples),
                 "model": os.fspath(model),
@@ -196,7 +194,7 @@ def _about(image: Image, samples: Samples) -> str:
 
 def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
     try:
-        return saved.load_model(model)
+        return model_file.load_model(model)
     except OSError as error:
         raise JobError(f"cannot read {model}: {error.strerror}") from error
     except ValueError as error:

@@ -11,7 +11,7 @@ from jgmm.image.files import Image
 from jgmm.image.recipe import from_metadata
 from jgmm.image.samples import Samples
 from jgmm.image.settings import Spatial
-from jgmm.mixture import files as io
+from jgmm.mixture import files
 from jgmm.mixture.mixture import Mixture
 
 
@@ -39,7 +39,7 @@ def load_model(model: str | os.PathLike[str]) -> tuple[Mixture, dict[str, Any]]:
         ValueError: it is no model that `jgmm segment` wrote, or one of features unknown here.
     """
     with jax.enable_x64(True):  # so that either precision is kept
-        mixture, metadata = io.load_with_metadata(model)
+        mixture, metadata = files.load_with_metadata(model)
     if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
         raise ValueError(
             f"expected a model that `jgmm segment` wrote, got another mixture: {model}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,7 +95,8 @@ def draw_curve(fit: FitResult, title: str, path: Path) -> None:
     """The learning curve of one fit."""
     from jgmm import plot
 
-    plot.save(plot.learning_curve(np.asarray(fit.history), title=title), path)
+    history, quantity = np.asarray(fit.history), _quantity([fit])
+    plot.save(plot.learning_curve(history, title=title, quantity=quantity), path)
 
 
 def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
@@ -103,7 +104,14 @@ def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
     from jgmm import plot
 
     histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
-    plot.save(plot.learning_curves(histories, title=title), path)
+    quantity = _quantity(fits.values())
+    plot.save(plot.learning_curves(histories, title=title, quantity=quantity), path)
+
+
+def _quantity(fits: Iterable[FitResult]) -> str:
+    """What histories are of: the likelihood, unless something else was maximised."""
+    plain = all(float(fit.objective) == float(fit.log_likelihood) for fit in fits)
+    return "mean log-likelihood" if plain else "objective"
 
 
 def draw_criteria(result: SweepResult, title: str, path: Path) -> None:

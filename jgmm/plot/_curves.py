@@ -23,6 +23,7 @@ def learning_curve(
     ax: Axes | None = None,
     label: str | None = None,
     title: str | None = None,
+    quantity: str = "mean log-likelihood",
 ) -> Figure:
     """The mean log-likelihood of one fit against the EM iteration.
 
@@ -35,6 +36,7 @@ def learning_curve(
       ax: axes to draw into; by default those of a new figure.
       label: a name, written at the end of the curve before its last value.
       title: a heading.
+      quantity: what the history is of, in nats per pixel.
 
     Returns:
       The figure.
@@ -52,16 +54,22 @@ def learning_curve(
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("expected axes that belong to a figure")
-    _draw(ax, [values], [label], title)
+    _draw(ax, [values], [label], title, quantity)
     return figure
 
 
-def learning_curves(histories: Mapping[int, npt.ArrayLike], *, title: str | None = None) -> Figure:
+def learning_curves(
+    histories: Mapping[int, npt.ArrayLike],
+    *,
+    title: str | None = None,
+    quantity: str = "mean log-likelihood",
+) -> Figure:
     """The learning curves of fits with several k in one figure.
 
     Args:
       histories: k -> history, as `learning_curve` takes it.
       title: a heading.
+      quantity: what the histories are of, in nats per pixel.
 
     Returns:
       The figure.
@@ -77,7 +85,7 @@ def learning_curves(histories: Mapping[int, npt.ArrayLike], *, title: str | None
         raise ValueError("expected at least one history, got none")
     figure = blank(8.0, 5.0)
     curves = [_finite(history) for history in histories.values()]
-    _draw(figure.add_subplot(), curves, [f"k = {k}" for k in histories], title)
+    _draw(figure.add_subplot(), curves, [f"k = {k}" for k in histories], title, quantity)
     return figure
 
 
@@ -93,7 +101,13 @@ def _finite(history: npt.ArrayLike) -> NdArray:
     return values
 
 
-def _draw(ax: Axes, curves: list[NdArray], labels: Sequence[str | None], title: str | None) -> None:
+def _draw(
+    ax: Axes,
+    curves: list[NdArray],
+    labels: Sequence[str | None],
+    title: str | None,
+    quantity: str,
+) -> None:
     colors, last = colors_for(len(curves)), max(map(len, curves)) - 1
     low, high = _limits(curves)
     start: dict[str, Any] = {"mfc": "white", "mew": 1.6, "ms": 7, "ls": "", "clip_on": False}
@@ -117,7 +131,7 @@ def _draw(ax: Axes, curves: list[NdArray], labels: Sequence[str | None], title: 
     ax.set(ylim=(low, high), xlim=(-pad, max(last, 1) + pad))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    dress(ax, "EM iteration", "mean log-likelihood (nats per pixel)", title)
+    dress(ax, "EM iteration", f"{quantity} (nats per pixel)", title)
     _name_ends(ax, curves, labels, colors)
 
 

@@ -144,3 +144,10 @@ assert "matplotlib.pyplot" not in sys.modules
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
+
+
+def test_curves_of_an_objective_say_so() -> None:
+    figure = plot.learning_curve([1.0, 2.0], quantity="objective")
+    assert figure.axes[0].get_ylabel() == "objective (nats per pixel)"
+    figure = plot.learning_curves({3: [1.0, 2.0]})
+    assert figure.axes[0].get_ylabel() == "mean log-likelihood (nats per pixel)"
