@@ -120,6 +120,13 @@ def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
     return converted
 
 
+def all_or_none(name: str, values: Array) -> Array:
+    """Numbers >= 0 of which, if they are known, either all or none are 0."""
+    if is_concrete(values) and 0 < int(np.count_nonzero(np.asarray(values))) < values.size:
+        raise ValueError(f"{name}: expected all positive or all 0, got {values}")
+    return values
+
+
 def _all_nonnegative(array: Array) -> bool:
     """True where all values are finite and at least 0."""
     return _all(array, lambda xp, x: xp.isfinite(x) & (x >= 0))

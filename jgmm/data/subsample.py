@@ -34,8 +34,7 @@ def subsample(samples: Samples, key: Array, most: int = _MOST, *, gather: bool =
     else:
         n = samples.visited.n if isinstance(samples.visited, Span) else layout.length
         strata = jnp.arange(most, dtype=jnp.int32)
-        # strata * n / most, without the overflow
-        start = strata * (n // most) + strata * (n % most) // most
+        start = strata * (n // most) + _fraction(strata, n % most, most)
         within = jax.random.uniform(key, (most,), jnp.float32) * jnp.asarray(n // most, jnp.float32)
         index = start + within.astype(jnp.int32)
     if isinstance(samples.visited, Span):
@@ -54,6 +53,14 @@ def subsample(samples: Samples, key: Array, most: int = _MOST, *, gather: bool =
     return Rows(features=features, weights=weights)
 
 
+def _fraction(i: Array, r: Array | int, m: int) -> Array:
+    """I * r // m for i and r below m, without the product, which 32 bits may not hold."""
+    step = 1 << (m.bit_length() + 1) // 2  # i = step * a + b, all products below m ** 1.5
+    a, b, r = (jnp.asarray(x, jnp.uint32) for x in (i // step, i % step, r))
+    whole, rest = step * r // m, step * r % m
+    return (a * whole + (a * rest + b * r) // m).astype(jnp.int32)
+
+
 def fewer(samples: Samples, key: Array, most: int, weight: Array) -> Samples:
     """``most`` of the samples, in blocks of the same size, that weigh as much as all do."""
     some = subsample(samples, key, most, gather=False)
@@ -69,7 +76,7 @@ def fewer(samples: Samples, key: Array, most: int, weight: Array) -> Samples:
 
 
 def append(samples: Samples, few: Samples) -> Samples:
-    """Both in the same arrays, the few in the blocks behind; see `Samples.part`.
+    """Both in the same arrays, the few in the blocks behind; see `Samples.behind`.
 
     Where not all blocks are visited, there have to be spare ones for the few.
     """

@@ -1,7 +1,7 @@
 """The problem that a fit solves: samples, their frame, a floor, a prior and a family.
 
 It knows the EM map and the objective that EM climbs, and the way back to the units of the data.
-Everything that fits asks it; nothing else standardises.
+Everything that fits a mixture asks it.
 """
 
 from __future__ import annotations

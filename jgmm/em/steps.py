@@ -86,7 +86,8 @@ def m_step(
     family = family_of(covariance_type)
     dtype = mixture.means.dtype
     floor = jnp.broadcast_to(
-        _checks.as_nonnegative("reg_covar", reg_covar, dtype), (mixture.n_features,)
+        _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype)),
+        (mixture.n_features,),
     )
     return maximisation(mixture, stats, family, Floor(variances=floor))
 

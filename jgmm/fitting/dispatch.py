@@ -26,9 +26,9 @@ from jgmm.solvers.stopping import Gain
 
 T = TypeVar("T")
 
-Rows = Sequence[int]  # which of a request's numbers of components
+Numbers = Sequence[int]  # which of a request's numbers of components
 # Results of some of them, from some keys [R], with leading axes [S, R].
-Fits = Callable[[Rows, Array], T]
+Fits = Callable[[Numbers, Array], T]
 Report = Callable[[int, int, float], None]
 # When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
 # all samples.
@@ -43,7 +43,7 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         report: called with s, r and seconds after each fit, in any order.
     """
 
-    def fit(rows: Rows, keys: Array) -> FitResult:
+    def fit(rows: Numbers, keys: Array) -> FitResult:
         if len(rows) > 1 and not request.one_prior:
             parts = [fit((s,), keys) for s in rows]
             return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
@@ -62,7 +62,7 @@ def fit_best(request: Request) -> FitResult:
     if request.options.cut.few is None or len(request.keys) == 1:
         return _best(request, fit_all(request))
 
-    def judge(rows: Rows, keys: Array) -> Run[Mixture]:
+    def judge(rows: Numbers, keys: Array) -> Run[Mixture]:
         first = _first(request, rows, keys)
         stay = dataclasses.replace(request.settings.stop, max_iter=as_int32(0))
         return _iterate(request, rows, keys, first, stay)
@@ -77,7 +77,7 @@ def fit_best(request: Request) -> FitResult:
     return _best(request, _finish(request, rows, keys, run))
 
 
-def _first(request: Request, rows: Rows, keys: Array) -> Mixture:
+def _first(request: Request, rows: Numbers, keys: Array) -> Mixture:
     """Where runs on all samples start, in the frame: after runs on a subsample, or not."""
     short = request.options.cut.few is not None
     problem = (few if short else whole)(request.problem, request.options.cut)
@@ -113,7 +113,7 @@ def _first(request: Request, rows: Rows, keys: Array) -> Mixture:
 
 
 def _iterate(
-    request: Request, rows: Rows, keys: Array, first: Mixture, stop: Gain | None = None
+    request: Request, rows: Numbers, keys: Array, first: Mixture, stop: Gain | None = None
 ) -> Run[Mixture]:
     """Runs on all samples."""
     return iterated(
@@ -128,7 +128,7 @@ def _iterate(
     )
 
 
-def _finish(request: Request, rows: Rows, keys: Array, runs: Run[Mixture]) -> FitResult:
+def _finish(request: Request, rows: Numbers, keys: Array, runs: Run[Mixture]) -> FitResult:
     used = request.used(rows)
     problem = whole(request.problem, request.options.cut)
     results = finished(problem, runs, used, _prior(request, rows), request.mesh)
@@ -140,7 +140,7 @@ def _finish(request: Request, rows: Rows, keys: Array, runs: Run[Mixture]) -> Fi
     return dataclasses.replace(results, mixture=jax.tree.map(lambda leaf: leaf[None, None], alone))
 
 
-def _prior(request: Request, rows: Rows) -> Prior | None:
+def _prior(request: Request, rows: Numbers) -> Prior | None:
     return request.settings.priors[max(request.ks[s] for s in rows)]
 
 

@@ -62,7 +62,7 @@ def fit(
         tol: stop when the log-likelihood per pixel gains less, in nats: per step, or per cycle of
             steps and extrapolation with ``accelerate``.
         reg_covar: least variance of a component along any direction, relative to the variance of
-            the data; a number or [D].
+            the data; a number or [D], all positive or all 0. Of spherical mixtures the mean counts.
         accelerate: extrapolate with SQUAREM. The likelihood never falls, with it or without.
         prior: a `Prior`, or "weak" for that of `weak_prior`: the fit maximises the posterior,
             and objective and history are log-likelihood plus log-prior (up to a constant).

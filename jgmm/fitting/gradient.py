@@ -74,7 +74,7 @@ def fit_gradient(
         n_restarts: fits from different starts, of which the best is returned.
         tol: stop when 20 steps together gain less, in nats per pixel; with batches never.
         reg_covar: least variance of a component along any direction, relative to the variance of
-            the data; a number or [D].
+            the data; a number or [D], all positive or all 0.
         prior: see `fit`.
         missing: see `fit`.
         labels: see `fit`.

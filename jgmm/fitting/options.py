@@ -195,7 +195,7 @@ def subsample_size(n: int, k: int, d: int, family: Family) -> int | None:
 
 def floor_of(reg_covar: ArrayLike, d: int, dtype: Any) -> Array:
     """The floor of each feature [D], relative to its variance."""
-    floor = _checks.as_nonnegative("reg_covar", reg_covar, dtype)
+    floor = _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype))
     if floor.shape not in ((), (d,)):
         raise ValueError(f"reg_covar: expected a number or shape ({d},), got {floor.shape}")
     xp: Any = np if isinstance(floor, np.ndarray) else jnp

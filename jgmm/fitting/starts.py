@@ -28,6 +28,7 @@ from jgmm.em.problem import Problem
 from jgmm.em.statistics import SufficientStats, hard, statistics
 from jgmm.families.family import Family
 from jgmm.families.kernels import Whitened
+from jgmm.families.table import inferred
 from jgmm.mixture.mixture import Mixture, pad
 
 Start = Callable[[Problem, Array, Array], Mixture]
@@ -86,9 +87,10 @@ def kmeans_plus_plus(problem: Problem, used: Array, key: Array) -> Mixture:
 
 def random_from_data(problem: Problem, used: Array, key: Array) -> Mixture:
     """Means that are different samples, drawn with probability proportional to their weight."""
-    pool = subsample(problem.samples, key)
+    pool_key, noise_key = jax.random.split(key)
+    pool = subsample(problem.samples, pool_key)
     # The largest of log weight + Gumbel noise are a draw without replacement (Vieira 2014).
-    noise = jax.random.gumbel(key, pool.weights.shape, pool.weights.dtype)
+    noise = jax.random.gumbel(noise_key, pool.weights.shape, pool.weights.dtype)
     _, index = lax.top_k(jnp.log(pool.weights) + noise, len(used))
     return from_means(problem, pool.features[index], used)
 
@@ -278,10 +280,12 @@ def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixtu
     """The warm start in ``dtype``, or a ValueError where it does not fit what is asked for."""
     shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
     expected = ((k,), (k, d), family.shape(k, d))
-    if shapes != expected:
+    # A family that the caller did not name may be another of the same shape.
+    told = init.family in (family, inferred(shapes[2], k, d) if shapes == expected else None)
+    if shapes != expected or not told:
         raise ValueError(
             f"init: expected a {family.name} mixture of weights, means and covariances of "
-            f"shapes {expected}, got {shapes}"
+            f"shapes {expected}, got {init.family.name} {shapes}"
         )
     named = dataclasses.replace(init, family=family)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), named)

@@ -117,7 +117,8 @@ def sweep(
     weight 0. Under a trace and on accelerators they run side by side, as lanes of a vmap.
 
     Every fit is what `fit` gives for that k and key: restart r of R takes the key
-    ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1.
+    ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1. Where a subsample comes first,
+    it is as large as the largest k asks for, and all restarts go on from it.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.

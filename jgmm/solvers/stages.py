@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm._status import Status
 from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run, Solver, choose, iterate
@@ -73,17 +72,3 @@ def _joined(first: Run[Any], second: Run[Any]) -> Run[Any]:
     behind = jnp.arange(len(first.history), dtype=n.dtype) >= n
     history = jnp.where(behind, jnp.roll(second.history, n), first.history)
     return dataclasses.replace(second, history=history, n_iter=n + second.n_iter)
-
-
-def evaluated(problem: Problem, mixture: Mixture) -> Run[Mixture]:
-    """A run of no steps, which compiles sooner than a loop."""
-    value = problem.evaluate(mixture)
-    status = jnp.where(jnp.isfinite(value.value), Status.MAX_ITER, Status.NONFINITE)
-    return Run(
-        best=mixture,
-        value=value,
-        history=value.value[None],
-        n_iter=jnp.zeros((), jnp.int32),
-        status=status.astype(jnp.int32),
-        state=(),
-    )

@@ -189,3 +189,14 @@ def test_labels_go_with_the_samples_of_a_batch() -> None:
     rows = Rows(features=index.astype(float)[:, None], weights=jnp.asarray(W), labels=index)
     drawn = batch(make_samples(rows, 64), 100, jax.random.key(0), 0)
     np.testing.assert_array_equal(drawn.labels, drawn.features[:, 0])
+
+
+def test_strata_cover_all_samples_of_large_data() -> None:
+    """A product of strata and remainder does not fit into 32 bits there."""
+    n, most = (1 << 20) - 1, 1 << 16
+    rows = Rows(features=np.arange(n, dtype=np.float32)[:, None], weights=np.ones(n, np.float32))
+    drawn = subsample(make_samples(rows, 2048), jax.random.key(0), most=most, gather=True)
+    places = np.asarray(drawn.features[:, 0]).astype(int)
+    begin = np.arange(most) * n // most
+    assert (places >= begin).all()
+    assert (places < begin + n // most).all()

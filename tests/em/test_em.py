@@ -346,3 +346,13 @@ def test_leading_axes_and_integers() -> None:
     ours, ours_before = jgmm.em_step(mixture, image)
     assert_mixtures_close(ours, expected, 1e-6)
     np.testing.assert_allclose(ours_before, before, rtol=1e-6)
+
+
+def test_a_floor_under_some_features_only_is_refused() -> None:
+    """Under a matrix there is none: it would be none for all."""
+    mixed = np.array([1e-3, 0.0, 1e-3])
+    stats, _ = jgmm.e_step(start("full", X), X)
+    with pytest.raises(ValueError, match="reg_covar: expected all positive or all 0"):
+        jgmm.m_step(start("full", X), stats, reg_covar=mixed)
+    with pytest.raises(ValueError, match="reg_covar: expected all positive or all 0"):
+        jgmm.fit(X, K, reg_covar=mixed)

@@ -104,3 +104,20 @@ def test_what_is_no_start_is_told() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             jgmm.fit(X, K, init=init)
+
+
+def test_random_samples_are_from_anywhere_in_their_strata() -> None:
+    """The draw of samples knows nothing of the draw of the subsample that they are taken from."""
+    n, k = 1 << 17, 32
+    within = np.tile(np.arange(8), n // 8).astype(np.float32)[:, None]
+    starts = jgmm.fit(within, k, init="random_from_data", max_iter=0, reg_covar=1.0)
+    means = np.asarray(starts.mixture.means).ravel()
+    assert 2 < means.mean() < 5
+
+
+def test_a_start_of_a_family_that_was_named_is_no_other() -> None:
+    given = jgmm.Mixture(np.ones(1), np.zeros((1, D)), np.eye(D)[None], family="tied")
+    with pytest.raises(ValueError, match=r"init: expected a full mixture .* got tied"):
+        jgmm.fit(X, 1, init=given)
+    untold = jgmm.Mixture(np.ones(1), np.zeros((1, D)), np.eye(D)[None])
+    assert jgmm.fit(X, 1, init=untold, covariance_type="tied").mixture.covariance_type == "tied"

@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hills import CAPACITY, HILL, PEAK, START, Ascent, Hill, gain, iterated, where
 
 from jgmm._status import Status
 from jgmm.solvers.iterate import Run
-from jgmm.solvers.stages import Stage, evaluated, run_stages
+from jgmm.solvers.stages import Stage, run_stages
 from jgmm.solvers.stopping import Gain
 
 
@@ -89,14 +88,3 @@ def test_of_values_that_do_not_compare_the_end_is_judged_anew() -> None:
     np.testing.assert_array_equal(down.best, START)
     assert down.value.value == HILL.height(START)
     np.testing.assert_allclose(down.history[6], HILL.height(where(6, rate=5.0)), rtol=1e-12)
-
-
-def test_a_run_of_no_steps_is_evaluated() -> None:
-    run, loop = evaluated(HILL, START), iterated(Ascent(), gain(max_iter=0))
-    np.testing.assert_array_equal(run.best, loop.best)
-    assert run.value.value == loop.value.value == run.history[0]
-    assert run.history.shape == (1,)
-    assert run.n_iter == 0
-    assert run.status == loop.status == Status.MAX_ITER
-    lost = evaluated(dataclasses.replace(HILL, cliff=jnp.array(0.0)), START)
-    assert lost.status == Status.NONFINITE
