@@ -26,7 +26,7 @@ PRIOR = jgmm.Prior(
     scale=60 * np.eye(D),
     dof=np.float64(60),
 )
-SEED, R, FEW = 4, 4, 128
+SEED, R, FEW = 8, 4, 128
 OPTIONS: dict[str, Any] = {
     "weights": W,
     "covariance_type": "diag",
