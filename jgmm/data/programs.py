@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from jgmm import _checks
 
@@ -44,15 +43,21 @@ def round_up(k: int, size: int) -> int:
     return max(8, 1 << (k - 1).bit_length()) if are_few(size) else k
 
 
+def _whole_on_cpu(leaves: list[Any]) -> bool:
+    """Whether a CPU is to work on values now, and not as a part of another program."""
+    concrete = _checks.all_concrete(leaves) and not _checks.in_program()
+    return concrete and jax.default_backend() == "cpu"
+
+
 def on_host(tree: Any) -> bool:
     """Whether arrays are in the memory of one CPU device, and no program is being traced.
 
     Then NumPy may work on them, which compiles nothing for each shape.
     """
     leaves = jax.tree.leaves(tree)
-    if jax.default_backend() != "cpu" or not _checks.all_concrete((leaves, jnp.zeros(()))):
-        return False
-    return all(len(x.sharding.device_set) == 1 for x in leaves if isinstance(x, jax.Array))
+    return _whole_on_cpu(leaves) and all(
+        len(x.sharding.device_set) == 1 for x in leaves if isinstance(x, jax.Array)
+    )
 
 
 def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -77,8 +82,7 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             arrays = jax.tree.leaves((args, kwargs))
             # Options are for whole programs, not for a part of one or of a derivative.
-            inside = not _checks.all_concrete(arrays) or _checks.in_program()
-            if inside or jax.default_backend() != "cpu":
+            if not _whole_on_cpu(arrays):
                 return plain(*args, **kwargs)
             few = are_few(max((getattr(leaf, "size", 1) for leaf in arrays), default=0))
             try:
