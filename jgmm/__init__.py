@@ -3,14 +3,15 @@
     result = jgmm.fit(pixels, k)             # any array [N, D]
     picture = jgmm.segment("photo.jpg", k)   # any image
 
-The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load` and
-`use_all_cores` work under `jax.jit` and `jax.vmap` too.
+The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load`,
+`keep_programs` and `use_all_cores` work under `jax.jit` and `jax.vmap` too.
 """
 
 from jgmm._status import Status
 from jgmm.clustering.k_means import KMeansResult, kmeans
 from jgmm.clustering.lloyd import lloyd_step
 from jgmm.data.devices import use_all_cores
+from jgmm.data.kept import keep_programs
 from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import SufficientStats
@@ -49,6 +50,7 @@ __all__ = [
     "fit",
     "fit_gradient",
     "icl",
+    "keep_programs",
     "kl_divergence",
     "kmeans",
     "lloyd_step",
