@@ -14,14 +14,16 @@ import numpy.typing as npt
 class Spatial:
     """How labels and regions see their neighbours; see `segment`."""
 
-    smooth: bool | Mapping[str, float] = False
+    smooth: bool | Mapping[str, float] | tuple[tuple[str, float], ...] = False
     noise_model: str | None = None
     beta: float | str = "auto"
     min_region: float = 0
     merge: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check what a caller chose."""
+        """Check what a caller chose, and keep it in a form that can be hashed."""
+        if isinstance(self.smooth, Mapping):
+            object.__setattr__(self, "smooth", tuple(sorted(self.smooth.items())))
         if self.noise_model not in (None, "potts"):
             raise ValueError(f"noise_model: expected None or 'potts', got {self.noise_model!r}")
         if self.noise_model and self.smooth:
@@ -34,7 +36,7 @@ class Spatial:
     @property
     def smoothing(self) -> dict[str, Any]:
         """Options for `smooth`."""
-        return dict(self.smooth) if isinstance(self.smooth, Mapping) else {}
+        return dict(self.smooth) if isinstance(self.smooth, tuple) else {}
 
     @property
     def rule(self) -> str:
