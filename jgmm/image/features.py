@@ -160,9 +160,11 @@ def of_colours(
                 "'rgb' takes any number"
             )
         if unit.size and not (unit.min() >= 0 and unit.max() <= 1):
+            signed = np.asarray(colours).dtype.kind == "i"
+            hint = "; of 8 bit colours pass image.astype(np.uint8)" if signed else ""
             raise ValueError(
                 f"features {features!r} expected values in [0, 1], "
-                f"got {unit.min():g} to {unit.max():g}"
+                f"got {unit.min():g} to {unit.max():g}{hint}"
             )
     return kind.compute(unit).astype(unit.dtype, copy=False)
 
