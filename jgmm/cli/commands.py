@@ -144,6 +144,9 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
                 f"the model expects an image of {metadata['channels']} channels, "
                 f"got {image.pixels.shape[2]}: {source}"
             )
+        likelihood = float(score(mixture, samples.features, samples.weights))
+        if not np.isfinite(likelihood):
+            raise JobError(f"the model gives this image no finite likelihood: {source}")
         with _writing_to(folder):
             (folder / "summary.json").unlink(missing_ok=True)
             found = apply(mixture, samples, metadata["spatial"])
@@ -156,9 +159,7 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
                 "model": os.fspath(model),
                 "features": metadata["features"],
                 "k": k,
-                "log_likelihood": summary.numbers(
-                    score(mixture, samples.features, samples.weights)
-                ),
+                "log_likelihood": summary.numbers(np.asarray(likelihood, mixture.means.dtype)),
                 "versions": summary.versions(),
                 **summary.mixture_summary(mixture),
             }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from typing import Any
 
 import jax
 
+from jgmm._checks import as_number
+from jgmm.cli.parameters import MOST_SEGMENTS
 from jgmm.image.files import Image
 from jgmm.image.recipe import from_metadata
 from jgmm.image.samples import Samples
 from jgmm.image.settings import Spatial
 from jgmm.mixture import files
 from jgmm.mixture.mixture import Mixture
+
+_MOST_CHANNELS = 65_535
 
 
 def metadata_of(image: Image, samples: Samples, features: str, spatial: Spatial) -> dict[str, Any]:
@@ -40,15 +45,20 @@ def load_model(model: str | os.PathLike[str]) -> tuple[Mixture, dict[str, Any]]:
     """
     with jax.enable_x64(True):  # so that either precision is kept
         mixture, metadata = files.load_with_metadata(model)
-    if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
+    if not {"channels", "features"} <= metadata.keys():
         raise ValueError(
             f"expected a model that `jgmm segment` wrote, got another mixture: {model}"
         )
+    features, spatial = metadata["features"], metadata.get("spatial", {})
     try:
-        recipe = from_metadata(metadata.get("recipe", {"features": metadata["features"]}))
-        spatial = Spatial(**metadata.get("spatial", {}))
+        as_number("components", mixture.n_components, 1, MOST_SEGMENTS)
+        as_number("channels", metadata["channels"], 1, _MOST_CHANNELS, whole=True)
+        recipe = from_metadata(metadata.get("recipe", {"features": features}))
+        if features != recipe.features:
+            raise ValueError(f"expected the recipe of {reprlib.repr(features)}, got another")
+        settings = Spatial(**spatial)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"fitted to features {metadata['features']!r}, unknown here: {model}"
+            f"expected a model that `jgmm segment` wrote, but: {error}: {model}"
         ) from error
-    return mixture, {**metadata, "recipe": recipe, "spatial": spatial}
+    return mixture, {**metadata, "recipe": recipe, "spatial": settings}

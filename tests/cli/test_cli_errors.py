@@ -49,6 +49,16 @@ BAD_OPTIONS = [
     ("--max-iter -1", "from 0 to"),
     ("--tol nan", "finite"),
     ("--tol -1", "at least 0"),
+    ("--tol 1e39", "and 1e+37 at most"),
+    ("--tol inf", "finite"),
+    ("--merge 1e39", "and 1e+37 at most"),
+    ("--xy-weight 1e39", "and 1e+37 at most"),
+    ("--xy-weight 1e-46", "above 0"),
+    ("--beta 1e39", "and 10000 at most"),
+    ("--beta -1", "at least 0"),
+    ("--beta nan", "at least 0"),
+    ("-k 00000000512345", "from 1 to 1000"),
+    ("-k 1-" + "9" * 5000, "from 1 to 1000"),
     ("--nonsense", "--nonsense"),
 ]
 
