@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -106,7 +105,7 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
                 "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
                 "seed": options.seed,
-                "options": asdict(options),
+                "options": {**asdict(options), "labels": summary.path_text(options.labels)},
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
@@ -156,7 +155,7 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
             outputs.write_spatial(folder, k, found, show(image.pixels))
             content = {
                 "input": summary.input_summary(image, samples),
-                "model": os.fspath(model),
+                "model": summary.path_text(model),
                 "features": metadata["features"],
                 "k": k,
                 "log_likelihood": summary.numbers(np.asarray(likelihood, mixture.means.dtype)),

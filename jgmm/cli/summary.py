@@ -32,12 +32,17 @@ def numbers(values: npt.ArrayLike) -> Any:
     return array.item()
 
 
+def path_text(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text that JSON can hold: bytes that are no UTF-8 are escaped."""
+    return None if path is None else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def input_summary(image: Image, samples: Samples) -> dict[str, Any]:
     """The image that was read."""
     height, width, channels = image.pixels.shape
     taking_part = int(samples.mask.sum())
     return {
-        "path": os.fspath(image.source),
+        "path": path_text(image.source),
         "width": width,
         "height": height,
         "channels": channels,
