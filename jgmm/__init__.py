@@ -3,8 +3,9 @@
     result = jgmm.fit(pixels, k)             # any array [N, D]
     picture = jgmm.segment("photo.jpg", k)   # any image
 
-The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load` and
-`use_all_cores` work under `jax.jit` and `jax.vmap` too.
+The functions below work on NumPy and jax arrays. Those of images and files (`segment`, `apply`,
+`save`, `load`, `load_model`) and `use_all_cores` work on the host, all others under `jax.jit` and
+`jax.vmap` too.
 """
 
 from jgmm._status import Status
@@ -20,7 +21,10 @@ from jgmm.fitting.fitting import fit
 from jgmm.fitting.gradient import fit_gradient
 from jgmm.fitting.information import StandardErrors, standard_errors
 from jgmm.fitting.sweeps import SweepResult, sweep
-from jgmm.image.segmentation import Segmentation, segment
+from jgmm.image.model import ImageModel
+from jgmm.image.model_file import load_model
+from jgmm.image.segmentation import Segmentation
+from jgmm.image.segmenting import apply, segment
 from jgmm.mixture.criteria import aic, bic, icl
 from jgmm.mixture.density import certainty, log_prob, predict, responsibilities, score
 from jgmm.mixture.files import load, save
@@ -31,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FamiliesResult",
     "FitResult",
+    "ImageModel",
     "KMeansResult",
     "Mixture",
     "Prior",
@@ -40,6 +45,7 @@ __all__ = [
     "SufficientStats",
     "SweepResult",
     "aic",
+    "apply",
     "bic",
     "certainty",
     "condition",
@@ -53,6 +59,7 @@ __all__ = [
     "kmeans",
     "lloyd_step",
     "load",
+    "load_model",
     "log_prob",
     "m_step",
     "marginal",

@@ -9,9 +9,7 @@ import typer
 
 from jgmm._checks import LARGEST
 from jgmm.fitting.choice import RULES
-from jgmm.image.settings import MOST_BETA
-
-MOST_SEGMENTS = 1000
+from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
 
 def one_of(names: Iterable[str], what: str) -> Any:
@@ -29,8 +27,8 @@ def one_of(names: Iterable[str], what: str) -> Any:
 def count(least: int, most: int, text: str) -> Any:
     """An option that takes a whole number."""
 
-    def check(value: int) -> int:
-        if not least <= value <= most:
+    def check(value: int | None) -> int | None:
+        if value is not None and not least <= value <= most:
             raise typer.BadParameter(f"expected a number from {least} to {most}, got {value}")
         return value
 

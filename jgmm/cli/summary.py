@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,10 +38,12 @@ def path_text(path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def input_summary(image: Image, samples: Samples) -> dict[str, Any]:
-    """The image that was read."""
+def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
+    """The image that was read, and what of it was taken."""
+    image = pages[0]
     height, width, channels = image.pixels.shape
-    taking_part = int(samples.mask.sum())
+    taking_part = sum(int(part.mask.sum()) for part in samples)
+    index = samples[0].index
     return {
         "path": path_text(image.source),
         "width": width,
@@ -48,8 +51,12 @@ def input_summary(image: Image, samples: Samples) -> dict[str, Any]:
         "channels": channels,
         "dtype": str(image.pixels.dtype),
         "pixels": taking_part,
-        "pixels_left_out": width * height - taking_part,
-        "distinct_colours": len(samples.features) if samples.index is not None else None,
+        "pixels_left_out": sum(part.mask.size for part in samples) - taking_part,
+        "distinct_colours": (
+            len(samples[0].features) if index is not None and len(samples) == 1 else None
+        ),
+        "pages_taken": [page.page for page in pages],
+        "pages": image.pages,
     }
 
 

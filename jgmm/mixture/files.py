@@ -7,7 +7,7 @@ import os
 import reprlib
 import stat
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,24 @@ _VERSION = 1
 _TENSORS = ("weights", "means", "covariances")
 
 
+class Described(Protocol):
+    """Something made of a mixture, such as a segmentation, and of what a file says beside it."""
+
+    def described(self) -> tuple[Mixture, dict[str, Any]]:
+        """The mixture and the metadata."""
+
+
 def save(
-    path: str | os.PathLike[str], mixture: Mixture, metadata: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    mixture: Mixture | Described,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a mixture to a safetensors file, which appears whole or not at all.
 
     Args:
         path: the file to write.
-        mixture: K components in D dimensions, concrete.
+        mixture: K components in D dimensions, concrete; or a `Segmentation` or `ImageModel`, of
+            which the file keeps all that `jgmm.apply` needs.
         metadata: anything JSON can say, to be had back by `load_with_metadata`.
 
     Raises:
@@ -48,6 +58,9 @@ def save(
     """
     from safetensors.numpy import save as to_bytes
 
+    if not isinstance(mixture, Mixture):
+        mixture, described = mixture.described()
+        metadata = {**described, **(metadata or {})}
     try:
         mixture = sound(gaussian(mixture, "save"))
     except ValueError as error:

@@ -23,6 +23,7 @@ import jgmm
 from jgmm import _atomic
 from jgmm.cli import app as cli
 from jgmm.cli import runtime as _runtime
+from jgmm.cli.options import output_folders
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -39,7 +40,8 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["segment", "photo.png", "-k", "3,2"]) == 0
     pictures = ("segmented", "labels", "learning_curve", "overlay", "certainty", "regions")
     kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
-    names = {kind.format(k) for k in (2, 3) for kind in (*kinds, "model_k{}.safetensors")}
+    more = ("model_k{}.safetensors", "segments_k{}.csv")
+    names = {kind.format(k) for k in (2, 3) for kind in (*kinds, *more)}
     names |= {"learning_curves.png", "comparison.png", "criteria.png", "summary.json"}
     made = Path("jgmm-out/photo")
     assert {path.name for path in made.iterdir()} == names
@@ -180,7 +182,7 @@ def test_awkward_images(name: str, folder: Path, capsys: pytest.CaptureFixture[s
 
 def test_images_of_one_name_have_folders_of_their_own() -> None:
     names = ["a/x.png", "b/x.jpg", "x-2.png", "c/X.tif", "a/x.png", "a/./x.png", "...jpg"]
-    folders = cli.output_folders([Path(name) for name in names], Path("out"))
+    folders = output_folders([Path(name) for name in names], Path("out"))
     assert [(str(image), made.name) for image, made in folders.items()] == [
         ("a/x.png", "x"),
         ("b/x.jpg", "x-3"),

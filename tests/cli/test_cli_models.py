@@ -58,6 +58,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "expected 4 bands, got 3",
     ),
     "infinity": ({"recipe": {**RECIPE, "position": np.inf}}, "position"),
+    "a depth by number": ({"image_dtype": 8}, "image_dtype: expected one of"),
+    "an unknown depth": ({"image_dtype": "c16"}, "image_dtype: expected one of"),
     "a spatial list": ({"spatial": [1]}, "but"),
     "no spatial": ({"spatial": None}, "but"),
     "an unknown setting": ({"spatial": {"colour": 1}}, "colour"),
