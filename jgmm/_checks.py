@@ -6,7 +6,9 @@ tracer has none. Data that goes wrong under a trace is reported by `jgmm.Status`
 
 from __future__ import annotations
 
+import numbers
 import operator
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +17,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+
+LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, with escapes for what can not be shown.
+
+    Names of files may hold anything, bytes that are no text among it.
+
+    Example:
+        >>> print(printable("a\nb"))
+        a\x0ab
+    """
+
+    def shown(c: str) -> str:
+        if c.isprintable():
+            return c
+        code = ord(c) - 0xDC00 if "\udc80" <= c <= "\udcff" else ord(c)  # a byte, as Python has it
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return "".join(map(shown, text))
 
 
 def is_concrete(x: Any) -> bool:
@@ -156,6 +179,23 @@ def as_count(name: str, value: Any, minimum: int = 1) -> int:
     if count < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {count}")
     return count
+
+
+def as_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> Any:
+    """A plain number from ``low`` to ``high``, ``whole`` or not.
+
+    Raises:
+        TypeError: no number, such as a truth value.
+        ValueError: one out of bounds, or not finite.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    expected = f"{name}: expected a {'whole ' if whole else ''}number from {low:g} to {high:g}"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{expected}, got {reprlib.repr(value)}")
+    number: Any = value
+    if not low <= number <= high:
+        raise ValueError(f"{expected}, got {reprlib.repr(value)}")
+    return number
 
 
 def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:

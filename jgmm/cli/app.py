@@ -22,7 +22,6 @@ from jgmm.cli.options import (
     with_recommended,
 )
 from jgmm.cli.parameters import (
-    MOST_SEGMENTS,
     amount,
     as_beta,
     as_rule,
@@ -36,6 +35,7 @@ from jgmm.families.table import FAMILIES
 from jgmm.fitting.choice import RULES
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
+from jgmm.image.settings import MOST_SEGMENTS
 
 app = typer.Typer(
     help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",

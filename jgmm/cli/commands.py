@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -120,7 +119,7 @@ def segment_job(
                 "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
                 "seed": options.seed,
-                "options": asdict(options),
+                "options": {**asdict(options), "labels": summary.path_text(options.labels)},
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
@@ -155,6 +154,8 @@ def apply_job(
         except ValueError as error:
             raise JobError(f"{error}: {pages[0].source}") from error
         scores = [float(score(mixture, s.features, s.weights)) for s in parts]
+        if not np.isfinite(scores).all():
+            raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
         counts = [int(s.mask.sum()) for s in parts]
         with outputs.writing_to(folder):
             (folder / "summary.json").unlink(missing_ok=True)
@@ -164,7 +165,7 @@ def apply_job(
                 outputs.write_all(_place(folder, pages, i), k, cut, page, show)
             content = {
                 "input": summary.input_summary(pages, *parts),
-                "model": os.fspath(model),
+                "model": summary.path_text(model),
                 "features": about.setup.recipe.features,
                 "k": k,
                 "log_likelihood": summary.numbers(np.average(scores, weights=counts)),

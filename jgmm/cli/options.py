@@ -144,14 +144,14 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
     """
     images: list[Path] = []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # False for names that no file can have
             images.append(path)
             continue
         try:
             inside = sorted(
                 p
                 for p in path.iterdir()
-                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
+                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and os.path.isfile(p)
             )
         except OSError as error:
             raise JobError(f"cannot read {path}: {error.strerror}") from error

@@ -33,6 +33,11 @@ def numbers(values: npt.ArrayLike) -> Any:
     return array.item()
 
 
+def path_text(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text that JSON can hold: bytes that are no UTF-8 are escaped."""
+    return None if path is None else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
     """The image that was read, and what of it was taken."""
     image = pages[0]
@@ -40,7 +45,7 @@ def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
     taking_part = sum(int(part.mask.sum()) for part in samples)
     index = samples[0].index
     return {
-        "path": os.fspath(image.source),
+        "path": path_text(image.source),
         "width": width,
         "height": height,
         "channels": channels,

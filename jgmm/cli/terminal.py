@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jgmm._checks import printable
 
-def printable(text: str) -> str:
-    """The text on one line, without anything that a terminal cannot show."""
-    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+def shown(text: str, stream: TextIO | None) -> str:
+    """The text on one line, without anything that a stream cannot show."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    print(f"jgmm: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"jgmm: {shown(' '.join(message.split()), sys.stderr)}", file=sys.stderr, flush=True)
 
 
 class OutputError(Exception):
@@ -41,7 +42,7 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        self._print(printable(text))
+        self._print(shown(text, sys.stdout))
 
     def _print(self, content: str | Table) -> None:
         try:
@@ -51,7 +52,7 @@ class Terminal:
 
     def begin(self, name: str, about: str, steps: int) -> None:
         """Start with an image, of so many steps."""
-        self._name = printable(name)
+        self._name = shown(name, sys.stdout)
         self.line(f"{name}: {about}")
         if self._console.is_terminal and not self._console.quiet:
             self._progress = Progress(
@@ -72,7 +73,7 @@ class Terminal:
                 self.line(f"{self._name}: {text}")
             else:
                 task = self._progress.task_ids[0]
-                self._progress.update(task, description=printable(text), advance=advance)
+                self._progress.update(task, description=shown(text, sys.stdout), advance=advance)
 
     def end(self) -> None:
         """Take the live display away."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +107,7 @@ def read_pages(path: str | os.PathLike[str]) -> list[Image]:
 def open_pages(path: str | os.PathLike[str], page: int | None) -> list[Image]:
     """The page of that number, all for 0, or the first, without a warning, for None."""
     source = Path(path)
-    if source.is_dir():
-        raise ImageError(f"is a folder, not an image: {source}")
-    if not source.is_file():
-        raise ImageError(f"no such file: {source}")
+    _expect_file(source)
     log = logging.getLogger("tifffile")
     was_disabled, log.disabled = log.disabled, True  # what matters comes as an exception
     try:
@@ -146,6 +144,20 @@ def sample_image() -> Image:
 
     rocket: Any = data.rocket  # untyped
     return Image(pixels=np.asarray(rocket()), alpha=None, source=Path("rocket.jpg"))
+
+
+def _expect_file(source: Path) -> None:
+    """Refuse what cannot be read from the beginning and again."""
+    try:
+        mode = os.stat(source).st_mode
+    except (FileNotFoundError, ValueError):  # a ValueError of names with NUL
+        raise ImageError(f"no such file: {source}") from None
+    except OSError as error:
+        raise ImageError(f"cannot read {source}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise ImageError(f"is a folder, not an image: {source}")
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"is a pipe or a device, not a file: {source}")
 
 
 def _line(error: BaseException) -> str:

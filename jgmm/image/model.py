@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from typing import Any
 
 import jax
 import numpy as np
 
+from jgmm._checks import as_number, one_of
 from jgmm._struct import struct
 from jgmm.image.recipe import Recipe, from_metadata
 from jgmm.image.samples import Samples
 from jgmm.image.settings import Spatial
 from jgmm.mixture.mixture import Mixture
+
+_MOST_CHANNELS = 65_535
+_DTYPES = tuple(
+    str(np.dtype(order + kind))
+    for kind in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+    for order in "<>"
+)
 
 
 @jax.tree_util.register_static
@@ -78,15 +87,20 @@ def setup_from(metadata: dict[str, Any]) -> Setup:
     Raises:
         ValueError: it is none.
     """
+    features = metadata.get("features")
     try:
+        as_number("channels", metadata.get("channels"), 1, _MOST_CHANNELS, whole=True)
+        recipe = from_metadata(metadata.get("recipe", {"features": features}))
+        if features != recipe.features:
+            raise ValueError(f"expected the recipe of {reprlib.repr(features)}, got another")
         return Setup(
-            from_metadata(metadata.get("recipe", {"features": metadata["features"]})),
+            recipe,
             Spatial(**metadata.get("spatial", {})),
             metadata["channels"],
-            str(np.dtype(metadata.get("image_dtype", "uint8"))),
+            one_of("image_dtype", metadata.get("image_dtype", "uint8"), _DTYPES),
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"expected the setup of a segmentation, got {metadata!r}") from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 @struct

@@ -6,7 +6,9 @@ import os
 
 import jax
 
+from jgmm._checks import as_number
 from jgmm.image.model import ImageModel, setup_from
+from jgmm.image.settings import MOST_SEGMENTS
 from jgmm.mixture import files
 
 
@@ -36,15 +38,14 @@ def load_model(path: str | os.PathLike[str]) -> ImageModel:
     """
     with jax.enable_x64(True):  # so that either precision is kept
         mixture, metadata = files.load_with_metadata(path)
-    if not isinstance(metadata.get("channels"), int) or "features" not in metadata:
+    if not {"channels", "features"} <= metadata.keys():
         raise ValueError(
             "expected a model that `jgmm segment` or jgmm.save(path, segmentation) wrote, got a "
             f"mixture alone, which does not say what features of an image it is of: {path}"
         )
     try:
+        as_number("components", mixture.n_components, 1, MOST_SEGMENTS)
         setup = setup_from(metadata)
     except ValueError as error:
-        raise ValueError(
-            f"fitted to features {metadata['features']!r}, unknown here: {path}"
-        ) from error
+        raise ValueError(f"expected a model of images, but: {error}: {path}") from error
     return ImageModel(mixture=mixture, setup=setup)

@@ -57,6 +57,7 @@ from jgmm.image.field import (
     heldout_log_likelihood,
     m_step,
 )
+from jgmm.image.settings import check_beta
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import iterate
@@ -132,8 +133,7 @@ def fit_potts(
     values = _checks.as_pixels(features)
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
-    if beta != "auto" and not (isinstance(beta, float | int) and 0 <= beta < np.inf):
-        raise ValueError(f"beta: expected 'auto' or a number of at least 0, got {beta!r}")
+    check_beta(beta)
     height, width, d = values.shape
     inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
     part = inside.astype(values.dtype)

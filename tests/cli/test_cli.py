@@ -112,6 +112,22 @@ def test_apply_repeats_the_segmentation(
     assert f"log-likelihood {applied['log_likelihood']:.4f}" in capsys.readouterr().out
 
 
+def test_names_of_files_are_no_markup_and_need_not_be_text(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(b"$\\frac$[red]\xff\n.png")
+    write("x.png", picture())
+    try:
+        os.rename("x.png", name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert cli.main(["segment", name, "-k", "2,3"]) == 0
+    out = capsys.readouterr().out
+    assert "$\\frac$[red]\\xff\\x0a.png: fitted k = 2" in out
+    (path,) = Path("jgmm-out").glob("*/summary.json")
+    assert summary(os.fspath(path))["input"]["path"] == "$\\frac$[red]\\xff\n.png"
+
+
 def test_left_out_pixels(folder: Path) -> None:
     write("holes.png", holes())
     assert cli.main(["segment", "holes.png", "-k", "2,3", "-q"]) == 0
