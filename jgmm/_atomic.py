@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""What goes out: files that appear whole or not at all, text that can be shown anywhere."""
 
 from __future__ import annotations
 
@@ -53,3 +53,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         _pending.discard(temporary)
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, with escapes for what can not be shown.
+
+    Names of files may hold anything, bytes that are no text among it.
+
+    Example:
+        >>> print(printable("a\nb"))
+        a\x0ab
+    """
+
+    def shown(c: str) -> str:
+        if c.isprintable():
+            return c
+        code = ord(c) - 0xDC00 if "\udc80" <= c <= "\udcff" else ord(c)  # a byte, as Python has it
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return "".join(map(shown, text))

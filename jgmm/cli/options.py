@@ -151,7 +151,7 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
             inside = sorted(
                 p
                 for p in path.iterdir()
-                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and os.path.isfile(p)
+                if p.suffix.lower() in _SUFFIXES and p.name[0] != "." and os.path.isfile(p)
             )
         except OSError as error:
             raise JobError(f"cannot read {path}: {error.strerror}") from error

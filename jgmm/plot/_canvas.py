@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jgmm._atomic import atomic_write
-from jgmm._checks import printable
+from jgmm._atomic import atomic_write, printable
 
 # Okabe and Ito (2008): told apart by the colour-blind too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

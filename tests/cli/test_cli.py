@@ -232,7 +232,7 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_process_ends_as_it_should(tmp_path: Path) -> None:
     """Streams, exit status, cache, and the end by a signal, in a process of its own."""
     iio.imwrite(tmp_path / "x.png", picture())
-    code = "import sys; from jgmm.cli.app import main; sys.exit(main())"
+    code = "import sys; from jgmm.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "segment", "x.png", "-k", "2"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": ""}
     process = subprocess.Popen(
