@@ -20,7 +20,6 @@ from pictures import SHAPE, holes, picture, tiff, write
 from PIL import Image
 
 import jgmm
-from jgmm import _atomic
 from jgmm.cli import app as cli
 from jgmm.cli import runtime as _runtime
 from jgmm.cli.options import output_folders
@@ -206,16 +205,6 @@ def test_help(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"jgmm {jgmm.__version__}\n"
-
-
-def test_writes_under_way_leave_nothing(tmp_path: Path) -> None:
-    write = _atomic.atomic_write(tmp_path / "target")
-    write.__enter__()
-    assert len(list(tmp_path.iterdir())) == 1
-    _atomic.discard_pending()
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OSError, match="target"):
-        write.__exit__(None, None, None)
 
 
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
