@@ -2,7 +2,7 @@
 
 import sys
 
-from jgmm.cli.app import main
+from jgmm.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

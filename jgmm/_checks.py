@@ -21,25 +21,6 @@ from jax.typing import ArrayLike
 LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
 
 
-def printable(text: str) -> str:
-    r"""The text on one line, with escapes for what can not be shown.
-
-    Names of files may hold anything, bytes that are no text among it.
-
-    Example:
-        >>> print(printable("a\nb"))
-        a\x0ab
-    """
-
-    def shown(c: str) -> str:
-        if c.isprintable():
-            return c
-        code = ord(c) - 0xDC00 if "\udc80" <= c <= "\udcff" else ord(c)  # a byte, as Python has it
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-    return "".join(map(shown, text))
-
-
 def is_concrete(x: Any) -> bool:
     """True where ``x`` has values to look at, False for a tracer."""
     return not isinstance(x, jax.core.Tracer)

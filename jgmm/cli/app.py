@@ -14,7 +14,7 @@ import typer
 from jgmm import __version__
 from jgmm.cli import runtime
 from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
-from jgmm.cli.attempts import MENDABLE, attempt, attempt_all, debug, explain, images_of, pages_of
+from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
 from jgmm.cli.commands import apply_job, model_for, segment_job, taken
 from jgmm.cli.options import (
     JobError,
@@ -30,7 +30,8 @@ from jgmm.cli.parameters import (
     parse_ks,
     positive,
 )
-from jgmm.cli.terminal import Terminal, complain
+from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
+from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.families.table import FAMILIES
 from jgmm.fitting.choice import RULES
 from jgmm.image import sample_image
@@ -251,25 +252,24 @@ def apply(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: without the name of the program; None means those of the process.
-
-    Returns:
-        The exit status: 0, 2 after what the user can mend, 1 after an internal error.
-    """
+    """Run the command line in a process that is settled; see `jgmm.cli.main`."""
     try:
-        runtime.end_at_once_on_signals()
-        runtime.prepare(debug())
+        runtime.prepare(debugging())
         command = typer.main.get_command(app)
         given = None if arguments is None else list(arguments)
         code = command.main(given, prog_name="jgmm", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
-    except OSError as error:  # of standard output
+    except (UnheardError, BrokenPipeError, SystemExit):  # the last is typer's answer to the second
+        silence(sys.stdout)
+        return UNHEARD
+    except OutputError as error:
+        silence(sys.stdout)
+        complain(str(error))
+        return MENDABLE
+    except OSError as error:  # while help was printed, or at the last flush
+        silence(sys.stdout)
         complain(f"cannot write to standard output: {error.strerror}")
-        sys.stdout = open(os.devnull, "w")
         return MENDABLE
     except Exception as error:
         describe = getattr(error, "format_message", None)  # of typer's own errors

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jgmm.cli import runtime
 from jgmm.cli.options import JobError, Options, images_in, output_folders, pages_for
-from jgmm.cli.terminal import OutputError, complain
+from jgmm.cli.process import INTERNAL, MENDABLE, complain, debugging
+from jgmm.cli.terminal import OutputError, UnheardError
 from jgmm.image import Image, ImageError
-
-MENDABLE, INTERNAL = 2, 1  # exit status: by the user, or not
 
 
 def pages_of(source: Path, options: Options) -> list[Image]:
@@ -39,8 +38,11 @@ def attempt_all(work: Callable[[Any, Path], None], images: Sequence[Path], outpu
 def attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path) -> int:
     """Do the work on one image; what goes wrong is said, and becomes the exit status."""
     try:
+        runtime.expect_devices()
         work(source, folder)
-    except (ImageError, JobError, OutputError) as error:
+    except (OutputError, UnheardError):  # nothing more can be said
+        raise
+    except (ImageError, JobError, runtime.SetupError) as error:
         complain(str(error))
         return MENDABLE
     except Exception as error:
@@ -50,7 +52,7 @@ def attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path
 
 def explain(error: Exception, where: str = "") -> int:
     """Say what nobody foresaw, in one line too."""
-    if debug():
+    if debugging():
         traceback.print_exception(error)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         complain(f"not enough memory{where}; try a smaller image or fewer segments")
@@ -58,8 +60,3 @@ def explain(error: Exception, where: str = "") -> int:
     kind, text = type(error).__name__, " ".join(str(error).split())[:300]
     complain(f"internal error{where}: {kind}: {text} (JGMM_DEBUG=1 shows where)")
     return INTERNAL
-
-
-def debug() -> bool:
-    """Whether to show where errors come from."""
-    return os.environ.get("JGMM_DEBUG", "") not in ("", "0")

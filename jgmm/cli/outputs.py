@@ -85,7 +85,7 @@ class Artist:
 
     def __call__(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have ``function`` called with the arguments."""
-        self._tasks.append(self._pool.submit(function, *arguments))
+        self._tasks.append(self._pool.submit(_plainly, function, *arguments))
 
     def wait(self) -> None:
         """Until all is drawn; raises what went wrong."""
@@ -107,6 +107,18 @@ def drawing() -> Iterator[Artist]:
 
 def _load() -> None:
     from jgmm import plot  # noqa: F401
+
+
+def _plainly(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function that draws, whatever the user has set up for figures of his own."""
+    try:
+        import matplotlib
+    except Exception as error:  # of a settings file that is no text, for one
+        raise JobError(f"matplotlib cannot be set up, see its matplotlibrc: {error}") from error
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        function(*arguments)
 
 
 def draw_curve(fit: FitResult, title: str, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm import __version__
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 from jgmm._status import Status
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
@@ -134,5 +134,4 @@ def versions() -> dict[str, str]:
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write strict JSON, whole or not at all."""
     text = json.dumps(content, indent=2, allow_nan=False)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jgmm._checks import printable
-
-
-def shown(text: str, stream: TextIO | None) -> str:
-    """The text on one line, without anything that a stream cannot show."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
-
-
-def complain(message: str) -> None:
-    """One line on standard error."""
-    print(f"jgmm: {shown(' '.join(message.split()), sys.stderr)}", file=sys.stderr, flush=True)
+from jgmm.cli.process import shown
 
 
 class OutputError(Exception):
     """Standard output cannot be written to."""
+
+
+class UnheardError(Exception):
+    """Nobody reads standard output on."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to us."""
+        raise
 
 
 class Terminal:
@@ -33,7 +32,7 @@ class Terminal:
 
     def __init__(self, quiet: bool = False) -> None:
         """``quiet``: show nothing."""
-        self._console = Console(
+        self._console = _Console(
             quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self._lock = threading.Lock()
@@ -47,6 +46,8 @@ class Terminal:
     def _print(self, content: str | Table) -> None:
         try:
             self._console.print(content)
+        except BrokenPipeError:
+            raise UnheardError from None
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 from jgmm.image.decoding import ImageError, decode
 
 NdArray = npt.NDArray[Any]
@@ -245,5 +245,4 @@ def write_png(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
         raise ValueError(
             f"expected an image [H, W], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}"
         )
-    with atomic_write(path) as temporary:
-        iio.imwrite(temporary, pixels, extension=".png")
+    write_whole(path, iio.imwrite("<bytes>", pixels, extension=".png"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 from jgmm.em.result import FitResult
 
 NdArray = npt.NDArray[Any]
@@ -83,8 +84,9 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, NdArray]) -> N
         ...     path.read_text()
         'segment,x\n0,0.5\n1,\n'
     """
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
-        for row in zip(*table.values(), strict=True):
-            writer.writerow(["" if value != value else value.item() for value in row])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table)
+    for row in zip(*table.values(), strict=True):
+        writer.writerow(["" if value != value else value.item() for value in row])
+    write_whole(path, file.getvalue().encode())

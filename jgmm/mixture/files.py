@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 from jgmm.mixture.mixture import Mixture, gaussian
 from jgmm.mixture.soundness import sound
 
@@ -72,8 +72,7 @@ def save(
         "family": mixture.family.name,
         "metadata": json.dumps(dict(metadata or {})),
     }
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(to_bytes(tensors, header))
+    write_whole(path, to_bytes(tensors, header))
 
 
 def load(path: str | os.PathLike[str]) -> Mixture:

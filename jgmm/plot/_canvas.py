@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jgmm._atomic import atomic_write
-from jgmm._checks import printable
+from jgmm._atomic import printable, write_whole
 
 # Okabe and Ito (2008): told apart by the colour-blind too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -38,8 +38,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
       ...     save(learning_curve([1.0, 2.0]), f"{folder}/curve.png")
     """
     kind = Path(path).suffix[1:].lower() or "png"
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=DPI)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=DPI)
+    write_whole(path, drawn.getvalue())
 
 
 def blank(width: float, height: float, layout: Any = "constrained") -> Figure:

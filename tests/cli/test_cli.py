@@ -20,7 +20,6 @@ from pictures import SHAPE, holes, picture, tiff, write
 from PIL import Image
 
 import jgmm
-from jgmm import _atomic
 from jgmm.cli import app as cli
 from jgmm.cli import runtime as _runtime
 from jgmm.cli.options import output_folders
@@ -208,16 +207,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"jgmm {jgmm.__version__}\n"
 
 
-def test_writes_under_way_leave_nothing(tmp_path: Path) -> None:
-    write = _atomic.atomic_write(tmp_path / "target")
-    write.__enter__()
-    assert len(list(tmp_path.iterdir())) == 1
-    _atomic.discard_pending()
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OSError, match="target"):
-        write.__exit__(None, None, None)
-
-
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -232,7 +221,7 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_process_ends_as_it_should(tmp_path: Path) -> None:
     """Streams, exit status, cache, and the end by a signal, in a process of its own."""
     iio.imwrite(tmp_path / "x.png", picture())
-    code = "import sys; from jgmm.cli.app import main; sys.exit(main())"
+    code = "import sys; from jgmm.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "segment", "x.png", "-k", "2"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": ""}
     process = subprocess.Popen(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jgmm import plot
-from jgmm._checks import printable
+from jgmm._atomic import printable
 from jgmm.plot._curves import _spread
 
 NAN = float("nan")
