@@ -3,70 +3,16 @@
     result = jgmm.fit(pixels, k)             # any array [N, D]
     picture = jgmm.segment("photo.jpg", k)   # any image
 
-The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load`,
-`keep_programs` and `use_all_cores` work under `jax.jit` and `jax.vmap` too.
+The functions below work on NumPy and jax arrays. Those of images and files (`segment`, `apply`,
+`save`, `load`, `load_model`), `keep_programs` and `use_all_cores` work on the host, all others
+under `jax.jit` and `jax.vmap` too.
 """
 
-from jgmm._status import Status
-from jgmm.clustering.k_means import KMeansResult, kmeans
-from jgmm.clustering.lloyd import lloyd_step
-from jgmm.data.devices import use_all_cores
-from jgmm.data.kept import keep_programs
-from jgmm.em.prior import Prior, weak_prior
-from jgmm.em.result import FitResult
-from jgmm.em.statistics import SufficientStats
-from jgmm.em.steps import e_step, em_step, m_step
-from jgmm.fitting.family_sweeps import FamiliesResult, sweep_families
-from jgmm.fitting.fitting import fit
-from jgmm.fitting.gradient import fit_gradient
-from jgmm.fitting.information import StandardErrors, standard_errors
-from jgmm.fitting.sweeps import SweepResult, sweep
-from jgmm.image.segmentation import Segmentation, segment
-from jgmm.mixture.criteria import aic, bic, icl
-from jgmm.mixture.density import certainty, log_prob, predict, responsibilities, score
-from jgmm.mixture.files import load, save
-from jgmm.mixture.mixture import Mixture, sample
-from jgmm.mixture.operations import condition, entropy, kl_divergence, marginal
+import lazy_loader
 
 __version__ = "0.1.0"
-__all__ = [
-    "FamiliesResult",
-    "FitResult",
-    "KMeansResult",
-    "Mixture",
-    "Prior",
-    "Segmentation",
-    "StandardErrors",
-    "Status",
-    "SufficientStats",
-    "SweepResult",
-    "aic",
-    "bic",
-    "certainty",
-    "condition",
-    "e_step",
-    "em_step",
-    "entropy",
-    "fit",
-    "fit_gradient",
-    "icl",
-    "keep_programs",
-    "kl_divergence",
-    "kmeans",
-    "lloyd_step",
-    "load",
-    "log_prob",
-    "m_step",
-    "marginal",
-    "predict",
-    "responsibilities",
-    "sample",
-    "save",
-    "score",
-    "segment",
-    "standard_errors",
-    "sweep",
-    "sweep_families",
-    "weak_prior",
-    "use_all_cores",
-]
+# What there is stands in __init__.pyi, and loads when first used: the command line has to answer to
+# Ctrl-C, and to look at the environment, before JAX is there.
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+_MODULES = ("image", "interop", "plot", "sklearn")  # which need libraries of their own
+__all__ = [name for name in _names if name not in _MODULES]

@@ -1,6 +1,8 @@
 """``python -m jgmm``: the command line."""
 
-from jgmm.cli.app import main
+import sys
+
+from jgmm.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

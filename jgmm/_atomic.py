@@ -1,11 +1,10 @@
-"""Files that appear whole or not at all."""
+"""What goes out: files that appear whole or not at all, text that can be shown anywhere."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 _pending: set[Path] = set()
@@ -14,15 +13,15 @@ _pending: set[Path] = set()
 def discard_pending() -> None:
     """Remove the temporary files of all writes under way, before a sudden end of the process."""
     for temporary in tuple(_pending):
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path in the same folder; it becomes ``path`` if the block succeeds.
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file, which appears whole or not at all.
 
-    If the block fails the temporary file goes, and what was at ``path`` stays as it was. The
-    file gets the permissions that an ordinary new file would have.
+    If that fails, what was at ``path`` stays as it was. The file gets the permissions that an
+    ordinary new file would have.
 
     Raises:
       OSError: the folder is missing or cannot be written to; the message names ``path``.
@@ -30,8 +29,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Example:
       >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     with atomic_write(f"{folder}/a.txt") as temporary:
-      ...         _ = temporary.write_text("whole")
+      ...     write_whole(f"{folder}/a.txt", b"whole")
       ...     Path(folder, "a.txt").read_text()
       'whole'
     """
@@ -39,17 +37,52 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
     _pending.add(temporary)
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        _pending.discard(temporary)
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-    try:
-        yield temporary
+        if not _create_unnamed(temporary, content):
+            number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            with open(number, "wb") as file:
+                file.write(content)
         os.replace(temporary, target)
     except OSError as error:
-        if error.filename == os.fspath(temporary):
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the file system may be gone
+            temporary.unlink(missing_ok=True)
         _pending.discard(temporary)
+
+
+def _create_unnamed(path: Path, content: bytes) -> bool:
+    """A new file that gets its name when it is whole; False where the system has no such files.
+
+    Not even an end without notice leaves a part of it.
+    """
+    try:
+        number = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (AttributeError, OSError):  # other systems and file systems, or what will go wrong again
+        return False
+    with open(number, "wb") as file:
+        file.write(content)
+        file.flush()
+        try:  # a folder is named so that the link to the file, not that in /proc, is made
+            os.link(f"/proc/self/fd/{number}", path, src_dir_fd=number)
+        except OSError:
+            return False
+    return True
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, with escapes for what can not be shown.
+
+    Names of files may hold anything, bytes that are no text among it.
+
+    Example:
+        >>> print(printable("a\nb"))
+        a\x0ab
+    """
+
+    def shown(c: str) -> str:
+        if c.isprintable():
+            return c
+        code = ord(c) - 0xDC00 if "\udc80" <= c <= "\udcff" else ord(c)  # a byte, as Python has it
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return "".join(map(shown, text))

@@ -57,9 +57,8 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def plain_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither caches nor signal handlers of the test process change; precision as for users."""
+    """Neither caches nor settings of the test process change; precision as for users."""
     monkeypatch.setattr(_runtime, "prepare", lambda debug=False: None)
-    monkeypatch.setattr(_runtime, "end_at_once_on_signals", lambda: None)
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         yield
 

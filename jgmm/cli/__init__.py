@@ -1,6 +1,6 @@
 """The command line: commands, options, outputs, model files, the terminal.
 
-Uses everything else.
+Uses everything else, but only when it runs: `main` answers to Ctrl-C before that is loaded.
 """
 
-from jgmm.cli.app import main as main
+from jgmm.cli.entry import main as main

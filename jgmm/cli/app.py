@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from jgmm import __version__
 from jgmm.cli import runtime
-from jgmm.cli.commands import apply_job, segment_job
-from jgmm.cli.options import JobError, Options, output_folders, with_recommended
+from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
+from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
+from jgmm.cli.commands import apply_job, model_for, segment_job, taken
+from jgmm.cli.options import (
+    JobError,
+    Options,
+    with_recommended,
+)
 from jgmm.cli.parameters import (
-    MOST_SEGMENTS,
     amount,
     as_beta,
     as_rule,
@@ -26,13 +30,13 @@ from jgmm.cli.parameters import (
     parse_ks,
     positive,
 )
-from jgmm.cli.terminal import OutputError, Terminal, complain
+from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
+from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.families.table import FAMILIES
 from jgmm.fitting.choice import RULES
-from jgmm.image import ImageError, read_image, sample_image
+from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
-
-_MENDABLE, _INTERNAL = 2, 1
+from jgmm.image.settings import MOST_SEGMENTS
 
 app = typer.Typer(
     help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",
@@ -61,19 +65,13 @@ def _main(
         print(context.get_help())
 
 
-Folder = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR", help="Write into DIR/<image name>/.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
-
-
 @app.command()
 def segment(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Image files; without any, a built-in photograph is taken.",
+            help="Image files or folders of them; without any, a built-in photograph.",
             show_default=False,
         ),
     ] = None,
@@ -109,6 +107,9 @@ def segment(
             help="Scribbles: a colour for each segment; black or transparent is unknown.",
         ),
     ] = None,
+    mask: Mask = None,
+    page: Page = None,
+    stack: Stack = False,
     seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
     max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
@@ -152,8 +153,9 @@ def segment(
 
     For each k, DIR/<image name>/ gets segmented_k3.png (each pixel in the mean colour of its
     segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
-    regions_k3.png and certainty_k3.png (connected regions, how sure each label is); then
-    learning_curves.png, comparison.png, criteria.png and summary.json.
+    regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
+    segments_k3.csv, a table; then learning_curves.png, comparison.png, criteria.png and
+    summary.json. With --stack the pictures of each page are in a folder of its own.
     """
     try:
         numbers = parse_ks(ks)
@@ -166,8 +168,14 @@ def segment(
         raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
     if potts and labels:
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
-    if labels and len(images or ()) > 1:
-        raise typer.BadParameter(f"expected one image for --labels, got {len(images or ())}")
+    if page is not None and stack:
+        raise typer.BadParameter("expected one of --page and --stack, got both")
+    found = images_of(images or ())
+    if found is None:
+        return MENDABLE
+    for name, given in (("--labels", labels), ("--mask", mask)):
+        if given and len(found) > 1:
+            raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
     options = replace(
         options,
         smooth=smooth,
@@ -178,102 +186,94 @@ def segment(
         choose_by=choose,
         xy_weight=xy_weight,
         labels=None if labels is None else os.fspath(labels),
+        mask=None if mask is None else os.fspath(mask),
+        page=page,
+        stack=stack,
     )
     if recommended:
         options = with_recommended(options)
     terminal = Terminal(quiet)
 
     def work(source: Path | None, folder: Path) -> None:
-        image = sample_image() if source is None else read_image(source)
+        pages = [sample_image()] if source is None else pages_of(source, options)
         try:
-            result = segment_job(image, folder, options, terminal)
+            result = segment_job(pages, folder, options, terminal)
         finally:
             terminal.end()
         terminal.table(result)
         terminal.line(f"wrote {folder}")
 
-    if not images:
-        return _attempt(work, None, output / sample_image().source.stem)
-    folders = output_folders(images, output)
-    codes = [_attempt(work, source, folder) for source, folder in folders.items()]
-    return _INTERNAL if _INTERNAL in codes else max(codes)
+    if not found:
+        return attempt(work, None, output / sample_image().source.stem)
+    return attempt_all(work, found, output)
 
 
 @app.command()
 def apply(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model_k*.safetensors file.")],
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to segment.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")
+    ],
     output: Folder = Path("jgmm-applied"),
+    mask: Mask = None,
+    page: Page = None,
+    stack: Stack = False,
     quiet: Quiet = False,
 ) -> int:
-    """Segment another image by a model that `jgmm segment` wrote.
+    """Segment other images by a model that `jgmm segment` wrote.
 
-    DIR/<image name>/ gets segmented_k3.png, labels_k3.png and summary.json.
+    DIR/<image name>/ gets segmented_k3.png, labels_k3.png, overlay_k3.png, regions_k3.png,
+    certainty_k3.png, segments_k3.csv and summary.json.
     """
+    if page is not None and stack:
+        raise typer.BadParameter("expected one of --page and --stack, got both")
     terminal = Terminal(quiet)
+    found = images_of(images)
+    if found is None:
+        return MENDABLE
+    if mask and len(found) > 1:
+        raise typer.BadParameter(f"expected one image for --mask, got {len(found)}")
+    try:
+        about = model_for(model)
+    except JobError as error:
+        complain(str(error))
+        return MENDABLE
+    options = Options(mask=None if mask is None else os.fspath(mask), page=page, stack=stack)
 
     def work(source: Path, folder: Path) -> None:
-        result = apply_job(model, source, folder)
+        pages = pages_of(source, options)
+        result = apply_job(model, pages, folder, about)
         score = result["log_likelihood"]
-        terminal.line(f"{source.name}: k = {result['k']}, log-likelihood {score:.4f}")
+        which = f"{taken(pages)}, " if taken(pages) else ""
+        terminal.line(f"{source.name}: {which}k = {result['k']}, log-likelihood {score:.4f}")
         terminal.line(f"wrote {folder}")
 
-    ((source, folder),) = output_folders([image], output).items()
-    return _attempt(work, source, folder)
-
-
-def _attempt(work: Callable[[Any, Path], None], source: Path | None, folder: Path) -> int:
-    """Do the work on one image; what goes wrong is said, and becomes the exit status."""
-    try:
-        work(source, folder)
-    except (ImageError, JobError, OutputError) as error:
-        complain(str(error))
-        return _MENDABLE
-    except Exception as error:
-        return _explain(error, f" with {source}" if source else "")
-    return 0
-
-
-def _explain(error: Exception, where: str = "") -> int:
-    """Say what nobody foresaw, in one line too."""
-    if _debug():
-        traceback.print_exception(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        complain(f"not enough memory{where}; try a smaller image or fewer segments")
-        return _MENDABLE
-    kind, text = type(error).__name__, " ".join(str(error).split())[:300]
-    complain(f"internal error{where}: {kind}: {text} (JGMM_DEBUG=1 shows where)")
-    return _INTERNAL
-
-
-def _debug() -> bool:
-    return os.environ.get("JGMM_DEBUG", "") not in ("", "0")
+    return attempt_all(work, found, output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: without the name of the program; None means those of the process.
-
-    Returns:
-        The exit status: 0, 2 after what the user can mend, 1 after an internal error.
-    """
+    """Run the command line in a process that is settled; see `jgmm.cli.main`."""
     try:
-        runtime.end_at_once_on_signals()
-        runtime.prepare(_debug())
+        runtime.prepare(debugging())
         command = typer.main.get_command(app)
         given = None if arguments is None else list(arguments)
         code = command.main(given, prog_name="jgmm", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
-    except OSError as error:  # of standard output
+    except (UnheardError, BrokenPipeError, SystemExit):  # the last is typer's answer to the second
+        silence(sys.stdout)
+        return UNHEARD
+    except OutputError as error:
+        silence(sys.stdout)
+        complain(str(error))
+        return MENDABLE
+    except OSError as error:  # while help was printed, or at the last flush
+        silence(sys.stdout)
         complain(f"cannot write to standard output: {error.strerror}")
-        sys.stdout = open(os.devnull, "w")
-        return _MENDABLE
+        return MENDABLE
     except Exception as error:
         describe = getattr(error, "format_message", None)  # of typer's own errors
         if describe is None:
-            return _explain(error)
+            return explain(error)
         complain(describe())
-        return _MENDABLE
+        return MENDABLE

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,23 +14,33 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import model_file, outputs, summary
-from jgmm.cli.options import JobError, Options, numbers_for, samples_for, scribbles_for
+from jgmm.cli import outputs, summary
+from jgmm.cli.options import (
+    JobError,
+    Options,
+    joined_for,
+    numbers_for,
+    samples_for,
+    scribbles_for,
+)
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose, explain
 from jgmm.fitting.sweeps import SweepResult, sweep
 from jgmm.image.display import display_of
-from jgmm.image.files import Image, read_image
+from jgmm.image.files import Image
+from jgmm.image.model import ImageModel
+from jgmm.image.model_file import load_model
 from jgmm.image.samples import Samples
 from jgmm.image.segmentation import (
     Segmentation,
-    apply,
     potts_segmentation,
+    segmentation_by,
     segmentation_of,
 )
+from jgmm.image.segmenting import apply_to
+from jgmm.image.stack import joined
 from jgmm.mixture import files
 from jgmm.mixture.density import score
-from jgmm.mixture.mixture import Mixture
 
 NdArray = npt.NDArray[Any]
 T = TypeVar("T")
@@ -49,8 +56,12 @@ class Monitor(Protocol):
         """A step has been done."""
 
 
-def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
+def segment_job(
+    pages: Sequence[Image], folder: Path, options: Options, monitor: Monitor
+) -> dict[str, Any]:
     """Segment an image for every k and write all results to a folder.
+
+    Several pages of one file are segmented by one mixture, each into a folder of its own inside.
 
     Returns:
         The summary, as `summary.json` has it. That file is written last: where it stands, the
@@ -61,104 +72,107 @@ def segment_job(image: Image, folder: Path, options: Options, monitor: Monitor) 
     """
     start = time.perf_counter()
     with jax.enable_x64(options.dtype == "float64"):
-        scribbles = None if options.labels is None else scribbles_for(options, image)
+        name = pages[0].source.name
+        whole = joined_for(pages, options)
+        scribbles = None if options.labels is None else scribbles_for(options, whole)
         drawn = None if scribbles is None else scribbles.labels
         samples = samples_for(
-            image, options.features, options.covariance, labels=drawn, xy_weight=options.xy_weight
+            whole, options.features, options.covariance, labels=drawn, xy_weight=options.xy_weight
         )
         offered = numbers_for(samples, options)
-        show = display_of(image.pixels, image.alpha)
-        metadata = model_file.metadata_of(image, samples, options.features, options.spatial)
-        with _writing_to(folder), outputs.drawing() as draw:
+        parts = [samples]
+        if len(pages) > 1:
+            parts = [samples_for(page, samples.recipe, options.covariance) for page in pages]
+        show = display_of(whole.pixels, whole.alpha)
+        with outputs.writing_to(folder), outputs.drawing() as draw:
             (folder / "summary.json").unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
-            monitor.begin(image.source.name, _about(image, samples), steps)
-            result, seconds = _fit(image.source, samples, offered, options, monitor)
+            monitor.begin(name, _about(pages, samples), steps)
+            result, seconds = _fit(whole.source, samples, offered, options, monitor)
             rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
             chosen = choose(result, rule)
             ks = options.ks or (chosen,)
             if len(offered) > 1:
-                draw(outputs.draw_criteria, result, image.source.name, folder / "criteria.png")
+                draw(outputs.draw_criteria, result, name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
-            original = show(image.pixels)
+            original = outputs.shown(show, pages[0], pages[0].pixels)
             for k in ks:
                 began = time.perf_counter()
-                found = _segment(samples, result, k, options)
+                found = _segment(parts[0], result, k, options)
                 if options.noise_model is not None:
                     seconds[k] = time.perf_counter() - began
-                fits[k], pictures[k] = found.fit, show(found.image)
-                title = f"{image.source.name}, k = {k}"
-                draw(outputs.draw_curve, fits[k], title, folder / f"learning_curve_k{k}.png")
-                outputs.write_segments(folder, k, found.labels, pictures[k])
-                outputs.write_spatial(folder, k, found, original)
-                files.save(folder / f"model_k{k}.safetensors", fits[k].mixture, metadata)
+                fits[k] = found.fit
+                draw(outputs.draw_curve, found.fit, f"{name}, k = {k}", folder / _curve(k))
+                pictures[k] = outputs.write_all(_place(folder, pages, 0), k, found, pages[0], show)
+                for i in range(1, len(pages)):
+                    other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
+                    outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
+                files.save(folder / f"model_k{k}.safetensors", found.model)
                 monitor.step(f"wrote k = {k}")
-            draw(outputs.draw_curves, fits, image.source.name, folder / "learning_curves.png")
+            draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
             draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
             draw.wait()
-            parts = [
-                summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model) for k in ks
-            ]
             content = {
-                "input": summary.input_summary(image, samples),
+                "input": summary.input_summary(pages, samples),
                 "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
                 "seed": options.seed,
-                "options": asdict(options),
+                "options": {**asdict(options), "labels": summary.path_text(options.labels)},
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
                 "chosen_because": explain(result, rule),
                 "chosen_from": summary.candidates(result),
-                "fits": parts,
+                "fits": [
+                    summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model)
+                    for k in ks
+                ],
                 "seconds": round(time.perf_counter() - start, 4),
             }
             summary.write_json(folder / "summary.json", content)
     return content
 
 
-def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
-    """Segment an image by a mixture that `segment_job` saved, and write labels and colours.
+def apply_job(
+    model: Path, pages: Sequence[Image], folder: Path, about: ImageModel
+) -> dict[str, Any]:
+    """Segment an image by a model that `segment_job` or `jgmm.save` wrote; write the results.
 
     Returns:
         The summary.
 
     Raises:
-        JobError: a file that is no such mixture, an image that does not suit it, or a folder that
-            cannot be written to.
-        ImageError: the image cannot be read.
+        JobError: an image that does not suit the model, or a folder that cannot be written to.
     """
-    mixture, metadata = _load(model)
-    image = read_image(source)
+    mixture, k = about.mixture, about.mixture.n_components
     with jax.enable_x64(mixture.means.dtype == np.float64):
-        if image.pixels.shape[2] != metadata["channels"] and metadata["recipe"].base == "bands":
-            raise JobError(
-                f"the model expects an image of {metadata['channels']} channels, "
-                f"got {image.pixels.shape[2]}: {source}"
-            )
-        samples = samples_for(image, metadata["recipe"], mixture.covariance_type)
-        if samples.features.shape[1] != mixture.n_features:
-            raise JobError(
-                f"the model expects an image of {metadata['channels']} channels, "
-                f"got {image.pixels.shape[2]}: {source}"
-            )
-        with _writing_to(folder):
+        parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
+        try:
+            found = [apply_to(about, samples) for samples in parts]
+        except ValueError as error:
+            raise JobError(f"{error}: {pages[0].source}") from error
+        scores = [float(score(mixture, s.features, s.weights)) for s in parts]
+        if not np.isfinite(scores).all():
+            raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
+        counts = [int(s.mask.sum()) for s in parts]
+        with outputs.writing_to(folder):
             (folder / "summary.json").unlink(missing_ok=True)
-            found = apply(mixture, samples, metadata["spatial"])
-            show = display_of(image.pixels, image.alpha)
-            k = mixture.n_components
-            outputs.write_segments(folder, k, found.labels, show(found.image))
-            outputs.write_spatial(folder, k, found, show(image.pixels))
+            whole = joined(pages)
+            show = display_of(whole.pixels, whole.alpha)
+            for i, (page, cut) in enumerate(zip(pages, found, strict=True)):
+                outputs.write_all(_place(folder, pages, i), k, cut, page, show)
             content = {
-                "input": summary.input_summary(image, samples),
-                "model": os.fspath(model),
-                "features": metadata["features"],
+                "input": summary.input_summary(pages, *parts),
+                "model": summary.path_text(model),
+                "features": about.setup.recipe.features,
                 "k": k,
-                "log_likelihood": summary.numbers(
-                    score(mixture, samples.features, samples.weights)
-                ),
+                "log_likelihood": summary.numbers(np.average(scores, weights=counts)),
+                "pages": [
+                    {"page": page.page, "pixels": n, "log_likelihood": summary.numbers(value)}
+                    for page, n, value in zip(pages, counts, scores, strict=True)
+                ],
                 "versions": summary.versions(),
                 **summary.mixture_summary(mixture),
             }
@@ -166,8 +180,36 @@ def apply_job(model: Path, source: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
+def model_for(path: Path) -> ImageModel:
+    """The model in a file.
+
+    Raises:
+        JobError: the file cannot be read, or holds no model of images.
+    """
+    try:
+        return load_model(path)
+    except OSError as error:
+        raise JobError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise JobError(str(error)) from error
+
+
+def _curve(k: int) -> str:
+    return f"learning_curve_k{k}.png"
+
+
+def _place(folder: Path, pages: Sequence[Image], index: int) -> Path:
+    """Where the pictures of a page go: with several, into a folder of its own."""
+    if len(pages) == 1:
+        return folder
+    digits = len(str(pages[-1].page))
+    place = folder / f"page_{pages[index].page:0{digits}d}"
+    place.mkdir(exist_ok=True)
+    return place
+
+
 def _segment(samples: Samples, result: SweepResult, k: int, options: Options) -> Segmentation:
-    """The segmentation by a fit, or by one under a Potts prior instead."""
+    """The segmentation by the fit of k, or by one under a Potts prior instead."""
     if options.noise_model is None:
         return segmentation_of(samples, result[k], options.spatial)
     return potts_segmentation(
@@ -182,23 +224,29 @@ def _segment(samples: Samples, result: SweepResult, k: int, options: Options) ->
     )
 
 
-def _about(image: Image, samples: Samples) -> str:
-    height, width, channels = image.pixels.shape
-    bands = "1 channel" if channels == 1 else f"{channels} channels"
-    about = f"{width} x {height} pixels, {bands}"
-    if samples.index is None:
-        return about
-    colours = len(samples.features)
-    return f"{about}, {colours:,} {'colour' if colours == 1 else 'colours'}"
+def taken(pages: Sequence[Image]) -> str:
+    """Which pages of a file were taken, in words; nothing where it has one."""
+    if len(pages) > 1:
+        return f"all {len(pages)} pages"
+    if pages[0].page_bands:
+        return f"{pages[0].page_bands} pages as bands"
+    return f"page {pages[0].page} of {pages[0].pages}" if pages[0].pages > 1 else ""
 
 
-def _load(model: Path) -> tuple[Mixture, dict[str, Any]]:
-    try:
-        return model_file.load_model(model)
-    except OSError as error:
-        raise JobError(f"cannot read {model}: {error.strerror}") from error
-    except ValueError as error:
-        raise JobError(str(error)) from error
+def _about(pages: Sequence[Image], samples: Samples) -> str:
+    """What is taken of the file, in words."""
+    first = pages[0]
+    height, width, channels = first.pixels.shape
+    parts = [f"{width} x {height} pixels", "1 channel" if channels == 1 else f"{channels} channels"]
+    if taken(pages):
+        parts.insert(0, taken(pages))
+    if samples.index is not None:
+        colours = len(samples.features)
+        parts.append(f"{colours:,} {'colour' if colours == 1 else 'colours'}")
+    left_out = samples.mask.size - int(samples.mask.sum())
+    if left_out:
+        parts.append(f"{left_out:,} left out")
+    return ", ".join(parts)
 
 
 def _fit(
@@ -247,17 +295,3 @@ def _interruptible(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return future.result()
-
-
-@contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Make the folder, see that it can be written to, and name it in what goes wrong."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        yield
-    except (FileExistsError, NotADirectoryError) as error:
-        raise JobError(f"cannot write to {folder}: there is a file of that name") from error
-    except OSError as error:
-        raise JobError(f"cannot write to {folder}: {error.strerror or error}") from error

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jgmm.image.files import Image
+from jgmm.image.files import Image, open_pages
+from jgmm.image.inputs import as_image
+from jgmm.image.masks import read_mask
 from jgmm.image.recipe import Recipe
 from jgmm.image.samples import Samples, samples_of
 from jgmm.image.scribbles import Scribbles, read_scribbles
 from jgmm.image.settings import RECOMMENDED, Spatial, candidates
+from jgmm.image.stack import joined
 
 
 class JobError(Exception):
@@ -39,6 +42,9 @@ class Options:
     choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
     xy_weight: float = 1.0
     labels: str | None = None  # a file; see `read_scribbles`
+    mask: str | None = None  # a file; see `read_mask`
+    page: int | None = None  # of a file of several; None: the first
+    stack: bool = False  # all pages, by one mixture
 
     @property
     def spatial(self) -> Spatial:
@@ -51,6 +57,42 @@ def with_recommended(options: Options) -> Options:
     default = Options()
     names = [n for n in RECOMMENDED if getattr(options, n) == getattr(default, n)]
     return replace(options, **{name: RECOMMENDED[name] for name in names})
+
+
+def pages_for(
+    source: Path, page: int | None = None, stack: bool = False, mask: str | None = None
+) -> list[Image]:
+    """The pages of a file that are asked for, with what a mask leaves out of each."""
+    images = open_pages(source, 0 if stack else page)
+    if mask is None:
+        return images
+    inside = read_mask(mask)
+    for image in images:
+        (height, width), (h, w) = image.pixels.shape[:2], inside.shape
+        if (height, width) != (h, w):
+            raise JobError(
+                f"expected a mask of the image's {width} x {height} pixels, got {w} x {h}: {mask}"
+            )
+    try:
+        return [as_image(image, mask=inside) for image in images]
+    except ValueError as error:
+        raise JobError(f"{error}: {source}") from error
+
+
+def joined_for(pages: Sequence[Image], options: Options) -> Image:
+    """All pixels of the pages, for one fit, if the options suit a stack."""
+    if len(pages) > 1:
+        for name, given in (
+            ("--labels", options.labels),
+            ("--noise-model", options.noise_model),
+            ("features with +xy", options.features.endswith("+xy")),
+        ):
+            if given:
+                raise JobError(f"expected no {name} with --stack, got {len(pages)} pages")
+    try:
+        return joined(pages)
+    except ValueError as error:
+        raise JobError(f"{error}: {pages[0].source}") from error
 
 
 def samples_for(image: Image, features: str | Recipe, covariance: str, **more: Any) -> Samples:
@@ -87,6 +129,33 @@ def numbers_for(samples: Samples, options: Options) -> tuple[int, ...]:
         return options.ks or candidates(samples.labels)
     except ValueError as error:
         raise JobError(str(error)) from error
+
+
+_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jp2 .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+)
+
+
+def images_in(paths: Sequence[Path]) -> list[Path]:
+    """The paths, and in the place of each folder the image files in it, by name.
+
+    Raises:
+        JobError: a folder without any.
+    """
+    images: list[Path] = []
+    for path in paths:
+        if not os.path.isdir(path):  # False for names that no file can have
+            images.append(path)
+            continue
+        try:
+            named = [p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES]
+            inside = sorted(p for p in named if p.name[0] != "." and os.path.isfile(p))
+        except OSError as error:
+            raise JobError(f"cannot read {path}: {error.strerror}") from error
+        if not inside:
+            raise JobError(f"no image in the folder {path}")
+        images += inside
+    return images
 
 
 def output_folders(images: Sequence[Path], output: Path) -> dict[Path, Path]:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.cli.options import JobError
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
-from jgmm.image.files import write_png
+from jgmm.image.display import Display
+from jgmm.image.files import Image, write_png
 from jgmm.image.segmentation import Segmentation
+from jgmm.image.table import write_table
 
 NdArray = npt.NDArray[Any]
+
+
+def write_all(folder: Path, k: int, found: Segmentation, image: Image, show: Display) -> NdArray:
+    """Everything that shows a segmentation; returns the picture in mean colours."""
+    picture = shown(show, image, found.image)
+    write_segments(folder, k, found.labels, picture)
+    write_spatial(folder, k, found, shown(show, image, image.pixels))
+    write_table(folder / f"segments_k{k}.csv", found.table())
+    return picture
+
+
+def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:
+    """Pixels of an image, as it is shown, transparent where it is."""
+    return replace(show, mask=image.alpha)(pixels)
 
 
 def write_segments(folder: Path, k: int, labels: NdArray, picture: NdArray) -> None:
@@ -67,7 +85,7 @@ class Artist:
 
     def __call__(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have ``function`` called with the arguments."""
-        self._tasks.append(self._pool.submit(function, *arguments))
+        self._tasks.append(self._pool.submit(_plainly, function, *arguments))
 
     def wait(self) -> None:
         """Until all is drawn; raises what went wrong."""
@@ -89,6 +107,18 @@ def drawing() -> Iterator[Artist]:
 
 def _load() -> None:
     from jgmm import plot  # noqa: F401
+
+
+def _plainly(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function that draws, whatever the user has set up for figures of his own."""
+    try:
+        import matplotlib
+    except Exception as error:  # of a settings file that is no text, for one
+        raise JobError(f"matplotlib cannot be set up, see its matplotlibrc: {error}") from error
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        function(*arguments)
 
 
 def draw_curve(fit: FitResult, title: str, path: Path) -> None:
@@ -130,3 +160,17 @@ def draw_comparison(
 
     scores = {k: float(fit.log_likelihood) for k, fit in fits.items()}
     plot.save(plot.comparison(original, pictures, scores), path)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Make the folder, see that it can be written to, and name it in what goes wrong."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise JobError(f"cannot write to {folder}: there is a file of that name") from error
+    except OSError as error:
+        raise JobError(f"cannot write to {folder}: {error.strerror or error}") from error

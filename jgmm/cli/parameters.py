@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import typer
 
+from jgmm._checks import LARGEST
 from jgmm.fitting.choice import RULES
-
-MOST_SEGMENTS = 1000
+from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
 
 def one_of(names: Iterable[str], what: str) -> Any:
@@ -28,8 +27,8 @@ def one_of(names: Iterable[str], what: str) -> Any:
 def count(least: int, most: int, text: str) -> Any:
     """An option that takes a whole number."""
 
-    def check(value: int) -> int:
-        if not least <= value <= most:
+    def check(value: int | None) -> int | None:
+        if value is not None and not least <= value <= most:
             raise typer.BadParameter(f"expected a number from {least} to {most}, got {value}")
         return value
 
@@ -37,27 +36,33 @@ def count(least: int, most: int, text: str) -> Any:
 
 
 def amount(value: float) -> float:
-    """A finite number of at least 0."""
-    if not (math.isfinite(value) and value >= 0):
-        raise typer.BadParameter(f"expected a finite number of at least 0, got {value}")
+    """A number of at least 0 that float32 can hold."""
+    if not 0 <= value <= LARGEST:
+        raise typer.BadParameter(
+            f"expected a finite number of at least 0, and {LARGEST:g} at most; got {value}"
+        )
     return value
 
 
 def positive(value: float) -> float:
-    """A finite number above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise typer.BadParameter(f"expected a finite number above 0, got {value}")
+    """A number above 0 that float32 can hold."""
+    if not 1 / LARGEST <= value <= LARGEST:
+        raise typer.BadParameter(
+            f"expected a finite number above 0, and {LARGEST:g} at most; got {value}"
+        )
     return value
 
 
 def as_beta(value: str) -> str:
-    """A number of at least 0, or auto."""
+    """How tightly neighbours can be tied, or auto."""
     try:
-        good = value == "auto" or (math.isfinite(float(value)) and float(value) >= 0)
+        good = value == "auto" or 0 <= float(value) <= MOST_BETA
     except ValueError:
         good = False
     if not good:
-        raise typer.BadParameter(f"expected auto or a number of at least 0, got {value!r}")
+        raise typer.BadParameter(
+            f"expected auto or a number of at least 0, and {MOST_BETA:g} at most; got {value!r}"
+        )
     return value
 
 
@@ -86,7 +91,8 @@ def parse_ks(text: str) -> tuple[int, ...]:
             raise typer.BadParameter(
                 f"expected whole numbers such as 3,5,7, a range such as 2-12, or auto; got {text!r}"
             )
-        low, high = int(ends[0][:9]), int(ends[-1][:9])
+        # Only so many digits are looked at: int refuses thousands, and leading zeros say nothing.
+        low, high = (int(end.lstrip("0")[:9] or 0) for end in (ends[0], ends[-1]))
         if not 1 <= low or not high <= MOST_SEGMENTS:
             raise typer.BadParameter(f"expected numbers from 1 to {MOST_SEGMENTS}, got {text!r}")
         if low > high:

@@ -5,42 +5,54 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import sys
-import threading
 import warnings
 
-from jgmm._atomic import discard_pending
+import jax
+
 from jgmm.data.kept import keep_programs
+
+_PLAIN = {
+    "jax_numpy_rank_promotion": "allow",
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_transfer_guard": "allow",
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+    "jax_check_tracer_leaks": False,
+    "jax_disable_jit": False,
+    "jax_enable_x64": False,
+    "jax_log_compiles": False,
+}
 
 
 def prepare(debug: bool = False) -> None:
     """Set JAX up for the command line: keep compiled programs, and let no log line through."""
     if not debug:
         warnings.simplefilter("ignore")
-        if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # jax's own default
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         for name in ("jax", "matplotlib", "absl"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Meant for programs that their authors look into, not for one that has been looked into.
+    for name, value in _PLAIN.items():
+        if hasattr(jax.config, name):
+            jax.config.update(name, value)
     # Where nothing can be written, or by others too, it is compiled anew each time.
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         keep_programs()
 
 
-def end_at_once_on_signals() -> None:
-    """Ctrl-C and a request to terminate end the process without a word and leave no half file.
+class SetupError(Exception):
+    """The environment does not let JAX work."""
 
-    Python's own exception would wait for fits that run in threads, and can get lost in callbacks.
+
+def expect_devices() -> None:
+    """Have JAX find its devices.
+
+    Raises:
+        SetupError: it finds none, as the user has set it up.
     """
-
-    def end(number: int, frame: object) -> None:
-        discard_pending()
-        if sys.stdout.isatty():
-            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live display hides the cursor
-        os._exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(number, end)
+    try:
+        jax.devices()
+    except Exception as error:
+        names = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES")
+        given = [f"{name}={os.environ[name]!r}" for name in names if name in os.environ]
+        what = " ".join(str(error).split()) or "no such device"
+        raise SetupError(f"JAX finds no device with {', '.join(given) or 'them'}: {what}") from None

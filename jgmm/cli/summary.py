@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm import __version__
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 from jgmm._status import Status
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
@@ -32,19 +33,31 @@ def numbers(values: npt.ArrayLike) -> Any:
     return array.item()
 
 
-def input_summary(image: Image, samples: Samples) -> dict[str, Any]:
-    """The image that was read."""
+def path_text(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text that JSON can hold: bytes that are no UTF-8 are escaped."""
+    return None if path is None else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
+    """The image that was read, and what of it was taken."""
+    image = pages[0]
     height, width, channels = image.pixels.shape
-    taking_part = int(samples.mask.sum())
+    taking_part = sum(int(part.mask.sum()) for part in samples)
+    index = samples[0].index
     return {
-        "path": os.fspath(image.source),
+        "path": path_text(image.source),
         "width": width,
         "height": height,
         "channels": channels,
         "dtype": str(image.pixels.dtype),
         "pixels": taking_part,
-        "pixels_left_out": width * height - taking_part,
-        "distinct_colours": len(samples.features) if samples.index is not None else None,
+        "pixels_left_out": sum(part.mask.size for part in samples) - taking_part,
+        "distinct_colours": (
+            len(samples[0].features) if index is not None and len(samples) == 1 else None
+        ),
+        "pages_taken": [page.page for page in pages],
+        "pages": image.pages,
+        "pages_as_bands": image.page_bands,
     }
 
 
@@ -121,5 +134,4 @@ def versions() -> dict[str, str]:
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write strict JSON, whole or not at all."""
     text = json.dumps(content, indent=2, allow_nan=False)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())

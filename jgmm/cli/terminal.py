@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-
-def printable(text: str) -> str:
-    """The text on one line, without anything that a terminal cannot show."""
-    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def complain(message: str) -> None:
-    """One line on standard error."""
-    print(f"jgmm: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+from jgmm.cli.process import shown
 
 
 class OutputError(Exception):
     """Standard output cannot be written to."""
+
+
+class UnheardError(Exception):
+    """Nobody reads standard output on."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to us."""
+        raise
 
 
 class Terminal:
@@ -32,7 +32,7 @@ class Terminal:
 
     def __init__(self, quiet: bool = False) -> None:
         """``quiet``: show nothing."""
-        self._console = Console(
+        self._console = _Console(
             quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self._lock = threading.Lock()
@@ -41,17 +41,19 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        self._print(printable(text))
+        self._print(shown(text, sys.stdout))
 
     def _print(self, content: str | Table) -> None:
         try:
             self._console.print(content)
+        except BrokenPipeError:
+            raise UnheardError from None
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
     def begin(self, name: str, about: str, steps: int) -> None:
         """Start with an image, of so many steps."""
-        self._name = printable(name)
+        self._name = shown(name, sys.stdout)
         self.line(f"{name}: {about}")
         if self._console.is_terminal and not self._console.quiet:
             self._progress = Progress(
@@ -72,7 +74,7 @@ class Terminal:
                 self.line(f"{self._name}: {text}")
             else:
                 task = self._progress.task_ids[0]
-                self._progress.update(task, description=printable(text), advance=advance)
+                self._progress.update(task, description=shown(text, sys.stdout), advance=advance)
 
     def end(self) -> None:
         """Take the live display away."""

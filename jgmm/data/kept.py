@@ -21,7 +21,7 @@ import jax
 from jax.experimental import serialize_executable
 from jax.stages import Compiled
 
-from jgmm._atomic import atomic_write
+from jgmm._atomic import write_whole
 
 _MOST_FILES, _MOST_VERSIONS = 500, 3
 _SUFFIX = ".program"
@@ -56,8 +56,7 @@ def keep_programs(folder: str | os.PathLike[str] | None = None) -> Path:
     _expect_own(place)
     version = place / hashlib.sha256(_here().encode()).hexdigest()[:16]
     version.mkdir(exist_ok=True)
-    with atomic_write(version / "used"):
-        pass
+    write_whole(version / "used", b"")
     _drop_versions(place)
     global _folder
     if _folder is None:
@@ -162,8 +161,7 @@ def _save(place: Path, program: Compiled) -> None:
     with contextlib.suppress(Exception):
         payload, _, out = serialize_executable.serialize(program)
         body = pickle.dumps((payload, jax.tree.unflatten(out, range(out.num_leaves))))
-        with atomic_write(place) as temporary:
-            temporary.write_bytes(_digest(place, body) + body)
+        write_whole(place, _digest(place, body) + body)
         _tidy(place.parent)
 
 

@@ -45,10 +45,10 @@ def display_of(pixels: NdArray, mask: NdArray | None = None) -> Display:
 
     8 bit images are shown as they are. 16 bit images often hold 10, 12 or 14 bits: white is the
     largest value that has as many bits as the largest present. Floats within [0, 1] are
-    shown as they are, others between their 0.1th and 99.9th percentiles.
+    shown as they are, others and signed integers between their 0.1th and 99.9th percentiles.
 
     Args:
-      pixels: [H, W, C] uint8, uint16 or float.
+      pixels: [H, W, C] uint8, uint16, signed or float.
       mask: [H, W] bool, False for pixels that are left out and shown transparent; None: none.
 
     Example:
@@ -61,7 +61,7 @@ def display_of(pixels: NdArray, mask: NdArray | None = None) -> Display:
     low, high = float(values.min()), float(values.max())
     if pixels.dtype.kind == "u":
         return Display(0.0, float((1 << max(8, int(high).bit_length())) - 1), mask)
-    if low >= 0 and high <= 1:
+    if low >= 0 and high <= 1 and pixels.dtype.kind == "f":
         return Display(0.0, 1.0, mask)
     black, white = (float(v) for v in np.percentile(values.astype(np.float64), (0.1, 99.9)))
     if white <= black:

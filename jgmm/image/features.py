@@ -2,7 +2,8 @@
 
 ==========  =========================================================================
 ``rgb``     the channels of the file in [0, 1]: red, green, blue; for a multi-band
-            image all its bands; for a grey image the one channel
+            image all its bands; for a grey image the one channel. Signed integers
+            and floats, such as elevations, are as they are
 ``lab``     CIE L*a*b* of sRGB under D65, L in [0, 100]; for a grey image L alone
 ``gray``    luma, 0.2125 R + 0.7154 G + 0.0721 B (Rec. 709), in [0, 1]
 ``hsv``     the cone (s v cos h, s v sin h, v), as hue is an angle and means nothing
@@ -107,10 +108,10 @@ def as_channels(image: npt.ArrayLike) -> NdArray:
 
 
 def to_unit(image: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> NdArray:
-    """Pixels as floating point in [0, 1]: uint8 / 255, uint16 / 65535, floats as they are.
+    """Pixels as floating point: uint8 / 255, uint16 / 65535, signed and float as they are.
 
     Args:
-      image: array of any shape, uint8, uint16 or float.
+      image: array of any shape, uint8, uint16, signed integers or float.
       dtype: float32 or float64, of the result.
 
     Raises:
@@ -123,10 +124,10 @@ def to_unit(image: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> NdArray:
     array, dtype = np.asarray(image), np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"expected dtype float32 or float64, got {dtype}")
-    if array.dtype.kind == "f":
+    if array.dtype.kind in "fi":
         return array.astype(dtype)
     if array.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"expected uint8, uint16 or float pixels, got {array.dtype}")
+        raise TypeError(f"expected uint8, uint16, signed or float pixels, got {array.dtype}")
     return np.asarray(array.astype(dtype) / dtype.type(np.iinfo(array.dtype).max))
 
 
@@ -159,9 +160,13 @@ def of_colours(
                 "'rgb' takes any number"
             )
         if unit.size and not (unit.min() >= 0 and unit.max() <= 1):
+            bytes_in_disguise = unit.min() >= 0 and 1 < unit.max() <= 255
+            hint = "'rgb' and 'bands' take any values"
+            if bytes_in_disguise:
+                hint = "of 8 bit colours pass image.astype(np.uint8)"
             raise ValueError(
                 f"features {features!r} expected values in [0, 1], "
-                f"got {unit.min():g} to {unit.max():g}"
+                f"got {unit.min():g} to {unit.max():g}; {hint}"
             )
     return kind.compute(unit).astype(unit.dtype, copy=False)
 
@@ -193,7 +198,7 @@ def quantisation(image_dtype: npt.DTypeLike, features: str = "rgb") -> float:
     Rounding to multiples of a step adds an error of variance step² / 12 (Bennett 1948). No
     component of a mixture should be narrower. The step is 1/255 or 1/65535, times the
     feature's scale. Floating point has no step of its own; it is taken as 12 bits, a good
-    sensor's depth.
+    sensor's depth. Signed integers have steps of 1.
 
     Args:
       image_dtype: dtype of the image.
@@ -213,8 +218,10 @@ def quantisation(image_dtype: npt.DTypeLike, features: str = "rgb") -> float:
     dtype = np.dtype(image_dtype)
     if dtype.kind == "f":
         levels = 4095
+    elif dtype.kind == "i":
+        levels = 1
     elif dtype in (np.uint8, np.uint16):
         levels = int(np.iinfo(dtype).max)
     else:
-        raise TypeError(f"expected uint8, uint16 or float, got {dtype}")
+        raise TypeError(f"expected uint8, uint16, signed or float, got {dtype}")
     return (feature(features).scale / levels) ** 2 / 12

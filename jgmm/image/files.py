@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._atomic import atomic_write
-from jgmm.image._decode import ImageError, decode
+from jgmm._atomic import write_whole
+from jgmm.image.decoding import ImageError, decode
 
 NdArray = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -28,33 +29,42 @@ class Image:
     """An image as its file holds it.
 
     Attributes:
-      pixels: [H, W, C] uint8, uint16 or float32, without the alpha channel.
+      pixels: [H, W, C] uint8, uint16, int16, int32 or floating point, without the alpha channel.
       alpha: [H, W] bool, True where the pixel takes part; None where all do.
       source: the file it came from.
+      page: which of the file's, counted from 1.
+      pages: how many there are.
+      page_bands: how many pages of the file are bands of the one image, as nothing names them.
     """
 
     pixels: NdArray
     alpha: Mask | None
     source: Path
+    page: int = 1
+    pages: int = 1
+    page_bands: int = 0
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
+def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
     """Read an image file, keeping the file's own depth.
 
-    Reads JPEG, PNG (8 and 16 bit), TIFF (8 and 16 bit, float, any number of bands, planar or
-    interleaved), WebP, and whatever else imageio reads. Of several frames or pages the first is
-    taken. The EXIF orientation is applied; colour profiles are not. Palettes and CMYK become
-    RGB, 1 bit images 0 and 255, wider integers uint16 where they fit, other floats float32.
+    Reads JPEG, PNG (8 and 16 bit), TIFF (8 and 16 bit, signed, float, any number of bands, planar
+    or interleaved), WebP, and whatever else imageio reads. The EXIF orientation is applied; colour
+    profiles are not. Palettes and CMYK become RGB, 1 bit images 0 and 255. Unsigned integers of 8
+    and 16 bits are intensities; other integers become int16 or int32, other floats float32.
 
-    Pixels whose alpha is 0, or that carry a value that is not finite, are left out by the mask;
-    values that are not finite become 0. Partly transparent pixels take part with their colour.
+    Pixels whose alpha is 0, that carry a value that is not finite, or the one that a GeoTIFF has
+    for no data, are left out by the mask; values that are not finite become 0. Partly transparent
+    pixels take part with their colour.
 
     Args:
       path: the file.
+      page: which frame, page or slice to take, from 1 on. None takes the first, and warns where
+        there are others; pages of a TIFF that nothing names are then bands of one image.
 
     Raises:
-      ImageError: no such file, not an image, damaged, or of a kind whose pixels cannot be had
-        without loss.
+      ImageError: no such file, not an image, damaged, of fewer pages, or of a kind whose pixels
+        cannot be had without loss.
 
     Example:
       >>> import tempfile
@@ -63,11 +73,41 @@ def read_image(path: str | os.PathLike[str]) -> Image:
       ...     read_image(f"{folder}/grey.png").pixels.shape
       (1, 2, 1)
     """
+    if page is not None and page < 1:
+        raise ValueError(f"page: expected a number from 1 on, got {page}")
+    image = open_pages(path, page)[0]
+    if page is None:
+        tell_of_pages(image, stacklevel=3)
+    return image
+
+
+def tell_of_pages(image: Image, stacklevel: int) -> None:
+    """Warn where a file has pages that were not taken."""
+    if image.pages > 1:
+        warnings.warn(
+            f"{image.source} has {image.pages} pages, of which the first is taken; "
+            "jgmm.image.read_image(path, page=...) takes another, read_pages(path) all",
+            stacklevel=stacklevel,
+        )
+
+
+def read_pages(path: str | os.PathLike[str]) -> list[Image]:
+    """Read all frames, pages or slices of a file; see `read_image`.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_png(f"{folder}/grey.png", np.array([[0, 65535]], np.uint16))
+      ...     [image.page for image in read_pages(f"{folder}/grey.png")]
+      [1]
+    """
+    return open_pages(path, 0)
+
+
+def open_pages(path: str | os.PathLike[str], page: int | None) -> list[Image]:
+    """The page of that number, all for 0, or the first, without a warning, for None."""
     source = Path(path)
-    if source.is_dir():
-        raise ImageError(f"is a folder, not an image: {source}")
-    if not source.is_file():
-        raise ImageError(f"no such file: {source}")
+    _expect_file(source)
     log = logging.getLogger("tifffile")
     was_disabled, log.disabled = log.disabled, True  # what matters comes as an exception
     try:
@@ -77,7 +117,12 @@ def read_image(path: str | os.PathLike[str]) -> Image:
             raise ImageError(f"is empty: {source}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large photographs, odd metadata
-            return _finish(*decode(source, head), source)
+            found = decode(source, head, page)
+            first = page or 1
+            return [
+                Image(*finish(pixels, alpha, source), source, first + i, found.total, found.bands)
+                for i, (pixels, alpha) in enumerate(found.pages)
+            ]
     except ImageError:
         raise
     except OSError as error:
@@ -101,16 +146,37 @@ def sample_image() -> Image:
     return Image(pixels=np.asarray(rocket()), alpha=None, source=Path("rocket.jpg"))
 
 
+def _expect_file(source: Path) -> None:
+    """Refuse what cannot be read from the beginning and again."""
+    try:
+        mode = os.stat(source).st_mode
+    except (FileNotFoundError, ValueError):  # a ValueError of names with NUL
+        raise ImageError(f"no such file: {source}") from None
+    except OSError as error:
+        raise ImageError(f"cannot read {source}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise ImageError(f"is a folder, not an image: {source}")
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"is a pipe or a device, not a file: {source}")
+
+
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _finish(pixels: NdArray, alpha: NdArray | None, source: Path) -> Image:
-    """Check the shape, bring the dtype to one of three, make the mask."""
+def finish(
+    pixels: NdArray, alpha: NdArray | None, source: Path | None = None
+) -> tuple[NdArray, Mask | None]:
+    """Check the shape, bring the dtype to one of few, make the mask.
+
+    Raises:
+      ImageError: pixels that cannot be had so; it names the file if there is one.
+    """
+    where = "" if source is None else f": {source}"
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or 0 in pixels.shape:
-        raise ImageError(f"expected an image [H, W, C], got shape {pixels.shape}: {source}")
+        raise ImageError(f"expected an image [H, W, C], got shape {pixels.shape}{where}")
     mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha != 0
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
@@ -119,17 +185,35 @@ def _finish(pixels: NdArray, alpha: NdArray | None, source: Path) -> Image:
         finite = np.isfinite(pixels)
         mask &= finite.all(axis=-1)
         pixels = np.where(finite, pixels, np.float32(0))
-    elif pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
-        low, high = pixels.min(), pixels.max()
-        if low < 0 or high > 65535:
-            raise ImageError(
-                f"expected integers within 0 to 65535, got {low} to {high}; "
-                f"save it as float: {source}"
-            )
-        pixels = pixels.astype(np.uint16)
-    elif pixels.dtype != np.uint8:
-        raise ImageError(f"expected integer or float pixels, got {pixels.dtype}: {source}")
-    return Image(np.ascontiguousarray(pixels), None if mask.all() else mask, source)
+    elif pixels.dtype.kind in "iu":
+        try:
+            pixels = plain_integers(pixels)
+        except ValueError as error:
+            raise ImageError(f"{error}; save it as float{where}") from None
+    else:
+        raise ImageError(f"expected integer or float pixels, got {pixels.dtype}{where}")
+    return np.ascontiguousarray(pixels), None if mask.all() else mask
+
+
+def plain_integers(pixels: NdArray) -> NdArray:
+    """Integers as uint8 and uint16, which are intensities, or int16 and int32, quantities.
+
+    Raises:
+      ValueError: numbers beyond 32 bits.
+
+    Example:
+      >>> plain_integers(np.array([1, 70000])).dtype
+      dtype('int32')
+    """
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+        return pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype.itemsize <= 2:
+        return pixels.astype(np.int16)
+    limits = np.iinfo(np.int32)
+    low, high = pixels.min(), pixels.max()
+    if low < limits.min or high > limits.max:
+        raise ValueError(f"expected integers of 32 bits, got {low} to {high}")
+    return pixels.astype(np.int32)
 
 
 def write_png(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
@@ -161,5 +245,4 @@ def write_png(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
         raise ValueError(
             f"expected an image [H, W], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}"
         )
-    with atomic_write(path) as temporary:
-        iio.imwrite(temporary, pixels, extension=".png")
+    write_whole(path, iio.imwrite("<bytes>", pixels, extension=".png"))

@@ -41,7 +41,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.data.programs import program
-from jgmm.data.samples import Everything, Layout, Samples
+from jgmm.data.samples import Samples
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
@@ -51,12 +51,13 @@ from jgmm.fitting.options import history_capacity
 from jgmm.image.field import (
     NeighbourhoodEm,
     TiedProblem,
+    as_samples,
     best_coupling,
     e_step,
     heldout_log_likelihood,
     m_step,
 )
-from jgmm.image.spatial import padded_size
+from jgmm.image.settings import check_beta
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import iterate
@@ -66,7 +67,7 @@ NdArray = npt.NDArray[Any]
 
 _ROUNDS, _STEPS = 9, 5  # with hidden pixels: one for each ninth of them, and steps of EM in each
 _COUNTED = 3  # the last rounds, whose hidden pixels decide between starts
-_AVERAGES = 3, 5, 9  # pixels on a side
+AVERAGES = 3, 5, 9  # pixels on a side
 
 
 @struct
@@ -132,22 +133,11 @@ def fit_potts(
     values = _checks.as_pixels(features)
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
-    if beta != "auto" and not (isinstance(beta, float | int) and 0 <= beta < np.inf):
-        raise ValueError(f"beta: expected 'auto' or a number of at least 0, got {beta!r}")
+    check_beta(beta)
     height, width, d = values.shape
     inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
     part = inside.astype(values.dtype)
-    tall, wide = padded_size(height), padded_size(width)
-    pixels = np.zeros((tall, wide, d), values.dtype)
-    pixels[:height, :width] = values
-    weights = np.zeros((tall, wide), values.dtype)
-    weights[:height, :width] = part
-    image = Samples(
-        features=jnp.asarray(pixels.swapaxes(1, 2)),
-        weights=jnp.asarray(weights),
-        visited=Everything(),
-        layout=Layout(length=weights.size),
-    )
+    image = as_samples(np.asarray(values), inside)
     start: dict[str, Any] = {
         "covariance_type": covariance_type,
         "reg_covar": reg_covar,
@@ -158,7 +148,7 @@ def fit_potts(
     rough, likely = [], []
     for first in _smoothed(np.asarray(values), inside, init):
         rough.append(fit(first, k, weights=part, max_iter=0, **start).mixture)
-        q = np.zeros((k, tall, wide), values.dtype)
+        q = np.zeros((k, *image.weights.shape), values.dtype)
         found = np.asarray(responsibilities(rough[-1], first))
         q[:, :height, :width] = found.transpose(2, 0, 1) * part
         likely.append(q)
@@ -190,15 +180,21 @@ def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array
     Those tell classes apart where single pixels do not. Wide squares see classes that are rare,
     narrow ones classes that are thin. A mixture is a start by itself.
     """
-    from scipy.ndimage import uniform_filter
-
     if isinstance(init, Mixture):
         yield jnp.asarray(values)
         return
-    masked = np.where(inside[..., None], values, 0)
-    for size in _AVERAGES:
-        weight = uniform_filter(inside.astype(masked.dtype), size)[..., None]
-        yield jnp.asarray(uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3))
+    for size in AVERAGES:
+        yield jnp.asarray(average(values, inside, size))
+
+
+def average(values: NdArray, inside: NdArray, size: int) -> NdArray:
+    """Means over squares of so many pixels on a side, of those that take part."""
+    from scipy.ndimage import uniform_filter
+
+    masked = np.where(inside[..., None], values, values.dtype.type(0))
+    weight = uniform_filter(inside.astype(masked.dtype), size)[..., None]
+    mean: NdArray = uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3)
+    return mean
 
 
 @program("family", "capacity", "estimate")

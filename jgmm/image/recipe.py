@@ -9,13 +9,15 @@ described exactly as the first was.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from jgmm._checks import LARGEST, as_number
 from jgmm.image.colours import unique_colours
 from jgmm.image.features import FEATURES, of_colours, quantisation, to_unit
 
@@ -167,21 +169,31 @@ def recipe_of(
     return Recipe(recipe.features, recipe.center, recipe.scale, position * size)
 
 
-def from_metadata(content: dict[str, Any]) -> Recipe:
-    """The recipe that `Recipe.to_metadata` wrote.
+def from_metadata(content: Any) -> Recipe:
+    """The recipe that `Recipe.to_metadata` wrote; whatever came from a file is looked at.
 
     Raises:
       ValueError: it is none, or one of a function, which cannot be written.
     """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"expected a recipe of features, got {reprlib.repr(content)}")
     features = content.get("features")
-    if features not in NAMES:
-        raise ValueError(f"expected features {', '.join(NAMES)}; got {features!r}")
+    if not (isinstance(features, str) and features in NAMES):
+        raise ValueError(f"expected features {', '.join(NAMES)}; got {reprlib.repr(features)}")
+    center, scale = content.get("center", ()), content.get("scale", ())
+    if not (isinstance(center, list | tuple) and isinstance(scale, list | tuple)):
+        raise ValueError("expected center and scale as lists of numbers, got something else")
+    if len(center) != len(scale) or bool(center) != (features.removesuffix("+xy") == "bands"):
+        raise ValueError(
+            f"expected a center and a scale for each of the bands and nothing else, got "
+            f"{len(center)} and {len(scale)} for {features}"
+        )
     try:
         return Recipe(
             features,
-            tuple(float(v) for v in content.get("center", ())),
-            tuple(float(v) for v in content.get("scale", ())),
-            float(content.get("position", 0.0)),
+            tuple(float(as_number("center", v, -LARGEST, LARGEST)) for v in center),
+            tuple(float(as_number("scale", v, 1 / LARGEST, LARGEST)) for v in scale),
+            float(as_number("position", content.get("position", 0.0), 0, LARGEST)),
         )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"expected the scales of features, got {content!r}") from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error

@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from jgmm.families.table import family_of
 from jgmm.image.colours import unique_colours
 from jgmm.image.display import as_rgb, display_of
-from jgmm.image.features import as_channels, of_colours
-from jgmm.image.files import Image
+from jgmm.image.features import of_colours
+from jgmm.image.inputs import as_image
 from jgmm.image.recipe import Function, Recipe, recipe_of
 
 NdArray = npt.NDArray[Any]
@@ -32,15 +32,20 @@ class Samples:
     mask: NdArray  # [H, W] bool, True where a pixel takes part
     colours: NdArray  # [M, 3], as shown
     recipe: Recipe  # of the features
+    channels: int  # of the image
+    dtype: str  # of the image
 
 
 def samples_of(
-    image: ArrayLike | Image,
+    image: Any,
     features: str | Function | Recipe = "rgb",
     covariance_type: str = "full",
     *,
     labels: ArrayLike | None = None,
     xy_weight: float = 1.0,
+    mask: ArrayLike | None = None,
+    alpha: bool | None = None,
+    channels: int | None = None,
 ) -> Samples:
     """The samples of an image.
 
@@ -49,28 +54,38 @@ def samples_of(
     a function makes them: then every pixel is a sample.
 
     Args:
-        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or an `Image` from a file.
+        image: [H, W] or [H, W, C], or whatever else `jgmm.image.inputs.as_image` takes.
         features: see `jgmm.image.recipe.recipe_of`; or a recipe that was made for another image.
         covariance_type: of the fit; `floor` depends on it.
         labels: [H, W] integers, the known components of pixels, -1 for unknown.
         xy_weight: how much the position counts among the features; see `recipe_of`.
+        mask: [H, W], True where pixels take part; None for all.
+        alpha: whether the last channel of an array is transparency; see `as_image`.
+        channels: how many there are besides transparency, where that is known.
 
     Raises:
         TypeError: another dtype.
         ValueError: another shape, unknown features, values that are not finite, or no pixel that
             takes part.
     """
-    alpha = image.alpha if isinstance(image, Image) else None
-    pixels = as_channels(image.pixels if isinstance(image, Image) else np.asarray(image))
-    mask = np.ones(pixels.shape[:2], np.bool_) if alpha is None else alpha
-    flat = pixels.reshape(-1, pixels.shape[2]) if alpha is None else pixels[mask]
+    # The name says that every channel is a band.
+    every = isinstance(features, str) and features.startswith("bands")
+    read = as_image(image, mask=mask, alpha=alpha, bands=every if channels is None else channels)
+    pixels, part = read.pixels, read.alpha
+    inside = np.ones(pixels.shape[:2], np.bool_) if part is None else part
+    flat = pixels.reshape(-1, pixels.shape[2]) if part is None else pixels[inside]
     if len(flat) == 0:
         raise ValueError("expected an image with pixels that are not transparent, got none")
-    known = None if labels is None else _as_labels(labels, mask)
+    if not np.isfinite(flat).all():
+        raise ValueError(
+            "expected finite pixels, got NaN or infinity, which a mask may leave out: "
+            "mask=np.isfinite(image).all(axis=-1)"
+        )
+    known = None if labels is None else _as_labels(labels, inside)
     if isinstance(features, Recipe):
         recipe = features
     else:
-        recipe = recipe_of(features, pixels, alpha, xy_weight)
+        recipe = recipe_of(features, pixels, part, xy_weight)
     dtype = np.dtype(jnp.result_type(float))
     index = None
     weights = np.ones(len(flat))
@@ -80,27 +95,33 @@ def samples_of(
             weights = counts.astype(float)
         values = recipe.of_colours(flat, dtype)
     else:
-        values = recipe.of_image(pixels, dtype)[mask]
+        if part is not None and recipe.function is None:  # what is left out may be anything
+            pixels = np.where(part[:, :, None], pixels, pixels.dtype.type(0))
+        values = recipe.of_image(pixels, dtype)[inside]
     if not np.isfinite(values).all():
-        raise ValueError("expected finite pixels, got NaN or infinity")
+        raise ValueError("features: expected finite values, got NaN or infinity")
     unit = _unit_variance(values, weights, isotropic=family_of(covariance_type).isotropic)
     # No component can be narrower than the rounding of its values, nor, where that is finer than
     # floating point can tell, than a millionth of the whole.
-    step = recipe.rounding((*mask.shape, values.shape[1]), pixels.dtype) / unit
+    step = recipe.rounding((*inside.shape, values.shape[1]), pixels.dtype) / unit
     return Samples(
         features=values,
         weights=weights.astype(dtype),
         floor=np.clip(step, 1e-6, 1).astype(dtype),
         labels=known,
         index=index,
-        mask=mask,
+        mask=inside,
         colours=as_rgb(flat),
         recipe=recipe,
+        channels=pixels.shape[2],
+        dtype=str(pixels.dtype),
     )
 
 
 def _as_labels(labels: ArrayLike, mask: NdArray) -> NdArray:
     array = np.asarray(labels)
+    if isinstance(labels, np.ma.MaskedArray):  # what is masked is unknown
+        array = np.where(np.ma.getmaskarray(labels), -1, labels.data)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got {array.dtype}")
     if array.shape != mask.shape:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.image._decode import ImageError
+from jgmm.image.decoding import ImageError
 from jgmm.image.files import read_image
 
 NdArray = npt.NDArray[Any]
@@ -53,7 +53,7 @@ def read_scribbles(path: str | os.PathLike[str]) -> Scribbles:
       ...     read_scribbles(f"{folder}/labels.png").labels.tolist()
       [[-1, 0, 0, 1]]
     """
-    image = read_image(path)
+    image = read_image(path, page=1)
     if image.pixels.dtype.kind == "f":
         raise ImageError(f"expected labels of whole numbers, got {image.pixels.dtype}: {path}")
     known = (image.pixels != 0).any(axis=-1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,22 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
-from jgmm.fitting.choice import choose
-from jgmm.fitting.fitting import fit
-from jgmm.fitting.sweeps import sweep
-from jgmm.image.files import Image, read_image
+from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
 from jgmm.image.potts import fit_potts
-from jgmm.image.recipe import Function, Recipe
+from jgmm.image.potts_labels import potts_labels
 from jgmm.image.regions import find_regions
-from jgmm.image.samples import Samples, comparable_colours, samples_of, spread
-from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
+from jgmm.image.samples import Samples, comparable_colours, spread
+from jgmm.image.settings import NOT_SPATIAL, Spatial
 from jgmm.image.spatial import smooth as spatial_prior
+from jgmm.image.table import segment_table
 from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture, few_sizes, take
@@ -42,6 +36,9 @@ class Segmentation:
 
     Segment 0 is the component of the largest weight, and so on down, so that runs and numbers of
     components can be compared. Pixels that were left out have label -1.
+
+    It is a model too: `jgmm.apply` segments other images by it, and `jgmm.save` writes what that
+    takes. The mixture alone does not say of what features it is.
     """
 
     labels: NdArray  # [H, W] int32, -1 where left out
@@ -49,6 +46,29 @@ class Segmentation:
     certainty: NdArray  # [H, W] float, the posterior probability of the label; 0 where left out
     regions: NdArray  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
     fit: FitResult  # of the features, components by decreasing weight
+    setup: Setup  # static: the features, and how labels see their neighbours
+
+    @property
+    def model(self) -> ImageModel:
+        """What segments other images alike."""
+        return ImageModel(mixture=self.fit.mixture, setup=self.setup)
+
+    def described(self) -> tuple[Mixture, dict[str, Any]]:
+        """The mixture, and what `jgmm.save` writes beside it."""
+        return self.model.described()
+
+    def table(self) -> dict[str, NdArray]:
+        """A row for each segment, as columns: see `jgmm.image.table.segment_table`.
+
+        Example:
+            >>> import numpy as np, jgmm
+            >>> image = np.zeros((4, 6, 3), np.uint8)
+            >>> image[:, 4:] = 200, 100, 0
+            >>> table = jgmm.segment(image, 2).table()
+            >>> table["pixels"].tolist(), table["red"].tolist()
+            ([16, 8], [0, 200])
+        """
+        return segment_table(self.labels, self.image, self.certainty, self.regions, self.fit)
 
 
 def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:
@@ -80,32 +100,35 @@ def segmentation_of(
 ) -> Segmentation:
     """What a fit makes of the image that the samples came from."""
     result = ordered(result, samples.labels)
-    return dataclasses.replace(apply(result.mixture, samples, spatial), fit=result)
+    found = segmentation_by(result.mixture, samples, spatial)
+    return dataclasses.replace(found, fit=result)
 
 
-def apply(mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL) -> Segmentation:
+def segmentation_by(
+    mixture: Mixture, samples: Samples, spatial: Spatial = NOT_SPATIAL
+) -> Segmentation:
     """The segmentation under a mixture that may have been fitted to another image.
 
     Its ``fit`` is empty but for the mixture.
     """
-    if not spatial.smooth:
+    if not (spatial.smooth or spatial.noise_model):
         flat, certain = assign(mixture, samples.features)
         labels, sure = spread(samples, flat, -1), spread(samples, certain, 0)
     else:
         grid = spread(samples, samples.features, 0)
-        labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
+        if spatial.noise_model:
+            assert isinstance(spatial.beta, float | int)
+            labels, sure = potts_labels(mixture, grid, samples.mask, beta=spatial.beta)
+        else:
+            labels, sure = spatial_prior(mixture, grid, samples.mask, **spatial.smoothing)
     return _segmentation(samples, _only(mixture), labels, sure, spatial)
 
 
 def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: Any) -> Segmentation:
-    """Fit under a Potts prior, and segment by what was inferred; see `fit_potts`."""
+    """Fit under a Potts prior, and infer the labels under it; see `fit_potts`, `potts_labels`."""
     grid = spread(samples, samples.features, 0)
     found = fit_potts(grid, k, samples.mask, beta=spatial.beta, **options)
-    result = ordered(found.fit)
-    order = np.argsort(-np.asarray(found.fit.mixture.weights), stable=True)
-    rank = np.append(np.argsort(order), -1).astype(np.int32)
-    labels = rank[found.labels]
-    return _segmentation(samples, result, labels, found.certainty, spatial)
+    return segmentation_of(samples, found.fit, dataclasses.replace(spatial, beta=found.beta))
 
 
 def _segmentation(
@@ -133,6 +156,7 @@ def _segmentation(
         certainty=sure,
         regions=regions,
         fit=fit,
+        setup=setup_of(samples, spatial),
     )
 
 
@@ -146,129 +170,3 @@ def _only(mixture: Mixture) -> FitResult:
         n_iter=jnp.asarray(0, jnp.int32),
         status=jnp.asarray(int(Status.MAX_ITER), jnp.int32),
     )
-
-
-def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) -> FitResult:
-    """The mixture of the samples, with k components or as many as the program chooses."""
-    options = {
-        "reg_covar": samples.floor,
-        "weights": samples.weights,
-        "labels": samples.labels,
-        "short_runs": False,  # the history is the whole way
-        **options,
-    }
-    if k != "auto":
-        return fit(samples.features, _checks.as_count("k", k), **options)
-    swept = sweep(samples.features, candidates(samples.labels), **options)
-    return swept[choose(swept, choose_by)]
-
-
-def segment(
-    image: ArrayLike | Image | str | os.PathLike[str],
-    k: int | str,
-    *,
-    features: str | Function | Recipe = "rgb",
-    xy_weight: float = 1.0,
-    labels: ArrayLike | None = None,
-    smooth: bool | Mapping[str, float] = False,
-    noise_model: str | None = None,
-    beta: float | str = "auto",
-    min_region: float = 0,
-    merge: float = 0.0,
-    choose_by: str | None = None,
-    key: jax.Array | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
-    covariance_type: str = "full",
-    n_restarts: int = 1,
-    max_iter: int = 500,
-    tol: ArrayLike = 1e-6,
-    reg_covar: ArrayLike | None = None,
-    accelerate: bool | None = None,
-    prior: Prior | str | None = None,
-) -> Segmentation:
-    """Segment an image by a mixture of k Gaussians over the features of its pixels.
-
-    As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
-    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``.
-
-    Runs on the host, not under a trace: the number of distinct colours is a matter of values.
-
-    Args:
-        image: [H, W] or [H, W, C], uint8, uint16 or float in [0, 1]; an `Image`; or a path.
-            Transparent pixels take no part.
-        k: the number of segments; "auto" chooses among `CANDIDATES`.
-        features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
-            an image [H, W, C] to features [H, W, D].
-        xy_weight: how much the position counts with "+xy" for "spherical" covariances: 1 makes
-            the square root of the image's area three standard deviations of the other features.
-            The other families adapt to the scale of each feature, and give the same for any.
-        labels: [H, W] integers, the known components of pixels, -1 for unknown: scribbles. They
-            stay so, and segments that have labels keep those as their numbers. With ``merge`` or
-            ``min_region`` known pixels decide on the label of their region.
-        smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
-            the default settings of `jgmm.image.spatial.smooth`.
-        noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
-        beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
-        min_region: connected regions of fewer pixels are absorbed by a neighbour.
-        merge: merge neighbouring regions, the more the larger; see
-            `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
-            of its pixels.
-        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
-            ``merge``, which does best from many segments.
-        key: as of `jgmm.fit`, like those that follow.
-        init: where to start.
-        covariance_type: "full", "tied", "diag" or "spherical".
-        n_restarts: fits from different starts.
-        max_iter: steps at most.
-        tol: stop when the objective gains less, in nats per pixel.
-        reg_covar: least variance relative to the features'; None for the variance that rounding
-            to the image's depth makes.
-        accelerate: extrapolate with SQUAREM; None where that is possible, as it is not with a
-            ``noise_model``.
-        prior: for a fit of highest posterior density; not with a ``noise_model``, which has one
-            of its own.
-
-    Returns:
-        The label of each pixel, the image in mean colours, how certain each label is, connected
-        regions, and the fit, whose log-likelihood is in nats per pixel, and its objective with a
-        ``noise_model`` that of `fit_potts`.
-
-    Raises:
-        TypeError: an argument of the wrong type.
-        ValueError: a file that is not an image, k < 1, unknown names, an unsuitable shape.
-
-    Example:
-        >>> import numpy as np, jgmm
-        >>> image = np.zeros((4, 6, 3), np.uint8)
-        >>> image[:, 4:] = 200, 100, 0
-        >>> result = jgmm.segment(image, 2)
-        >>> result.labels[0].tolist(), result.image[0, 5].tolist()
-        ([0, 0, 0, 0, 1, 1], [200, 100, 0])
-    """
-    if k != "auto":
-        k = _checks.as_count("k", k)
-    spatial = Spatial(smooth, noise_model, beta, min_region, merge)
-    if noise_model is not None:
-        for name, value in (("labels", labels), ("prior", prior), ("accelerate", accelerate)):
-            if value is not None:
-                raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
-    rule = choose_by or spatial.rule
-    if isinstance(image, str | os.PathLike):
-        image = read_image(image)
-    samples = samples_of(image, features, covariance_type, labels=labels, xy_weight=xy_weight)
-    options: dict[str, Any] = {
-        "key": key,
-        "init": init,
-        "covariance_type": covariance_type,
-        "n_restarts": n_restarts,
-        "max_iter": max_iter,
-        "tol": tol,
-        "reg_covar": samples.floor if reg_covar is None else reg_covar,
-    }
-    beyond = {"accelerate": accelerate is not False, "prior": prior}
-    if noise_model is None:
-        found = fit_samples(samples, k, rule, **options, **beyond)
-        return segmentation_of(samples, found, spatial)
-    if k == "auto":
-        k = fit_samples(samples, k, rule, **options).mixture.n_components
-    return potts_segmentation(samples, int(k), spatial, **options)

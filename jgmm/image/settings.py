@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
+
+from jgmm._checks import LARGEST, as_number, one_of
+
+# Beyond these nothing sensible is asked for, and what is asked for might never end.
+_SMOOTHING = {
+    "width": (1e-4, 1.0),
+    "unary": (0.0, 1e4),
+    "coupling": (0.0, 1e4),
+    "n_sweeps": (0, 1000),
+}
+MOST_BETA = 1e4
+MOST_SEGMENTS = 1000
+
+
+def check_beta(beta: Any) -> None:
+    """Refuse what is neither "auto" nor a number that ties neighbours."""
+    if isinstance(beta, str):
+        one_of("beta, if not a number", beta, ("auto",))
+    else:
+        as_number("beta", beta, 0, MOST_BETA)
+
+
+def _smoothing(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Settings of `jgmm.image.spatial.smooth`, if they are within bounds."""
+    for name, value in settings.items():
+        if name not in _SMOOTHING:
+            known = ", ".join(_SMOOTHING)
+            raise ValueError(f"smooth: expected settings {known}; got {reprlib.repr(name)}")
+        as_number(f"smooth: {name}", value, *_SMOOTHING[name], whole=name == "n_sweeps")
+    return tuple(sorted(settings.items()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Spatial:
     """How labels and regions see their neighbours; see `segment`."""
 
-    smooth: bool | Mapping[str, float] = False
+    smooth: bool | Mapping[str, float] | tuple[tuple[str, float], ...] = False
     noise_model: str | None = None
     beta: float | str = "auto"
     min_region: float = 0
     merge: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check what a caller chose."""
-        if self.noise_model not in (None, "potts"):
-            raise ValueError(f"noise_model: expected None or 'potts', got {self.noise_model!r}")
+        """Check what a caller chose, and keep it in a form that can be hashed."""
+        if isinstance(self.smooth, Mapping):
+            object.__setattr__(self, "smooth", _smoothing(self.smooth))
+        elif not isinstance(self.smooth, bool | tuple):
+            raise TypeError(f"smooth: expected a bool or settings, got {reprlib.repr(self.smooth)}")
+        if not (self.noise_model is None or self.noise_model == "potts"):
+            raise ValueError(
+                f"noise_model: expected None or 'potts', got {reprlib.repr(self.noise_model)}"
+            )
         if self.noise_model and self.smooth:
             raise ValueError("smooth: expected False with noise_model, which smooths by itself")
         for name in ("min_region", "merge"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < np.inf):
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+            as_number(name, getattr(self, name), 0, LARGEST)
+        check_beta(self.beta)
 
     @property
     def smoothing(self) -> dict[str, Any]:
         """Options for `smooth`."""
-        return dict(self.smooth) if isinstance(self.smooth, Mapping) else {}
+        return dict(self.smooth) if isinstance(self.smooth, tuple) else {}
 
     @property
     def rule(self) -> str:

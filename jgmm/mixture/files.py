@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
+import stat
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._atomic import atomic_write
-from jgmm.mixture.mixture import Mixture, checked, gaussian
+from jgmm._atomic import write_whole
+from jgmm.mixture.mixture import Mixture, gaussian
+from jgmm.mixture.soundness import sound
 
 _FORMAT = "jgmm.mixture"
 _VERSION = 1
 _TENSORS = ("weights", "means", "covariances")
 
 
+class Described(Protocol):
+    """Something made of a mixture, such as a segmentation, and of what a file says beside it."""
+
+    def described(self) -> tuple[Mixture, dict[str, Any]]:
+        """The mixture and the metadata."""
+
+
 def save(
-    path: str | os.PathLike[str], mixture: Mixture, metadata: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    mixture: Mixture | Described,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a mixture to a safetensors file, which appears whole or not at all.
 
     Args:
         path: the file to write.
-        mixture: K components in D dimensions, concrete.
+        mixture: K components in D dimensions, concrete; or a `Segmentation` or `ImageModel`, of
+            which the file keeps all that `jgmm.apply` needs.
         metadata: anything JSON can say, to be had back by `load_with_metadata`.
 
     Raises:
         OSError: the file cannot be written.
         TypeError: metadata that JSON cannot say.
-        ValueError: components that are not Gaussian.
+        ValueError: components that are not Gaussian; parameters that `load` would refuse, such as
+            those of a fit that went wrong.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, jgmm
@@ -43,7 +58,13 @@ def save(
     """
     from safetensors.numpy import save as to_bytes
 
-    mixture = gaussian(mixture, "save")
+    if not isinstance(mixture, Mixture):
+        mixture, described = mixture.described()
+        metadata = {**described, **(metadata or {})}
+    try:
+        mixture = sound(gaussian(mixture, "save"))
+    except ValueError as error:
+        raise ValueError(f"save: {str(error).removeprefix('save: ')}") from None
     tensors = {name: np.ascontiguousarray(getattr(mixture, name)) for name in _TENSORS}
     header = {
         "format": _FORMAT,
@@ -51,8 +72,7 @@ def save(
         "family": mixture.family.name,
         "metadata": json.dumps(dict(metadata or {})),
     }
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(to_bytes(tensors, header))
+    write_whole(path, to_bytes(tensors, header))
 
 
 def load(path: str | os.PathLike[str]) -> Mixture:
@@ -83,44 +103,60 @@ def load(path: str | os.PathLike[str]) -> Mixture:
 
 
 def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str, Any]]:
-    """What `load` returns, and the metadata that was saved with it."""
-    from safetensors import SafetensorError, safe_open
+    """What `load` returns, and the metadata that was saved with it.
 
-    with open(path, "rb"):  # a missing file is an OSError that names it, whatever the library says
-        pass
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"expected a mixture in a safetensors file, got a foreign or damaged file: {path}"
-        ) from error
+    What the metadata says is for the caller to judge: files may come from strangers.
+    """
+    header, tensors = _read(path)
     if header.get("format") != _FORMAT or not set(_TENSORS) <= tensors.keys():
         raise ValueError(f"expected a mixture saved by jgmm, got other safetensors: {path}")
     version = header.get("version", "")
-    if not version.isdigit() or int(version) > _VERSION:
+    if version not in map(str, range(1, _VERSION + 1)):
         raise ValueError(
-            f"expected a mixture of format version {_VERSION} or earlier, got {version!r}: {path}"
+            f"expected a mixture of format version {_VERSION} or earlier, "
+            f"got {reprlib.repr(version)}: {path}"
         )
+    try:
+        # Files of earlier versions do not name the family.
+        mixture = Mixture(**tensors, family=header.get("family"))  # type: ignore[arg-type]
+        sound(mixture)
+        metadata = _metadata(header.get("metadata", "{}"))
+    except ValueError as error:
+        raise ValueError(f"expected a mixture saved by jgmm, but: {error}: {path}") from error
     for name in _TENSORS:
-        wide = tensors[name].dtype != jnp.asarray(tensors[name]).dtype
-        if (
-            not np.issubdtype(tensors[name].dtype, np.floating)
-            or not np.isfinite(tensors[name]).all()
-        ):
-            raise ValueError(f"expected finite floating point {name}, got a damaged file: {path}")
-        if wide:
+        if tensors[name].dtype != jnp.asarray(tensors[name]).dtype:
             raise ValueError(
                 f"expected JAX to be set up for {tensors[name].dtype} "
                 f"(jax.config.update('jax_enable_x64', True)) to load {path}"
             )
-    arrays = {name: jnp.asarray(tensors[name]) for name in _TENSORS}
+    return jax.tree.map(jnp.asarray, mixture), metadata
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The header of a file of safetensors, and of its tensors those that make a mixture."""
+    from safetensors import SafetensorError, safe_open
+
+    if not stat.S_ISREG(os.stat(path).st_mode):  # pipes would be waited for
+        raise ValueError(f"expected a mixture in a safetensors file, got no file: {path}")
+    with open(path, "rb"):  # an OSError names the file, whatever the library says
+        pass
     try:
-        # Files of earlier versions do not name the family.
-        mixture = checked(Mixture(**arrays, family=header.get("family")))  # type: ignore[arg-type]
-        metadata = json.loads(header.get("metadata", "{}"))
-    except (ValueError, IndexError) as error:
-        shapes = {name: tensors[name].shape for name in _TENSORS}
-        raise ValueError(f"expected arrays that make a mixture, got {shapes}: {path}") from error
-    return mixture, metadata
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            names = set(file.keys()) & set(_TENSORS)
+            return header, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"expected a mixture in a safetensors file, got a foreign or damaged file: {path}"
+        ) from error
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """The metadata of a header."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("expected metadata in JSON, got something else") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"expected metadata by name, got {reprlib.repr(content)}")
+    return content

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jgmm._atomic import atomic_write
+from jgmm._atomic import printable, write_whole
 
 # Okabe and Ito (2008): told apart by the colour-blind too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, MUTED, LINE = "#222222", "#666666", "#E6E6E6"
 TITLE, TEXT, SMALL = 13, 11, 10  # points
 DPI = 144
+_LONGEST = 60  # characters of a title
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -35,8 +38,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
       ...     save(learning_curve([1.0, 2.0]), f"{folder}/curve.png")
     """
     kind = Path(path).suffix[1:].lower() or "png"
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=DPI)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=DPI)
+    write_whole(path, drawn.getvalue())
 
 
 def blank(width: float, height: float, layout: Any = "constrained") -> Figure:
@@ -46,6 +50,25 @@ def blank(width: float, height: float, layout: Any = "constrained") -> Figure:
         figure.set_layout_engine("constrained", rect=(0.01, 0.015, 0.98, 0.97))  # a margin
     FigureCanvasAgg(figure)
     return figure
+
+
+def literal(text: str) -> dict[str, Any]:
+    """Options of a matplotlib text that shows this as it is: no mathematics, no TeX, one line.
+
+    What is too long for a figure is cut in the middle.
+    """
+    shown = printable(text)
+    if len(shown) > _LONGEST:
+        half = _LONGEST // 2
+        shown = f"{shown[:half]} … {shown[-half:]}"
+    return {"text": shown, "parse_math": False, "usetex": False}
+
+
+def legend(ax: Axes, handles: list[Artist], names: list[str], **options: Any) -> None:
+    """A legend whose names are shown as they are."""
+    made = ax.legend(handles, [str(i) for i in range(len(names))], frameon=False, **options)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set(**literal(name))
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
@@ -59,7 +82,8 @@ def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(MUTED)
     if title is not None:
-        ax.set_title(title, loc="left", fontsize=TITLE, fontweight="bold", color=INK, pad=10)
+        heading = ax.set_title("", loc="left", fontsize=TITLE, fontweight="bold", color=INK, pad=10)
+        heading.set(**literal(title))
 
 
 def colors_for(count: int) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jgmm.plot._canvas import INK, SMALL, blank, colors_for, dress
+from jgmm.plot._canvas import INK, SMALL, blank, colors_for, dress, legend
 
 
 def criteria(
@@ -39,6 +40,8 @@ def criteria(
         raise ValueError("expected at least one curve, got none")
     figure = blank(6.8, 4.2)
     ax = figure.add_subplot()
+    lines: list[Artist] = []
+    names: list[str] = []
     for (name, given), color in zip(curves.items(), colors_for(len(curves)), strict=True):
         values = np.asarray(given, np.float64)
         if values.ndim not in (1, 2) or len(values) != len(ks):
@@ -49,10 +52,10 @@ def criteria(
         if np.isnan(values).all():
             raise ValueError(f"{name}: expected at least one finite value, got none")
         least = int(np.nanargmin(values))
-        label = f"{name}, least at k = {ks[order][least]}"
-        ax.plot(ks[order], values, color=color, lw=1.8, marker="o", ms=3.5, label=label)
+        names.append(f"{name}, least at k = {ks[order][least]}")
+        lines += ax.plot(ks[order], values, color=color, lw=1.8, marker="o", ms=3.5)
         ax.plot(ks[order][least], values[least], "o", color=color, ms=9, mfc="white", mew=1.8)
-    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    legend(ax, lines, names, fontsize=SMALL, labelcolor=INK)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     dress(ax, "number of components k", "criterion (the least is the best)", title)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from jgmm.plot._canvas import MUTED, SMALL, TEXT, blank, colors_for, dress
+from jgmm.plot._canvas import MUTED, SMALL, TEXT, blank, colors_for, dress, legend, literal
 
 NdArray = npt.NDArray[Any]
 
@@ -126,7 +126,7 @@ def _draw(
     if below:
         note += " (below the scale)" if len(curves) == 1 else " (triangle: below the scale)"
     mark = Line2D([], [], marker="v" if below and len(curves) == 1 else "o", color=MUTED, **start)
-    ax.legend([mark], [note], loc="lower right", frameon=False, fontsize=SMALL, labelcolor=MUTED)
+    legend(ax, [mark], [note], loc="lower right", fontsize=SMALL, labelcolor=MUTED)
     pad = max(0.02 * last, 0.15)
     ax.set(ylim=(low, high), xlim=(-pad, max(last, 1) + pad))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
@@ -157,7 +157,8 @@ def _name_ends(
         name = f"{labels[i]}   " if labels[i] is not None else ""
         text = f"{name}{curves[i][-1]:.3f}"
         style: dict[str, Any] = {"va": "center", "fontsize": TEXT, "color": colors[i]}
-        ax.annotate(text, (1.015, y), xycoords="axes fraction", annotation_clip=False, **style)
+        end = ax.annotate("", (1.015, y), xycoords="axes fraction", annotation_clip=False, **style)
+        end.set(**literal(text))
 
 
 def _spread(places: NdArray, apart: float) -> list[float]:

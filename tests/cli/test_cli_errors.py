@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ BAD_OPTIONS = [
     ("--max-iter -1", "from 0 to"),
     ("--tol nan", "finite"),
     ("--tol -1", "at least 0"),
+    ("--tol 1e39", "and 1e+37 at most"),
+    ("--tol inf", "finite"),
+    ("--merge 1e39", "and 1e+37 at most"),
+    ("--xy-weight 1e39", "and 1e+37 at most"),
+    ("--xy-weight 1e-46", "above 0"),
+    ("--beta 1e39", "and 10000 at most"),
+    ("--beta -1", "at least 0"),
+    ("--beta nan", "at least 0"),
+    ("-k 00000000512345", "from 1 to 1000"),
+    ("-k 1-" + "9" * 5000, "from 1 to 1000"),
     ("--nonsense", "--nonsense"),
 ]
 
@@ -67,6 +78,7 @@ def make_bad(name: str) -> list[str]:
     """Arguments that go wrong, for each bad input."""
     Path("text.png").write_text("hello")
     Path("empty.png").touch()
+    Path("hollow").mkdir()
     write("x.png", picture())
     Path("cut.png").write_bytes(Path("x.png").read_bytes()[:200])
     write("clear.png", holes() * np.array([1, 1, 1, 0], np.uint8))
@@ -78,7 +90,7 @@ def make_bad(name: str) -> list[str]:
         "not an image": ["segment", "text.png"],
         "is empty": ["segment", "empty.png"],
         "cannot read": ["segment", "cut.png"],
-        "is a folder": ["segment", "."],
+        "no image in the folder": ["segment", "hollow"],
         "not transparent": ["segment", "clear.png"],
         "1 or 3 channels": ["segment", "bands.tif", "--features", "lab"],
         "float32 cannot": ["segment", "big.tif", "-k", "2,3", "-q"],
@@ -94,7 +106,8 @@ def make_bad(name: str) -> list[str]:
 @pytest.mark.parametrize(
     "message",
     [
-        *("no such file", "not an image", "is empty", "cannot read", "is a folder"),
+        *("no such file", "not an image", "is empty", "cannot read"),
+        "no image in the folder",
         *("not transparent", "1 or 3 channels", "float32 cannot", "there is a file"),
         *("cannot write", "damaged", "cannot read missing", "Missing argument", "No such command"),
     ],
@@ -115,7 +128,7 @@ def test_a_model_must_suit_the_image(folder: Path, capsys: pytest.CaptureFixture
     assert "expects an image of 3 channels, got 1: grey.png" in one_line(capsys)
     jgmm.save("bare.safetensors", jgmm.load(model))
     assert cli.main(["apply", "bare.safetensors", "x.png"]) == 2
-    assert "got another mixture" in one_line(capsys)
+    assert "a mixture alone, which does not say what features" in one_line(capsys)
     jgmm.save("later.safetensors", jgmm.load(model), {"features": "taste", "channels": 3})
     assert cli.main(["apply", "later.safetensors", "x.png"]) == 2
     assert "'taste'" in one_line(capsys)
@@ -143,3 +156,38 @@ def test_what_nobody_foresaw_is_one_line_too(
         assert cli.main(["segment", "x.png", "-q"]) == code
         assert part in one_line(capsys)
     assert list(Path("jgmm-out/x").iterdir()) == []
+
+
+LONG = "a" * 300 + ".png"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("segment", LONG),
+        ("segment", "x.png", "--labels", LONG),
+        ("segment", "x.png", "-o", LONG),
+        ("apply", LONG, "x.png"),
+        ("apply", "model", LONG),
+    ],
+)
+def test_names_that_are_too_long(
+    arguments: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    mixture = jgmm.Mixture(
+        weights=np.ones(1, np.float32),  # type: ignore[arg-type]
+        means=np.zeros((1, 3), np.float32),  # type: ignore[arg-type]
+        covariances=np.ones((1, 3), np.float32),  # type: ignore[arg-type]
+    )
+    jgmm.save("model", mixture, {"features": "rgb", "channels": 3})
+    assert cli.main([*arguments]) == 2
+    assert "File name too long" in one_line(capsys)
+
+
+def test_pipes_and_devices_are_not_waited_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo("pipe")
+    assert cli.main(["segment", "pipe"]) == 2
+    assert "is a pipe or a device, not a file: pipe" in one_line(capsys)

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from jgmm._atomic import atomic_write
-from jgmm.image.files import ImageError, read_image, sample_image, write_png
+from jgmm._atomic import write_whole
+from jgmm.image.files import ImageError, read_image, read_pages, sample_image, write_png
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 17, 3)).astype(np.uint8)
@@ -163,7 +163,14 @@ def test_first_frame_of_several(tmp_path: Path) -> None:
         options = {"lossless": True} if suffix == "webp" else {}
         target = tmp_path / f"a.{suffix}"
         frames[0].save(target, save_all=True, append_images=frames[1:], **options)
-        assert read_image(target).pixels[2, 2].tolist() == [255, 0, 0]
+        with pytest.warns(UserWarning, match="has 2 pages, of which the first is taken"):
+            assert read_image(target).pixels[2, 2].tolist() == [255, 0, 0]
+        assert read_image(target, page=2).pixels[2, 2].tolist() == [0, 0, 255]
+        pages = read_pages(target)
+        assert [(page.page, page.pages) for page in pages] == [(1, 2), (2, 2)]
+        assert [int(page.pixels[2, 2, 0]) for page in pages] == [255, 0]
+        with pytest.raises(ImageError, match="has 2 pages, got page 3"):
+            read_image(target, page=3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -208,8 +215,16 @@ def test_tiff_channels_and_stacks(tmp_path: Path) -> None:
     stack = RNG.integers(0, 9, (4, 3, 20, 30)).astype(np.uint16)
     meta: dict[str, Any] = {"photometric": "minisblack", "metadata": {"axes": "ZCYX"}}
     tifffile.imwrite(tmp_path / "a.tif", stack, **meta)
-    expected = np.moveaxis(stack[0], 0, 2)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, expected)
+    expected = np.moveaxis(stack, 1, 3)
+    for i, page in enumerate(read_pages(tmp_path / "a.tif")):
+        np.testing.assert_array_equal(page.pixels, expected[i])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", page=3).pixels, expected[2])
+    # Of pages that nothing names it is for the reader to say what they are.
+    tifffile.imwrite(tmp_path / "b.tif", stack[:, 0], photometric="minisblack")
+    assert read_image(tmp_path / "b.tif").pixels.shape == (20, 30, 4)
+    again = read_image(tmp_path / "b.tif", page=3)
+    assert (again.pixels.shape, again.pages) == ((20, 30, 1), 4)
+    np.testing.assert_array_equal(again.pixels[..., 0], stack[2, 0])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -288,13 +303,38 @@ def test_values_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     assert np.argwhere(~image.alpha).tolist() == [[0, 1], [2, 2]]
 
 
-def test_wide_integers(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 65535]], np.int32))
-    image = read_image(tmp_path / "a.tif")
-    assert image.pixels.dtype == np.uint16
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[-3, 70000]], np.int32))
-    with pytest.raises(ImageError, match="within 0 to 65535, got -3 to 70000"):
+def test_integers_that_are_no_intensities_keep_their_values(tmp_path: Path) -> None:
+    for given, kept in (
+        ("int8", "int16"),
+        ("int16", "int16"),
+        ("int32", "int32"),
+        (">i2", "int16"),
+    ):
+        array = np.array([[-100, 0, 100]], given)
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
+        image = read_image(tmp_path / "a.tif")
+        assert image.pixels.dtype == kept
+        np.testing.assert_array_equal(image.pixels[..., 0], array)
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 2**31]], np.uint32))
+    with pytest.raises(ImageError, match="integers of 32 bits, got 0 to 2147483648; save it as"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("i2", "-9999"), ("f4", "-3.4028234663852886e+38"), ("u1", "0")]
+)
+def test_what_is_no_data_is_left_out(dtype: str, nodata: str, tmp_path: Path) -> None:
+    array = np.arange(1, 25).reshape(3, 4, 2).astype(dtype)
+    array[0, 1] = np.array(float(nodata), dtype)
+    array[2, 2, 0] = array[0, 1, 0]
+    options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
+    tags = [(42113, "s", 0, nodata, True)]
+    tifffile.imwrite(tmp_path / "a.tif", array, extratags=tags, **options)
+    image = read_image(tmp_path / "a.tif")
+    assert image.alpha is not None
+    # in 8 bits one band may well be black
+    expected = [[0, 1]] if dtype == "u1" else [[0, 1], [2, 2]]
+    assert np.argwhere(~image.alpha).tolist() == expected
 
 
 # What is wrong
@@ -391,26 +431,10 @@ def test_a_new_file_has_the_ordinary_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o640
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("before")
-
-    def fail() -> None:
-        with atomic_write(target) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        fail()
-    assert target.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [target]
-
-
 def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("before")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    with atomic_write(tmp_path / "link.txt") as temporary:
-        temporary.write_text("after")
+    write_whole(tmp_path / "link.txt", b"after")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "after"
 

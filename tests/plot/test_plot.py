@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jgmm import plot
+from jgmm._atomic import printable
 from jgmm.plot._curves import _spread
 
 NAN = float("nan")
@@ -151,3 +152,29 @@ def test_curves_of_an_objective_say_so() -> None:
     assert figure.axes[0].get_ylabel() == "objective (nats per pixel)"
     figure = plot.learning_curves({3: [1.0, 2.0]})
     assert figure.axes[0].get_ylabel() == "mean log-likelihood (nats per pixel)"
+
+
+HOSTILE = [
+    *("$$", r"$\frac$.png", "_^_$x_$", "%", r"\alpha", "<b>&amp;</b>", "_hidden", "[red]x"),
+    *("\udcff\udcfe.png", "a\nb\0\x1b[31m", " ", "\N{RIGHT-TO-LEFT OVERRIDE}gnp.x", "=1+1"),
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_no_markup(name: str) -> None:
+    figures = (
+        plot.learning_curve([1.0, 2.0], title=name, label=name),
+        plot.criteria([1, 2], {name: [1.0, 2.0]}, title=name),
+    )
+    for figure in figures:
+        figure.canvas.draw()
+        shown = texts(figure)
+        assert shown.count(printable(name)) >= 2
+        assert "\n" not in shown
+
+
+def test_titles_too_long_for_a_figure_are_cut(tmp_path: Path) -> None:
+    figure = plot.learning_curve([1.0, 2.0], title="a" * 400 + "z")
+    assert "aaa … aaa" in texts(figure)
+    assert "z |" in texts(figure)
+    assert rendered(figure, tmp_path).std() > 1

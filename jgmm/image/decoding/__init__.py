@@ -1,0 +1,26 @@
+"""Image files decoded to arrays, with every bit that the file holds.
+
+imageio's plugins for photographs and for TIFF rest on Pillow and tifffile, but leave out some of
+what those know: depth beyond 8 bits, axes, alpha and orientation. So those two are used directly,
+and imageio for whatever they do not read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jgmm.image.decoding.pillow import TIFF_MAGIC, Decoded, decode_pillow
+from jgmm.image.decoding.pillow import ImageError as ImageError
+from jgmm.image.decoding.pillow import of_pillow as of_pillow
+from jgmm.image.decoding.tiff import decode_tiff
+
+
+def decode(source: Path, head: bytes, page: int | None) -> Decoded:
+    """Some pages of a file that starts with ``head``.
+
+    Args:
+        source: the file.
+        head: its first bytes.
+        page: from 1 on; 0 for all; None for the first, where pages without names may be bands.
+    """
+    return (decode_tiff if head[:4] in TIFF_MAGIC else decode_pillow)(source, head, page)

@@ -1,0 +1,249 @@
+"""`segment` and `apply`: an image in, a segmentation out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm.em.prior import Prior
+from jgmm.em.result import FitResult
+from jgmm.fitting.choice import choose
+from jgmm.fitting.fitting import fit
+from jgmm.fitting.sweeps import sweep
+from jgmm.image.files import open_pages, tell_of_pages
+from jgmm.image.model import ImageModel
+from jgmm.image.model_file import load_model
+from jgmm.image.recipe import Function, Recipe
+from jgmm.image.samples import Samples, samples_of
+from jgmm.image.segmentation import (
+    Segmentation,
+    potts_segmentation,
+    segmentation_by,
+    segmentation_of,
+)
+from jgmm.image.settings import Spatial, candidates
+from jgmm.mixture.mixture import Mixture
+
+
+def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) -> FitResult:
+    """The mixture of the samples, with k components or as many as the program chooses."""
+    options = {
+        "reg_covar": samples.floor,
+        "weights": samples.weights,
+        "labels": samples.labels,
+        "short_runs": False,  # the history is the whole way
+        **options,
+    }
+    if k != "auto":
+        return fit(samples.features, _checks.as_count("k", k), **options)
+    swept = sweep(samples.features, candidates(samples.labels), **options)
+    return swept[choose(swept, choose_by)]
+
+
+def segment(
+    image: Any,
+    k: int | str,
+    *,
+    mask: ArrayLike | None = None,
+    alpha: bool | None = None,
+    features: str | Function | Recipe = "rgb",
+    xy_weight: float = 1.0,
+    labels: ArrayLike | None = None,
+    smooth: bool | Mapping[str, float] = False,
+    noise_model: str | None = None,
+    beta: float | str = "auto",
+    min_region: float = 0,
+    merge: float = 0.0,
+    choose_by: str | None = None,
+    key: jax.Array | None = None,
+    init: str | Mixture | ArrayLike = "kmeans",
+    covariance_type: str = "full",
+    n_restarts: int = 1,
+    max_iter: int = 500,
+    tol: ArrayLike = 1e-6,
+    reg_covar: ArrayLike | None = None,
+    accelerate: bool | None = None,
+    prior: Prior | str | None = None,
+) -> Segmentation:
+    """Segment an image by a mixture of k Gaussians over the features of its pixels.
+
+    As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
+    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``.
+
+    Runs on the host, not under a trace: the number of distinct colours is a matter of values.
+
+    Args:
+        image: a path; an array [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or signed
+            or other floats, which keep their units; an image of Pillow; or a `jgmm.image.Image`.
+            Pixels that are transparent, or masked in a masked array, take no part.
+        k: the number of segments; "auto" chooses among `CANDIDATES`.
+        mask: [H, W] bool or integers, True or not 0 where pixels take part; None for all. (NumPy's
+            masked arrays say it the other way round.)
+        alpha: whether the last channel of an array is transparency. It must be said of 2 or 4
+            channels, but for the features "bands", to which every channel is a band.
+        features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
+            an image [H, W, C] to features [H, W, D].
+        xy_weight: how much the position counts with "+xy" for "spherical" covariances: 1 makes
+            the square root of the image's area three standard deviations of the other features.
+            The other families adapt to the scale of each feature, and give the same for any.
+        labels: [H, W] integers, the known components of pixels, -1 for unknown: scribbles. They
+            stay so, and segments that have labels keep those as their numbers. With ``merge`` or
+            ``min_region`` known pixels decide on the label of their region.
+        smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
+            the default settings of `jgmm.image.spatial.smooth`.
+        noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
+        beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
+        min_region: connected regions of fewer pixels are absorbed by a neighbour.
+        merge: merge neighbouring regions, the more the larger; see
+            `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
+            of its pixels.
+        choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
+            ``merge``, which does best from many segments.
+        key: as of `jgmm.fit`, like those that follow.
+        init: where to start.
+        covariance_type: "full", "tied", "diag" or "spherical".
+        n_restarts: fits from different starts.
+        max_iter: steps at most.
+        tol: stop when the objective gains less, in nats per pixel.
+        reg_covar: least variance relative to the features'; None for the variance that rounding
+            to the image's depth makes.
+        accelerate: extrapolate with SQUAREM; None where that is possible, as it is not with a
+            ``noise_model``.
+        prior: for a fit of highest posterior density; not with a ``noise_model``, which has one
+            of its own.
+
+    Returns:
+        The label of each pixel, the image in mean colours, how certain each label is, connected
+        regions, and the fit, whose log-likelihood is in nats per pixel, and its objective with a
+        ``noise_model`` that of `fit_potts`.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a file that is not an image, k < 1, unknown names, an unsuitable shape.
+
+    Example:
+        >>> import numpy as np, jgmm
+        >>> image = np.zeros((4, 6, 3), np.uint8)
+        >>> image[:, 4:] = 200, 100, 0
+        >>> result = jgmm.segment(image, 2)
+        >>> result.labels[0].tolist(), result.image[0, 5].tolist()
+        ([0, 0, 0, 0, 1, 1], [200, 100, 0])
+    """
+    if k != "auto":
+        k = _checks.as_count("k", k)
+    spatial = Spatial(smooth, noise_model, beta, min_region, merge)
+    if noise_model is not None:
+        for name, value in (("labels", labels), ("prior", prior), ("accelerate", accelerate)):
+            if value is not None:
+                raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
+    rule = choose_by or spatial.rule
+    samples = samples_of(
+        _opened(image),
+        features,
+        covariance_type,
+        labels=labels,
+        xy_weight=xy_weight,
+        mask=mask,
+        alpha=alpha,
+    )
+    options: dict[str, Any] = {
+        "key": key,
+        "init": init,
+        "covariance_type": covariance_type,
+        "n_restarts": n_restarts,
+        "max_iter": max_iter,
+        "tol": tol,
+        "reg_covar": samples.floor if reg_covar is None else reg_covar,
+    }
+    beyond = {"accelerate": accelerate is not False, "prior": prior}
+    if noise_model is None:
+        found = fit_samples(samples, k, rule, **options, **beyond)
+        return segmentation_of(samples, found, spatial)
+    if k == "auto":
+        k = fit_samples(samples, k, rule, **options).mixture.n_components
+    return potts_segmentation(samples, int(k), spatial, **options)
+
+
+def apply(
+    model: Segmentation | ImageModel | str | os.PathLike[str],
+    image: Any,
+    *,
+    mask: ArrayLike | None = None,
+    alpha: bool | None = None,
+    labels: ArrayLike | None = None,
+) -> Segmentation:
+    """Segment an image by the model of another.
+
+    The image is described as that of the fit was: by the same features with the same scales, with
+    the same smoothing and merging. Of that image itself it gives the same labels.
+
+    Args:
+        model: a `Segmentation`, an `ImageModel`, or the path of a file with one, as `jgmm segment`
+            or `jgmm.save` writes it.
+        image: as of `jgmm.segment`.
+        mask: as of `jgmm.segment`, of this image.
+        alpha: as of `jgmm.segment`. The number of channels that the model expects says it as well.
+        labels: as of `jgmm.segment`, of this image. Those of the fit are no part of the model.
+
+    Returns:
+        The segmentation. Its ``fit`` is empty but for the mixture.
+
+    Raises:
+        OSError: the file cannot be read.
+        TypeError: what is no model of images, as a mixture alone, or an argument of the wrong type.
+        ValueError: an image that does not suit the model, an unsuitable shape or file.
+
+    Example:
+        >>> import numpy as np, jgmm
+        >>> image = np.zeros((4, 6, 3), np.uint8)
+        >>> image[:, 4:] = 200, 100, 0
+        >>> found = jgmm.segment(image, 2)
+        >>> jgmm.apply(found, image[:, ::-1]).labels[0].tolist()
+        [1, 1, 0, 0, 0, 0]
+    """
+    if isinstance(model, str | os.PathLike):
+        model = load_model(model)
+    if isinstance(model, Segmentation):
+        model = model.model
+    if not isinstance(model, ImageModel):
+        raise TypeError(
+            f"model: expected a Segmentation, an ImageModel or the path of one, "
+            f"got {type(model).__name__}; jgmm.predict labels features by a mixture"
+        )
+    setup = model.setup
+    with jax.enable_x64(model.mixture.means.dtype == np.float64):
+        samples = samples_of(
+            _opened(image),
+            setup.recipe,
+            model.mixture.covariance_type,
+            labels=labels,
+            mask=mask,
+            alpha=alpha,
+            channels=setup.channels,
+        )
+        return apply_to(model, samples)
+
+
+def apply_to(model: ImageModel, samples: Samples) -> Segmentation:
+    """The segmentation of samples that were made by the recipe of the model."""
+    model.setup.refuse_unlike(samples)
+    if samples.features.shape[1] != model.mixture.n_features:
+        raise ValueError(
+            f"the model expects {model.mixture.n_features} features, "
+            f"got {samples.features.shape[1]} of the image"
+        )
+    return segmentation_by(model.mixture, samples, model.setup.spatial)
+
+
+def _opened(image: Any) -> Any:
+    if not isinstance(image, str | os.PathLike):
+        return image
+    (found,) = open_pages(image, None)
+    tell_of_pages(found, stacklevel=4)  # where `segment` or `apply` is called
+    return found
