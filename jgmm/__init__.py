@@ -3,11 +3,16 @@
     result = jgmm.fit(pixels, k)             # any array [N, D]
     picture = jgmm.segment("photo.jpg", k)   # any image
 
-The functions below work on NumPy and jax arrays; all but `segment`, `save`, `load` and
+`jgmm.plot`, `jgmm.sklearn` and `jgmm.interop` load when first used. The functions below work on
+NumPy and jax arrays; all but `segment`, `save`, `load` and
 `use_all_cores` work under `jax.jit` and `jax.vmap` too.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jgmm._status import Status
+from jgmm._warnings import FitWarning, PrecisionWarning
 from jgmm.clustering.k_means import KMeansResult, kmeans
 from jgmm.clustering.lloyd import lloyd_step
 from jgmm.data.devices import use_all_cores
@@ -31,8 +36,10 @@ __version__ = "0.1.0"
 __all__ = [
     "FamiliesResult",
     "FitResult",
+    "FitWarning",
     "KMeansResult",
     "Mixture",
+    "PrecisionWarning",
     "Prior",
     "Segmentation",
     "StandardErrors",
@@ -65,6 +72,24 @@ __all__ = [
     "standard_errors",
     "sweep",
     "sweep_families",
-    "weak_prior",
     "use_all_cores",
+    "weak_prior",
 ]
+# Loaded when first used, with the libraries that they need.
+_LATE = ("image", "interop", "plot", "sklearn")
+
+if TYPE_CHECKING:
+    from jgmm import image as image
+    from jgmm import interop as interop
+    from jgmm import plot as plot
+    from jgmm import sklearn as sklearn
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return importlib.import_module(f"jgmm.{name}")
+    raise AttributeError(f"module 'jgmm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LATE])

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 
 from jgmm import _checks
+from jgmm.data.interruptible import go_on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +81,7 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            go_on()
             arrays = jax.tree.leaves((args, kwargs))
             # Options are for whole programs, not for a part of one or of a derivative.
             if not _whole_on_cpu(arrays):

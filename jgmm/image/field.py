@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.samples import Block, Samples
 from jgmm.em.maximisation import maximisation
@@ -31,7 +31,7 @@ _DIAGONAL = 0.5**0.5  # w of diagonal neighbours
 def _logs(image: Samples, mixture: Mixture) -> jax.Array:
     """Logarithms of 1/K times density, [K, H, W]."""
     even = jnp.full_like(mixture.weights, 1 / mixture.n_components)
-    mixture = dataclasses.replace(mixture, weights=even)
+    mixture = amend(mixture, weights=even)
     kernel = mixture.kernel()
     logs = lax.map(lambda row: log_joint(mixture, kernel.evaluate(row)), image.blocks)
     return logs.swapaxes(0, 1)

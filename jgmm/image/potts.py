@@ -58,7 +58,7 @@ from jgmm.image.field import (
 )
 from jgmm.image.spatial import padded_size
 from jgmm.mixture.density import responsibilities
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Gain
 
@@ -89,8 +89,8 @@ def fit_potts(
     max_iter: int = 500,
     tol: float = 1e-6,
     reg_covar: ArrayLike = 1e-6,
-    key: jax.Array | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    key: jax.Array | int | None = None,
+    init: str | Mixture | FitLike | ArrayLike = "kmeans",
     n_restarts: int = 1,
 ) -> PottsResult:
     """Fit a mixture of k Gaussians under a Potts prior on the labels.
@@ -106,7 +106,7 @@ def fit_potts(
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
         init: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
             pixels. A mixture is the only one.
         n_restarts: starts of each kind, of which the likeliest is taken.
@@ -192,7 +192,7 @@ def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array
     """
     from scipy.ndimage import uniform_filter
 
-    if isinstance(init, Mixture):
+    if isinstance(init, Mixture) or hasattr(init, "mixture"):
         yield jnp.asarray(values)
         return
     masked = np.where(inside[..., None], values, 0)

@@ -14,11 +14,14 @@ import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._status import Status
-from jgmm._struct import struct
+from jgmm._status import Status, warn_of_status
+from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm._warnings import unheard
+from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
+from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.sweeps import sweep
 from jgmm.image.files import Image, read_image
@@ -31,7 +34,8 @@ from jgmm.image.settings import NOT_SPATIAL, Spatial, candidates
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import Mixture, few_sizes, take
+from jgmm.mixture.mixture import FitLike, Mixture, few_sizes, take
+from jgmm.mixture.shown import kind
 
 NdArray = npt.NDArray[Any]
 
@@ -41,14 +45,70 @@ class Segmentation:
     """An image cut into the segments of a mixture, on the host.
 
     Segment 0 is the component of the largest weight, and so on down, so that runs and numbers of
-    components can be compared. Pixels that were left out have label -1.
+    components can be compared. Pixels that were left out have label -1. Libraries such as
+    scikit-image take label 0 for background: give them ``labels + 1``.
+
+    Attributes:
+        labels: [H, W] int32, -1 where left out.
+        image: [H, W, 3] in the image's dtype, each pixel in the mean colour of its segment.
+        certainty: the posterior probability of the label [H, W]; 0 where left out.
+        regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
+        fit: the `FitResult` of the features of the pixels, components by decreasing weight.
+
+    Example:
+        >>> import numpy as np, jgmm
+        >>> from skimage.measure import regionprops
+        >>> image = np.zeros((4, 6), np.uint8)
+        >>> image[:, 4:] = 200
+        >>> picture = jgmm.segment(image, 2)
+        >>> [int(region.area) for region in regionprops(picture.labels + 1)]
+        [16, 8]
     """
 
-    labels: NdArray  # [H, W] int32, -1 where left out
-    image: NdArray  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
-    certainty: NdArray  # [H, W] float, the posterior probability of the label; 0 where left out
-    regions: NdArray  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
-    fit: FitResult  # of the features, components by decreasing weight
+    labels: NdArray
+    image: NdArray
+    certainty: NdArray
+    regions: NdArray
+    fit: FitResult
+
+    def __repr__(self) -> str:
+        """A table of the segments, and how the fit ended."""
+        return str(self._table(10)) if values_known(self) else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        return self._table(10)._repr_html_() if values_known(self) else None
+
+    def summary(self) -> Table:
+        """How many pixels each segment has, and how certain they are, as a table to print."""
+        return self._table(self.fit.mixture.n_components)
+
+    def _table(self, most: int) -> Table:
+        height, width = self.labels.shape
+        k = self.fit.mixture.n_components
+        taken = self.labels >= 0
+        sizes = np.bincount(self.labels[taken], minlength=k)
+        sure = np.bincount(self.labels[taken], self.certainty[taken], minlength=k)
+        known = np.isfinite(np.asarray(self.fit.log_likelihood))
+        how = f", {Status(int(self.fit.status)).name}" if known else ""
+        left = int(self.labels.size - sizes.sum())
+        return Table(
+            f"Segmentation of {width} x {height} pixels by {kind(self.fit.mixture)}{how}",
+            ("segment", "pixels", "share", "certainty"),
+            [
+                (
+                    str(i),
+                    f"{sizes[i]:,}",
+                    f"{sizes[i] / max(sizes.sum(), 1):.1%}",
+                    number(sure[i] / sizes[i], 3) if sizes[i] else "-",
+                )
+                for i in range(min(k, most))
+            ],
+            [
+                *([f"  and {k - most} more segments"] if k > most else []),
+                *([f"  {left:,} pixels were left out"] if left else []),
+            ],
+        )
 
 
 def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:
@@ -176,8 +236,8 @@ def segment(
     min_region: float = 0,
     merge: float = 0.0,
     choose_by: str | None = None,
-    key: jax.Array | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    key: jax.Array | int | None = None,
+    init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
@@ -189,7 +249,8 @@ def segment(
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
     As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
-    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``.
+    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``, and with options of
+    your own ``**jgmm.image.RECOMMENDED | {"merge": 3.0}``, where those on the right win.
 
     Runs on the host, not under a trace: the number of distinct colours is a matter of values.
 
@@ -216,7 +277,7 @@ def segment(
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge``, which does best from many segments.
         key: as of `jgmm.fit`, like those that follow.
-        init: where to start.
+        init: where to start; also an earlier `Segmentation` of the same features.
         covariance_type: "full", "tied", "diag" or "spherical".
         n_restarts: fits from different starts.
         max_iter: steps at most.
@@ -245,6 +306,8 @@ def segment(
         >>> result.labels[0].tolist(), result.image[0, 5].tolist()
         ([0, 0, 0, 0, 1, 1], [200, 100, 0])
     """
+    if isinstance(k, str) and k != "auto":
+        raise ValueError(f"k: expected an integer or 'auto', got {k!r}")
     if k != "auto":
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
@@ -258,7 +321,7 @@ def segment(
     samples = samples_of(image, features, covariance_type, labels=labels, xy_weight=xy_weight)
     options: dict[str, Any] = {
         "key": key,
-        "init": init,
+        "init": init.fit if isinstance(init, Segmentation) else init,
         "covariance_type": covariance_type,
         "n_restarts": n_restarts,
         "max_iter": max_iter,
@@ -266,9 +329,17 @@ def segment(
         "reg_covar": samples.floor if reg_covar is None else reg_covar,
     }
     beyond = {"accelerate": accelerate is not False, "prior": prior}
-    if noise_model is None:
-        found = fit_samples(samples, k, rule, **options, **beyond)
-        return segmentation_of(samples, found, spatial)
-    if k == "auto":
-        k = fit_samples(samples, k, rule, **options).mixture.n_components
-    return potts_segmentation(samples, int(k), spatial, **options)
+
+    def work() -> Segmentation:
+        with unheard():  # of the fits of other k
+            if noise_model is None:
+                found = fit_samples(samples, k, rule, **options, **beyond)
+                return segmentation_of(samples, found, spatial)
+            chosen = k
+            if chosen == "auto":
+                chosen = fit_samples(samples, k, rule, **options).mixture.n_components
+            return potts_segmentation(samples, int(chosen), spatial, **options)
+
+    result = interruptible(work)
+    warn_of_status(result.fit.status, on_purpose=cannot_converge(options))
+    return result
