@@ -137,8 +137,10 @@ def as_key(key: Any) -> Array:
     if isinstance(array, int | np.integer) and not isinstance(array, bool):
         return jax.random.key(array)
     if isinstance(array, jax.Array | np.ndarray):
-        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) or array.shape == (2,):
-            return jnp.asarray(array)  # (2,): a key of the old kind
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jnp.asarray(array)
+        if array.ndim == 1 and array.dtype == np.uint32:
+            return jax.random.wrap_key_data(jnp.asarray(array))  # a key of the old kind
         if array.shape == () and jnp.issubdtype(array.dtype, jnp.integer):
             return jax.random.key(array)
     raise TypeError(f"key: expected a JAX PRNG key or an integer, got {key!r}")

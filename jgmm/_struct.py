@@ -33,7 +33,7 @@ def struct(cls: type[T]) -> type[T]:
     made.__hash__ = None
     if hasattr(made, "_validate"):
         made.__init__ = _validated(made.__init__)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def amend(instance: T, **changes: Any) -> T:
