@@ -17,6 +17,7 @@ from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from jgmm._struct import build
+from jgmm.data.interruptible import interruptible
 from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
@@ -137,14 +138,16 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
 
     def _run(self, X: Any, weights: Any, start: Mixture, bound: float) -> _loops.EmResult:
         with jax.enable_x64(True):
-            result = _loops.em(
-                X,
-                weights,
-                start,
-                tol=self.tol,
-                reg_covar=self.reg_covar,
-                max_iter=self.max_iter,
-                bound=bound,
+            result = interruptible(
+                lambda: _loops.em(
+                    X,
+                    weights,
+                    start,
+                    tol=self.tol,
+                    reg_covar=self.reg_covar,
+                    max_iter=self.max_iter,
+                    bound=bound,
+                )
             )
         if result.failed:
             _factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
