@@ -39,8 +39,8 @@ class FitResult:
         >>> result = jgmm.fit([[0.0], [1.0], [10.0], [11.0]], 2)
         >>> result
         FitResult of 2 full components in 1 dimension
-          log-likelihood    BIC  steps     status
-                   -1.42  18.29      1  CONVERGED
+          log-likelihood     BIC  steps     status
+                -1.41894  18.283      1  CONVERGED
           component  weight  mean 0
                   0     0.5     0.5
                   1     0.5    10.5

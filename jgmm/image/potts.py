@@ -39,7 +39,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
+from jgmm.data.origin import near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Everything, Layout, Samples
 from jgmm.em.problem import Problem, pose
@@ -123,13 +124,15 @@ def fit_potts(
         >>> image = np.zeros((20, 20, 1))
         >>> image[:, 10:] = 1
         >>> noisy = image + np.random.default_rng(0).normal(0, 0.5, image.shape)
-        >>> found = fit_potts(noisy, 2)
+        >>> found = fit_potts(noisy.astype(np.float32), 2)
         >>> bool((found.labels[:, :10] != found.labels[:, 10:]).all())
         True
     """
     family = family_of(covariance_type)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
-    values = _checks.as_pixels(features)
+    # A start that is given is where the pixels are.
+    near = near_origin(features) if isinstance(init, str) else (_checks.as_pixels(features), None)
+    values, origin = near
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     if beta != "auto" and not (isinstance(beta, float | int) and 0 <= beta < np.inf):
@@ -173,7 +176,9 @@ def fit_potts(
         capacity=history_capacity(max_iter),
         estimate=beta == "auto",
     )
-    result = dataclasses.replace(result, history=result.history[: max_iter + 1])
+    mixture = amend(result.mixture, means=plus(result.mixture.means, origin))
+    history = result.history[: max_iter + 1]
+    result = dataclasses.replace(result, mixture=mixture, history=history)
     posterior = np.asarray(inferred)
     labels, sure = np.argmax(posterior, axis=0), np.max(posterior, axis=0)
     return PottsResult(
