@@ -4,8 +4,8 @@
     picture = jgmm.segment("photo.jpg", k)   # any image
 
 `jgmm.plot`, `jgmm.sklearn` and `jgmm.interop` load when first used. The functions below work on
-NumPy and jax arrays; all but `segment`, `save`, `load` and
-`use_all_cores` work under `jax.jit` and `jax.vmap` too.
+NumPy and jax arrays; all but `segment`, `save`, `load`, `keep_programs` and `use_all_cores` work
+under `jax.jit` and `jax.vmap` too.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from jgmm._warnings import FitWarning, PrecisionWarning
 from jgmm.clustering.k_means import KMeansResult, kmeans
 from jgmm.clustering.lloyd import lloyd_step
 from jgmm.data.devices import use_all_cores
+from jgmm.data.kept import keep_programs
 from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import SufficientStats
@@ -56,6 +57,7 @@ __all__ = [
     "fit",
     "fit_gradient",
     "icl",
+    "keep_programs",
     "kl_divergence",
     "kmeans",
     "lloyd_step",

@@ -22,7 +22,6 @@ from PIL import Image
 import jgmm
 from jgmm import _atomic
 from jgmm.cli import app as cli
-from jgmm.cli import runtime as _runtime
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -198,17 +197,6 @@ def test_writes_under_way_leave_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="target"):
         write.__exit__(None, None, None)
-
-
-def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for named, folder in ((tmp_path / "cache", "cache/jgmm"), ("relative", ".cache/jgmm")):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(named))
-        assert _runtime.cache_folder() == tmp_path / folder
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert _runtime.cache_folder() is None
 
 
 def test_the_process_ends_as_it_should(tmp_path: Path) -> None:
