@@ -209,4 +209,5 @@ def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
         history=problem.in_data_units(best, run.history),
         n_iter=run.n_iter,
         status=status.astype(jnp.int32),
+        weight=problem.weight,
     )

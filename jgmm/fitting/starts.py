@@ -17,9 +17,11 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._struct import amend, build
 from jgmm.clustering import lloyd
 from jgmm.clustering.plus_plus import plus_plus
 from jgmm.data.fold import fold_sum, seen_weights
+from jgmm.data.origin import Origin, less
 from jgmm.data.products import dot
 from jgmm.data.samples import Block, Span, block_size, make_samples
 from jgmm.data.subsample import subsample
@@ -29,7 +31,7 @@ from jgmm.em.statistics import SufficientStats, hard, statistics
 from jgmm.families.family import Family
 from jgmm.families.kernels import Whitened
 from jgmm.families.table import inferred
-from jgmm.mixture.mixture import Mixture, pad
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, pad
 
 Start = Callable[[Problem, Array, Array], Mixture]
 _TOL, _MAX_ITER = 1e-4, 100  # of k-means
@@ -40,7 +42,8 @@ def spheres(means: Array, used: Array, family: Family) -> Mixture:
     wide = family.wide
     k, d = means.shape
     unit = wide.spreads(jnp.eye(d, dtype=means.dtype)[None])
-    return Mixture(
+    return build(
+        Mixture,
         weights=used.astype(means.dtype) / jnp.sum(used, dtype=means.dtype),
         means=means,
         covariances=jnp.broadcast_to(unit, wide.shape(k, d)),
@@ -61,7 +64,7 @@ def from_means(problem: Problem, means: Array, used: Array) -> Mixture:
     """
     origin = spheres(means, used, problem.family)
     cells = _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))
-    return dataclasses.replace(
+    return amend(
         cells,
         weights=origin.weights,
         means=means,
@@ -231,9 +234,14 @@ def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | 
 
 
 def read(
-    init: str | Mixture | ArrayLike, k: int, shape: tuple[int, ...], family: Family, dtype: Any
+    init: str | Mixture | FitLike | ArrayLike,
+    k: int,
+    shape: tuple[int, ...],
+    family: Family,
+    dtype: Any,
+    origin: Origin | None = None,
 ) -> Given:
-    """What a caller means by ``init``, for pixels of ``shape`` [..., D].
+    """What a caller means by ``init``, for pixels of ``shape`` [..., D] near an ``origin``.
 
     Raises:
         TypeError: of no kind that can be a start.
@@ -241,21 +249,24 @@ def read(
     """
     if isinstance(init, str):
         return Given(_checks.one_of("init", init, STARTS))
-    if isinstance(init, Mixture):
-        return Given("mixture", _conform(init, k, shape[-1], family, dtype))
-    array = init if isinstance(init, jax.Array) else np.asarray(init)
+    if dataclasses.is_dataclass(init):
+        mixture = as_mixture(init, "init")
+        mixture = amend(mixture, means=less(mixture.means, origin))
+        return Given("mixture", _conform(mixture, k, shape[-1], family, dtype))
+    array: Any = init if isinstance(init, jax.Array) else np.asarray(init)
     n = int(np.prod(shape[:-1]))
-    if jnp.issubdtype(array.dtype, jnp.floating) and array.shape == (k, shape[-1]):
-        return Given("means", _finite(jnp.asarray(array, dtype)))
     if jnp.issubdtype(array.dtype, jnp.integer) and array.shape in (shape[:-1], (n,)):
         return Given("labels", hints=as_labels("init", array, k, shape))
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if real and array.shape == (k, shape[-1]):
+        return Given("means", _finite(jnp.asarray(less(array, origin), dtype)))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape in ((*shape[:-1], k), (n, k)):
         rows = _checks.as_nonnegative("init", array, dtype)
         return Given("responsibilities", hints=rows.reshape(n, k))
     raise ValueError(
-        f"init: expected one of {', '.join(STARTS)}, a Mixture, means ({k}, {shape[-1]}), "
-        f"integer labels {shape[:-1]} or responsibilities {(*shape[:-1], k)}; "
-        f"got {array.dtype} {array.shape}"
+        f"init: expected one of {', '.join(STARTS)}, a Mixture, the result of a fit, "
+        f"means ({k}, {shape[-1]}), integer labels {shape[:-1]} or responsibilities "
+        f"{(*shape[:-1], k)}; got {array.dtype} {array.shape}"
     )
 
 
@@ -292,5 +303,5 @@ def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixtu
             f"init: expected a {family.name} mixture of weights, means and covariances of "
             f"shapes {expected}, got {init.family.name} {shapes}"
         )
-    named = dataclasses.replace(init, family=family)
+    named = amend(init, family=family)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), named)

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.frame import Frame, measure
 from jgmm.data.products import along, dot
 from jgmm.data.programs import program
@@ -173,7 +173,7 @@ def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) ->
         return _rescaled(point, tangent, inverse=True)
 
     def masked(tangent: Mixture) -> Mixture:
-        return dataclasses.replace(
+        return amend(
             tangent,
             weights=jnp.where(used, tangent.weights, 0),
             means=jnp.where(used[:, None], tangent.means, 0),
@@ -247,12 +247,8 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
         form, _ = family.inverse_root(point.covariances, d)
         spread = family.isometric(form, tangent.covariances, d) * size
         shifts = family.apply(form, tangent.means) * length[:, None]
-        return dataclasses.replace(
-            tangent, weights=tangent.weights / length, means=shifts, covariances=spread
-        )
+        return amend(tangent, weights=tangent.weights / length, means=shifts, covariances=spread)
     form = family.root(point.covariances)
     spread = family.from_isometric(form, tangent.covariances / size, d)
     shifts = family.apply(form, tangent.means / length[:, None])
-    return dataclasses.replace(
-        tangent, weights=tangent.weights * length, means=shifts, covariances=spread
-    )
+    return amend(tangent, weights=tangent.weights * length, means=shifts, covariances=spread)
