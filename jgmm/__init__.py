@@ -4,8 +4,8 @@
     picture = jgmm.segment("photo.jpg", k)   # any image
 
 The functions below work on NumPy and jax arrays. Those of images and files (`segment`, `apply`,
-`save`, `load`, `load_model`) and `use_all_cores` work on the host, all others under `jax.jit` and
-`jax.vmap` too.
+`save`, `load`, `load_model`), `keep_programs` and `use_all_cores` work on the host, all others
+under `jax.jit` and `jax.vmap` too.
 """
 
 import lazy_loader

@@ -6,6 +6,7 @@ from ._status import Status
 from .clustering.k_means import KMeansResult, kmeans
 from .clustering.lloyd import lloyd_step
 from .data.devices import use_all_cores
+from .data.kept import keep_programs
 from .em.prior import Prior, weak_prior
 from .em.result import FitResult
 from .em.statistics import SufficientStats
@@ -49,6 +50,7 @@ __all__ = [
     "fit",
     "fit_gradient",
     "icl",
+    "keep_programs",
     "kl_divergence",
     "kmeans",
     "lloyd_step",

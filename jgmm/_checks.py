@@ -57,8 +57,10 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
         ValueError: fewer than two axes, no samples, no features, NaN or infinite values, or a
             number of features other than ``n_features``.
     """
-    array = pixels if isinstance(pixels, jax.Array) else np.asarray(pixels)
+    array: Any = pixels if isinstance(pixels, jax.Array) else _as_array(pixels, missing)
     dtype = floating_dtype(array.dtype)
+    if n_features is None:
+        _refuse_picture(array)
     if array.ndim < 2:
         raise ValueError(
             f"pixels: expected shape [N, D] or [..., D], got {array.shape}; "
@@ -74,6 +76,53 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
         if not _all(array, lambda xp, x: xp.isfinite(x) | (missing & xp.isnan(x))):
             raise ValueError("pixels: expected finite values, got NaN or infinity")
     return jnp.asarray(array, dtype)
+
+
+def _as_array(pixels: Any, missing: bool) -> np.ndarray[Any, Any]:
+    """What is no jax array as a NumPy array; masked values are missing ones.
+
+    Raises:
+        ValueError: masked values where none may be missing; an image of indices into a palette.
+    """
+    if isinstance(pixels, np.ma.MaskedArray) and np.ma.getmaskarray(pixels).any():
+        if not missing:
+            raise ValueError(
+                "pixels: expected values, got a masked array: missing='nan' takes what is masked "
+                "as missing, pixels.data[~pixels.mask.any(axis=-1)] leaves such pixels out"
+            )
+        return np.ma.filled(pixels.astype(floating_dtype(pixels.dtype)), np.nan)
+    mode = getattr(pixels, "mode", None)  # of Pillow's images
+    if isinstance(mode, str) and hasattr(pixels, "convert") and mode not in ("RGB", "HSV", "LAB"):
+        raise ValueError(
+            f"pixels: expected an array or an image in colour, got one of Pillow's in mode {mode}: "
+            "pass image.convert('RGB')"
+        )
+    return np.asarray(pixels)
+
+
+_WIDE = 64  # columns at least, of an array that may be a picture
+_TALL = 4  # times as many rows as columns at most
+
+
+def _refuse_picture(array: Any) -> None:
+    """Raise a ValueError for [N, D] that is more likely a grey image [H, W] than N samples.
+
+    That is what has many columns, not many times as many rows, and values of images: unsigned
+    integers of 8 or 16 bits, or floats from 0 to 1.
+    """
+    if array.ndim != 2 or array.shape[1] < _WIDE or array.shape[0] > _TALL * array.shape[1]:
+        return
+    if array.dtype not in (np.uint8, np.uint16):
+        if not (jnp.issubdtype(array.dtype, jnp.floating) and is_concrete(array)):
+            return
+        if not _all(array, lambda xp, x: (x >= 0) & (x <= 1)):
+            return
+    n, d = array.shape
+    raise ValueError(
+        f"pixels: {array.dtype} of shape {(n, d)} may be a grey image of {n} x {d} pixels, or {n} "
+        f"samples of {d} features: pass image[..., None] for the first (or the "
+        "image to jgmm.segment), samples[:, None] for the second"
+    )
 
 
 def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -22,6 +22,7 @@ jgmm.use_all_cores()
 from experiments.benchmarks import (  # noqa: E402
     derivatives,
     figure,
+    first_call,
     fits,
     precision,
     scale,
@@ -58,6 +59,7 @@ CASES: dict[str, Callable[[int], Any]] = {
     "gradient": lambda n: derivatives.gradient(fits.pixels_of(photograph()), 5, n),
     "scale": lambda n: scale.seconds_per_sample_and_step([10**5, 10**6, 10**7, 10**8]),
     "precision": lambda n: precision.table(PHOTOGRAPH.parent, [5, 10, 20], 6),
+    "first-call": lambda n: first_call.compare(n),
     "memory": lambda n: scale.peak_memory(),
     "import": lambda n: scale.import_seconds(),
 }

@@ -228,6 +228,8 @@ def taken(pages: Sequence[Image]) -> str:
     """Which pages of a file were taken, in words; nothing where it has one."""
     if len(pages) > 1:
         return f"all {len(pages)} pages"
+    if pages[0].page_bands:
+        return f"{pages[0].page_bands} pages as bands"
     return f"page {pages[0].page} of {pages[0].pages}" if pages[0].pages > 1 else ""
 
 

@@ -148,11 +148,8 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
             images.append(path)
             continue
         try:
-            inside = sorted(
-                p
-                for p in path.iterdir()
-                if p.suffix.lower() in _SUFFIXES and p.name[0] != "." and os.path.isfile(p)
-            )
+            named = [p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES]
+            inside = sorted(p for p in named if p.name[0] != "." and os.path.isfile(p))
         except OSError as error:
             raise JobError(f"cannot read {path}: {error.strerror}") from error
         if not inside:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sys
 import warnings
-from pathlib import Path
 
 import jax
+
+from jgmm.data.kept import keep_programs
 
 _PLAIN = {
     "jax_numpy_rank_promotion": "allow",
@@ -33,14 +34,9 @@ def prepare(debug: bool = False) -> None:
     for name, value in _PLAIN.items():
         if hasattr(jax.config, name):
             jax.config.update(name, value)
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:  # the user's own choice
-        return
-    folder = cache_folder()
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        # By default only what took a second to compile is kept.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    # Where nothing can be written, or by others too, it is compiled anew each time.
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        keep_programs()
 
 
 class SetupError(Exception):
@@ -60,25 +56,3 @@ def expect_devices() -> None:
         given = [f"{name}={os.environ[name]!r}" for name in names if name in os.environ]
         what = " ".join(str(error).split()) or "no such device"
         raise SetupError(f"JAX finds no device with {', '.join(given) or 'them'}: {what}") from None
-
-
-def cache_folder() -> Path | None:
-    """The folder for compiled programs in the user's cache, made if need be; None if it cannot."""
-    try:
-        folder = _user_cache() / "jgmm"
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
-    except (OSError, RuntimeError):
-        return None
-    return folder
-
-
-def _user_cache() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return named if named.is_absolute() else Path.home() / ".cache"

@@ -15,10 +15,11 @@ from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import struct
 from jgmm.clustering.lloyd import Clusters, cluster, inertia, label
-from jgmm.data.devices import Placed, gather_rows, over_rows, over_samples, place
+from jgmm.data.devices import Placed, Shares, gather_rows, over_rows, over_samples, place
 from jgmm.data.frame import measure, standardize
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, Samples, block_size
+from jgmm.data.subsample import few_and_all, pool_blocks
 
 
 @struct
@@ -40,17 +41,21 @@ class KMeansResult:
 def _kmeans(
     placed: Placed, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
 ) -> KMeansResult:
+    n_devices = 1 if mesh is None else mesh.size
+    spare = pool_blocks(len(placed.rows.features) // n_devices, n_devices, size)
+
     def best_of(samples: Samples, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
         frame = measure(samples, isotropic=True)
         samples = standardize(samples, frame)
         used = jnp.ones(k, bool)
         # Rounding moves a centroid back and forth by so much for ever.
         rounding = 4 * float(np.finfo(tol.dtype).eps)
+        pool, parts = few_and_all(samples, jax.random.key(0), spare)
         tol = jnp.maximum(tol, k * samples.n_features * rounding**2)
 
         def one(key: Array) -> tuple[Clusters, Array]:
-            clusters = cluster(samples, k, used, key, tol, max_iter)
-            return clusters, inertia(clusters.centroids, used, samples)
+            clusters = cluster(parts, pool, k, used, key, tol, max_iter)
+            return clusters, inertia(clusters.centroids, used, parts[-1])
 
         if len(keys) == 1:  # without vmap, under which every step would re-seed empty clusters
             alone = one(keys[0])
@@ -72,7 +77,8 @@ def _kmeans(
     def labels(pixels: Array, centroids: Array) -> Array:
         return label(pixels, centroids, jnp.ones(k, bool), size)
 
-    result = over_samples(best_of, placed, size, mesh, keys, tol, max_iter)
+    within = spare if isinstance(placed.held, Shares) else 0
+    result = over_samples(best_of, placed, size, mesh, keys, tol, max_iter, spare=within)
     return dataclasses.replace(result, labels=over_rows(labels, placed, mesh, result.centroids))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -10,10 +12,9 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.clustering.plus_plus import plus_plus, squared_distances
-from jgmm.data.fold import fold_sum, map_samples
+from jgmm.data.fold import fold_sum, in_turn, map_samples
 from jgmm.data.products import dot, with_one
 from jgmm.data.samples import Block, Rows, Samples, block_size, make_samples
-from jgmm.data.subsample import subsample
 
 
 @struct
@@ -133,7 +134,7 @@ def run(
         centroids: the start, [K, D].
         used: which of them take part, [K].
         samples: all of them.
-        pool: some of them, from which empty clusters are re-seeded.
+        pool: some of them, from which empty clusters are re-seeded, one in each step.
         tol: in squared units of the samples.
         max_iter: steps at most.
     """
@@ -163,40 +164,50 @@ def run(
 def _refill(
     centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Rows
 ) -> LloydStats:
-    """Empty clusters given the samples of the pool that are farthest from their own centroids."""
-    samples, weights = pool.features.T, pool.weights
-    distances = squared_distances(centroids, samples)
+    """The first empty cluster given the sample of the pool that is farthest from all centroids."""
+    distances = squared_distances(centroids, pool.features.T)
     distances = jnp.where((used & ~empty)[:, None], distances, jnp.inf)
-    owner = jnp.argmin(distances, axis=0)
-    distances = jnp.where(weights > 0, jnp.min(distances, axis=0), 0)
-    far, index = lax.top_k(distances, min(len(centroids), len(weights)))
-    rank = jnp.minimum(jnp.cumsum(empty) - 1, len(far) - 1)
-    move = empty & (far[rank] > 0) & jnp.isfinite(far[rank])
-    moved = samples[:, index[rank]].T
-    old = owner[index[rank]]
-    mass = jnp.where(move, weights[index[rank]], 0)
-    gain = mass[:, None] * moved
+    nearest = jnp.where(pool.weights > 0, jnp.min(distances, axis=0), 0)
+    far = jnp.argmax(nearest)
+    sample, weight = pool.features[far], pool.weights[far]
+    can = (nearest[far] > 0) & jnp.isfinite(nearest[far])
+    index = jnp.arange(len(centroids))
+    gains = (index == jnp.argmax(empty)).astype(weight.dtype)
+    loses = (index == jnp.argmin(distances[:, far])).astype(weight.dtype)
+    change = jnp.where(can, weight, 0) * (gains - loses)
     return LloydStats(
-        counts=stats.counts.at[old].add(-mass) + mass,
-        totals=stats.totals.at[old].add(-gain) + gain,
+        counts=stats.counts + change,
+        totals=stats.totals + change[:, None] * sample,
     )
 
 
 def cluster(
-    samples: Samples, k: int, used: Array, key: Array, tol: Array, max_iter: Array
+    parts: Sequence[Samples],
+    pool: Rows,
+    k: int,
+    used: Array,
+    key: Array,
+    tol: Array,
+    max_iter: Array,
 ) -> Clusters:
-    """k-means++ and Lloyd's steps, on a subsample to its own convergence and then on everything.
+    """k-means++, and Lloyd's steps to convergence on each of some parts of the samples in turn.
 
     Args:
-        samples: in a frame where they are of order one.
+        parts: in a frame where they are of order one; all of them last.
+        pool: some of the samples, from which centroids are chosen.
         k: K.
         used: which of the K take part, [K].
         key: a PRNG key.
         tol: see `run`.
-        max_iter: Lloyd steps over everything at most.
+        max_iter: Lloyd steps at most over each part.
     """
-    pool = subsample(samples, key)
-    start = plus_plus(pool.features.T, pool.weights, k, key)
-    pieces = make_samples(pool, block_size(k, samples.n_features))
-    start = run(start, used, pieces, pool, tol, max_iter).centroids
-    return run(start, used, samples, pool, tol, max_iter)
+    start = Clusters(
+        centroids=plus_plus(pool.features.T, pool.weights, k, key),
+        shift=jnp.asarray(jnp.inf, pool.weights.dtype),
+        n_iter=jnp.zeros((), jnp.int32),
+    )
+
+    def on(clusters: Clusters, part: Samples) -> Clusters:
+        return run(clusters.centroids, used, part, pool, tol, max_iter)
+
+    return in_turn(on, start, parts)

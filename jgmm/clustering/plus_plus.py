@@ -21,34 +21,35 @@ def plus_plus(samples: Array, weights: Array, k: int, key: Array) -> Array:
     """Greedy k-means++: k centroids [k, D] among samples [D, M] with weights [M].
 
     Each is the best of a few drawn with probability proportional to weight times squared distance
-    to the nearest centroid so far.
+    to the nearest centroid so far; the first is drawn in proportion to the weights.
     """
-    # A key for each centroid, so that the first k of more are the same k.
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(k))
-    dice = jax.vmap(lambda key: jax.random.uniform(key, (_TRIALS, 2), samples.dtype))(keys)
+    with jax.threefry_partitionable(True):  # so that the first k of more are the same k
+        dice = jax.random.uniform(key, (k, _TRIALS, 2), samples.dtype)
 
     def draw(dice: Array, mass: Array) -> Array:
         """An index into ``mass`` with that probability, by rows first: float32 has the digits."""
         width = max(1, int(mass.size**0.5))
         rows = jnp.pad(mass, (0, -mass.size % width)).reshape(-1, width)
-        cumulative = jnp.cumsum(jnp.sum(rows, axis=1))
-        row = _search(cumulative, dice[0])
+        row = _search(jnp.cumsum(jnp.sum(rows, axis=1)), dice[0])
         return jnp.minimum(row * width + _search(jnp.cumsum(rows[row]), dice[1]), mass.size - 1)
 
     def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         centroids, distances = carry
-        candidates = samples[:, jax.vmap(draw, (0, None))(dice[i], weights * distances)].T
-        left = jnp.minimum(distances, squared_distances(candidates, samples))
-        best = jnp.argmin(left @ weights)
+        first = i == 0
+        mass = jnp.where(first, weights, weights * distances)
+        candidates = samples[:, jax.vmap(draw, (0, None))(dice[i], mass)].T
+        found = squared_distances(candidates, samples)
+        left = jnp.where(first, found, jnp.minimum(distances, found))
+        best = jnp.where(first, 0, jnp.argmin(left @ weights))
         return centroids.at[i].set(candidates[best]), left[best]
 
-    first = samples[:, draw(dice[0, 0], weights)]
-    centroids = jnp.zeros((k, len(samples)), samples.dtype).at[0].set(first)
-    distances = squared_distances(first[None], samples)[0]
-    return lax.fori_loop(1, k, add, (centroids, distances))[0]
+    start = jnp.zeros((k, len(samples)), samples.dtype), jnp.zeros_like(weights)
+    return lax.fori_loop(0, k, add, start)[0]
 
 
 def _search(cumulative: Array, u: Array) -> Array:
     """The first index where the cumulative mass exceeds the fraction ``u`` of the whole."""
+    total = cumulative[-1]
     # Rounded up to 1, the fraction would point behind the last index that has any mass.
-    return jnp.argmax(cumulative > jnp.minimum(u, 1 - 1e-6) * cumulative[-1])
+    below = cumulative <= jnp.minimum(u, 1 - 1e-6) * total
+    return jnp.where(total > 0, jnp.sum(below, dtype=jnp.int32), 0)

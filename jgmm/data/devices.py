@@ -143,6 +143,7 @@ def over_samples(
     mesh: Mesh | None,
     *arguments: Any,
     incomplete: bool = False,
+    spare: int = 0,
 ) -> Any:
     """``function(samples, *arguments)``, on every device with its own blocks of ``size`` samples.
 
@@ -150,7 +151,7 @@ def over_samples(
     """
 
     def local(placed: Placed, *arguments: Any) -> Any:
-        return function(_local_samples(placed, size, mesh, incomplete), *arguments)
+        return function(_local_samples(placed, size, mesh, incomplete, spare), *arguments)
 
     return _on_each(local, mesh, P(), placed, *arguments)
 

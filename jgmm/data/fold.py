@@ -5,7 +5,8 @@ Everything that touches the data is a sum, over blocks of samples, of something 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
@@ -14,7 +15,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 from jgmm.data.compensated import Compensated, plus
-from jgmm.data.samples import Block, Everything, Samples, block_up
+from jgmm.data.samples import Block, Everything, Samples, Span, block_up
 
 T = TypeVar("T")
 
@@ -37,6 +38,23 @@ def fold(function: Callable[[T, Block], T], init: T, samples: Samples) -> T:
     first = samples.visited.start
     last = first - (-samples.visited.n // samples.block_size)
     return lax.fori_loop(first, last, visit, init)
+
+
+def in_turn(function: Callable[[T, Samples], T], init: T, parts: Sequence[Samples]) -> T:
+    """Carry a value through parts of the samples: ``function(carry, part)``.
+
+    It is compiled once where they are spans of the same blocks.
+    """
+    spans = [part.visited for part in parts]
+    if len(parts) == 1 or not all(isinstance(span, Span) for span in spans):
+        for part in parts:
+            init = function(init, part)
+        return init
+
+    def visit(carry: T, span: Span) -> tuple[T, None]:
+        return function(carry, dataclasses.replace(parts[0], visited=span)), None
+
+    return lax.scan(visit, init, jax.tree.map(lambda *leaf: jnp.stack(leaf), *spans))[0]
 
 
 def fold_sum(function: Callable[[Block], T], samples: Samples) -> Compensated[T]:

@@ -8,12 +8,15 @@ asked for program by program.
 from __future__ import annotations
 
 import functools
+import inspect
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 
 from jgmm import _checks
+from jgmm.data import executables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +29,13 @@ _QUICK: dict[str, Any] = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-_ONCE: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+_ONCE: dict[str, Any] = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 1,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_cpu_prefer_vector_width": 512,
+}
 _WELL: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
 
 
@@ -72,27 +81,33 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         plain = jax.jit(function, static_argnames=static)
+        signature = inspect.signature(function)
 
-        @functools.cache
-        def compiled(few: bool) -> Any:
-            options = _QUICK if few else _ONCE if once else _WELL
-            return jax.jit(function, static_argnames=static, compiler_options=options)
+        @functools.wraps(function)
+        def by_name(**named: Any) -> T:
+            bound = inspect.BoundArguments(signature, OrderedDict(named))
+            return function(*bound.args, **bound.kwargs)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             arrays = jax.tree.leaves((args, kwargs))
             # Options are for whole programs, not for a part of one or of a derivative.
-            if not _whole_on_cpu(arrays):
+            if not _whole_on_cpu(arrays) or _watched():
                 return plain(*args, **kwargs)
             few = are_few(max((getattr(leaf, "size", 1) for leaf in arrays), default=0))
-            try:
-                result: T = compiled(few)(*args, **kwargs)
-                return result
-            except Exception as error:
-                if "No such compile option" not in str(error):
-                    raise
-                return plain(*args, **kwargs)  # an XLA that does not know the options
+            options = _QUICK if few else _ONCE if once else _WELL
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            fixed = {name: bound.arguments.pop(name) for name in static}
+            result: T = executables.run(by_name, fixed, bound.arguments, options)
+            return result
 
         return call
 
     return decorate
+
+
+def _watched() -> bool:
+    """Whether JAX is to look into programs as they run."""
+    modes = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs")
+    return any(getattr(jax.config, mode) for mode in modes)

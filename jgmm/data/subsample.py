@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jgmm.data.fold import total_weight
-from jgmm.data.samples import Rows, Samples, Span, make_samples, padded_length
+from jgmm.data.samples import Axis, Rows, Samples, Span, make_samples, padded_length
 
 _MOST = 1 << 14  # samples that starts are chosen among
 
@@ -43,14 +43,46 @@ def subsample(samples: Samples, key: Array, most: int = _MOST, *, gather: bool =
     block, offset = jnp.where(inside, index // size, 0), index % size
     features = samples.features[block, :, offset]
     weights = jnp.where(inside, samples.weights[block, offset], 0)
-    if axis is not None and gather:
-        # In one exchange: see fold_sum.
-        both = jnp.concatenate([features, weights[:, None]], axis=1)
-        both = lax.all_gather(both, axis.name, tiled=True)
-        features, weights = both[:, :-1], both[:, -1]
     if samples.observed is not None and not gather:
         features = jnp.where(samples.observed[block, :, offset], features, jnp.nan)
-    return Rows(features=features, weights=weights)
+    rows = Rows(features=features, weights=weights)
+    return gathered(rows, axis) if axis is not None and gather else rows
+
+
+def gathered(rows: Rows, axis: Axis | None) -> Rows:
+    """The rows of all devices, on each."""
+    if axis is None:
+        return rows
+    # In one exchange: see fold_sum.
+    both = jnp.concatenate([rows.features, rows.weights[:, None]], axis=1)
+    both = lax.all_gather(both, axis.name, tiled=True)
+    return Rows(features=both[:, :-1], weights=both[:, -1])
+
+
+def pool_blocks(length: int, n_devices: int, size: int) -> int:
+    """Blocks of ``size`` for a pool of ``length`` samples on each device; 0 where it is all."""
+    most = _MOST // n_devices
+    return 0 if padded_length(length) <= most else -(-most // size)
+
+
+def few_and_all(samples: Samples, key: Array, spare: int) -> tuple[Rows, list[Samples]]:
+    """A pool of the samples; and first those, where they are fewer, and then all.
+
+    Args:
+        samples: with ``spare`` blocks behind, where not all are visited.
+        key: a PRNG key.
+        spare: see `pool_blocks`.
+    """
+    axis = samples.layout.axis
+    some = subsample(samples, key, gather=False)
+    pool = gathered(some, axis)
+    if spare == 0:
+        return pool, [samples]
+    few = make_samples(some, samples.block_size, axis=axis)
+    if not isinstance(samples.visited, Span):  # to join them would be a copy of all
+        return pool, [few, samples]
+    both = append(samples, few)
+    return pool, [both.behind(spare, len(some.weights)), both.front(spare)]
 
 
 def _fraction(i: Array, r: Array | int, m: int) -> Array:

@@ -58,7 +58,7 @@ class Matrices(Family):
         """Its inverse, and the sum of the logarithms of its diagonal."""
         lower = self.root(covariances)
         eye = jnp.broadcast_to(jnp.eye(d, dtype=lower.dtype), lower.shape)
-        half_log_det = jnp.sum(jnp.log(_diagonal(lower)), axis=-1)
+        half_log_det = jnp.sum(jnp.log(jnp.where(eye > 0, lower, 1)), axis=(-2, -1))
         return linalg.triangular_solve(lower, eye, left_side=True, lower=True), half_log_det
 
     def square(self, root: Array) -> Array:
@@ -116,14 +116,13 @@ class Matrices(Family):
 
     def unconstrained(self, covariances: Array) -> Array:
         """Cholesky factors with the logarithms of their diagonals."""
-        lower = self.root(covariances)
-        diagonal = _diagonal(lower)
-        return lower + _diagonal_matrices(jnp.log(diagonal) - diagonal)
+        lower, eye = self.root(covariances), _is_diagonal(covariances)
+        return jnp.where(eye, jnp.log(jnp.where(eye, lower, 1)), lower)
 
     def constrained(self, chart: Array) -> Array:
         """The diagonal exponentiated, and squared."""
-        diagonal = _diagonal(chart)
-        return self.square(chart + _diagonal_matrices(jnp.exp(diagonal) - diagonal))
+        eye = _is_diagonal(chart)
+        return self.square(jnp.where(eye, jnp.exp(jnp.where(eye, chart, 0)), chart))
 
     def isometric(self, inverse: Array, change: Array, d: int) -> Array:
         """L⁻¹ dΣ L⁻ᵀ / √2."""
@@ -203,9 +202,6 @@ class Tied(Matrices):
         return dof + d + 1 + n_used
 
 
-def _diagonal(matrices: Array) -> Array:
-    return jnp.diagonal(matrices, axis1=-2, axis2=-1)
-
-
-def _diagonal_matrices(diagonals: Array) -> Array:
-    return diagonals[..., None] * jnp.eye(diagonals.shape[-1], dtype=diagonals.dtype)
+def _is_diagonal(matrices: Array) -> np.ndarray:
+    """A mask. What it selects is cheaper to compile than what is gathered."""
+    return np.eye(matrices.shape[-1], dtype=bool)

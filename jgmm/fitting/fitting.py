@@ -48,6 +48,8 @@ def fit(
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
+            Of an image these are [H, W, C], of a grey one [H, W, 1]: two axes are always N samples
+            of D features, and what looks like a grey image [H, W] all the same is refused.
         k: the number of components. Of data with fewer distinct samples some get weight 0.
         key: a JAX PRNG key; None means ``jax.random.key(0)``.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.

@@ -21,7 +21,7 @@ from jgmm.clustering import lloyd
 from jgmm.clustering.plus_plus import plus_plus
 from jgmm.data.fold import fold_sum, seen_weights
 from jgmm.data.products import dot
-from jgmm.data.samples import Block, Span
+from jgmm.data.samples import Block, Span, block_size, make_samples
 from jgmm.data.subsample import subsample
 from jgmm.em.maximisation import maximisation
 from jgmm.em.problem import Problem
@@ -70,10 +70,15 @@ def from_means(problem: Problem, means: Array, used: Array) -> Mixture:
 
 
 def kmeans(problem: Problem, used: Array, key: Array) -> Mixture:
-    """The mixture of the clusters that k-means finds: their shares, means and covariances."""
-    dtype = problem.weight.dtype
+    """The mixture of the clusters that k-means finds: their shares, means and covariances.
+
+    It looks for them among as many samples as a pool has.
+    """
+    k, dtype = len(used), problem.weight.dtype
     tol, max_iter = jnp.asarray(_TOL, dtype), jnp.asarray(_MAX_ITER, jnp.int32)
-    found = lloyd.cluster(problem.samples, len(used), used, key, tol, max_iter)
+    pool = subsample(problem.samples, key)
+    parts = [make_samples(pool, block_size(k, problem.samples.n_features))]
+    found = lloyd.cluster(parts, pool, k, used, key, tol, max_iter)
     origin = spheres(found.centroids, used, problem.family)
     return _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))
 

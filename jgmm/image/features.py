@@ -160,9 +160,13 @@ def of_colours(
                 "'rgb' takes any number"
             )
         if unit.size and not (unit.min() >= 0 and unit.max() <= 1):
+            bytes_in_disguise = unit.min() >= 0 and 1 < unit.max() <= 255
+            hint = "'rgb' and 'bands' take any values"
+            if bytes_in_disguise:
+                hint = "of 8 bit colours pass image.astype(np.uint8)"
             raise ValueError(
                 f"features {features!r} expected values in [0, 1], "
-                f"got {unit.min():g} to {unit.max():g}"
+                f"got {unit.min():g} to {unit.max():g}; {hint}"
             )
     return kind.compute(unit).astype(unit.dtype, copy=False)
 

@@ -34,6 +34,7 @@ class Image:
       source: the file it came from.
       page: which of the file's, counted from 1.
       pages: how many there are.
+      page_bands: how many pages of the file are bands of the one image, as nothing names them.
     """
 
     pixels: NdArray
@@ -41,6 +42,7 @@ class Image:
     source: Path
     page: int = 1
     pages: int = 1
+    page_bands: int = 0
 
 
 def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
@@ -74,13 +76,19 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
     if page is not None and page < 1:
         raise ValueError(f"page: expected a number from 1 on, got {page}")
     image = open_pages(path, page)[0]
-    if page is None and image.pages > 1:
-        warnings.warn(
-            f"{path} has {image.pages} pages, of which the first is taken; "
-            "read_image(path, page=...) takes another, read_pages(path) all",
-            stacklevel=2,
-        )
+    if page is None:
+        tell_of_pages(image, stacklevel=3)
     return image
+
+
+def tell_of_pages(image: Image, stacklevel: int) -> None:
+    """Warn where a file has pages that were not taken."""
+    if image.pages > 1:
+        warnings.warn(
+            f"{image.source} has {image.pages} pages, of which the first is taken; "
+            "jgmm.image.read_image(path, page=...) takes another, read_pages(path) all",
+            stacklevel=stacklevel,
+        )
 
 
 def read_pages(path: str | os.PathLike[str]) -> list[Image]:
@@ -112,7 +120,7 @@ def open_pages(path: str | os.PathLike[str], page: int | None) -> list[Image]:
             found = decode(source, head, page)
             first = page or 1
             return [
-                Image(*finish(pixels, alpha, source), source, first + i, found.total)
+                Image(*finish(pixels, alpha, source), source, first + i, found.total, found.bands)
                 for i, (pixels, alpha) in enumerate(found.pages)
             ]
     except ImageError:

@@ -51,6 +51,8 @@ def find_regions(
     from skimage.measure import label
 
     pixels, values = np.asarray(labels), np.asarray(colours)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
         raise ValueError(f"labels: expected integers [H, W], got {pixels.dtype} {pixels.shape}")
     if values.ndim != 3 or values.shape[:2] != pixels.shape:
@@ -84,8 +86,6 @@ class _Graph:
     """Regions and their neighbours. A region that was joined to another is no more."""
 
     def __init__(self, parts: NdArray, values: NdArray) -> None:
-        from scipy.ndimage import uniform_filter
-
         n = int(parts.max()) + 1
         inside = parts >= 0
         flat, bands = parts[inside], values[inside]
@@ -98,8 +98,7 @@ class _Graph:
         self.parents = list(range(n))
         # Of each neighbour the length of the border, and the sum of squared steps along it.
         self.borders: list[dict[int, tuple[int, float]]] = [{} for _ in range(n)]
-        local = uniform_filter(values, (3, 3, 1), mode="nearest")
-        for i, j, length, step in zip(*_borders(parts, local, n), strict=True):
+        for i, j, length, step in zip(*_borders(parts, _local(values, inside), n), strict=True):
             self.borders[i][j] = self.borders[j][i] = length, step
 
     def distance(self, i: int, j: int) -> float:
@@ -179,12 +178,27 @@ class _Graph:
             names = further
 
 
+def _local(values: NdArray, inside: NdArray) -> NdArray:
+    """Means of 3 by 3 pixels, of those that are not left out; NaN where all are."""
+    from scipy.ndimage import uniform_filter
+
+    if inside.all():
+        return np.asarray(uniform_filter(values, (3, 3, 1), mode="nearest"))
+    part = inside.astype(values.dtype)
+    share = uniform_filter(part, 3, mode="nearest")
+    some = share > 0.5 / 9  # sums that run along rows are rounded
+    masked = np.where(inside[..., None], values, values.dtype.type(0))
+    mean = uniform_filter(masked, (3, 3, 1), mode="nearest") / np.where(some, share, 1)[..., None]
+    return np.where(some[..., None], mean, values.dtype.type(np.nan))
+
+
 def _borders(
     parts: NdArray, local: NdArray, n: int
 ) -> tuple[list[int], list[int], list[int], list[float]]:
     """Pairs of regions i < j that touch, the number of pairs of pixels where they do, and the sum.
 
-    That is of squared differences between the local means [H, W, C], two pixels off either side.
+    That is of squared differences between the local means [H, W, C], two pixels off either side,
+    or at the border where those are left out.
     """
     codes, steps = [], []
     for axis in (0, 1):
@@ -195,7 +209,10 @@ def _borders(
         row, column = np.nonzero(touch)
         a, b = p[row + 1, column].astype(np.int64), p[row, column].astype(np.int64)
         codes.append(np.minimum(a, b) * n + np.maximum(a, b))
-        difference = colours[behind[row], column] - colours[ahead[row], column]
+        one, other = colours[behind[row], column], colours[ahead[row], column]
+        one = np.where(np.isnan(one), colours[row, column], one)
+        other = np.where(np.isnan(other), colours[row + 1, column], other)
+        difference = one - other
         steps.append(np.sum(difference.astype(np.float64) ** 2, axis=-1))
     code, inverse, lengths = np.unique(
         np.concatenate(codes), return_inverse=True, return_counts=True

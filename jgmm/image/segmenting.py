@@ -16,7 +16,7 @@ from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.sweeps import sweep
-from jgmm.image.files import read_image
+from jgmm.image.files import open_pages, tell_of_pages
 from jgmm.image.model import ImageModel
 from jgmm.image.model_file import load_model
 from jgmm.image.recipe import Function, Recipe
@@ -242,4 +242,8 @@ def apply_to(model: ImageModel, samples: Samples) -> Segmentation:
 
 
 def _opened(image: Any) -> Any:
-    return read_image(image) if isinstance(image, str | os.PathLike) else image
+    if not isinstance(image, str | os.PathLike):
+        return image
+    (found,) = open_pages(image, None)
+    tell_of_pages(found, stacklevel=4)  # where `segment` or `apply` is called
+    return found

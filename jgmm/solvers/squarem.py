@@ -12,6 +12,7 @@ component's mean for little, a mean along a narrow direction for much.
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture, log_weights
 from jgmm.solvers.iterate import Step, choose
 
+T = TypeVar("T")
 Chart = tuple[Array, Array, Array]
 # Where a cycle is.
 _START, _ONE_STEP_ON, _FAR = 0, 1, 2
@@ -150,14 +152,20 @@ def extrapolate(
     Returns:
         The extrapolated mixture, and the step length taken: 1 is ``second`` itself.
     """
-    start, middle, end = chart_of(zeroth), chart_of(first), chart_of(second)
-    r = jax.tree.map(jnp.subtract, middle, start)
-    v = jax.tree.map(lambda a, b, c: c - 2 * b + a, start, middle, end)
-    tiny = np.finfo(longest.dtype).tiny
-    length = jnp.sqrt(information_norm(second, r) / jnp.maximum(information_norm(second, v), tiny))
+    # Stacked, to be compiled once and not three times.
+    charts = jax.vmap(chart_of)(_stack(zeroth, first, second))
+    start = jax.tree.map(lambda leaf: leaf[0], charts)
+    r = jax.tree.map(lambda leaf: leaf[1] - leaf[0], charts)
+    v = jax.tree.map(lambda leaf: leaf[2] - 2 * leaf[1] + leaf[0], charts)
+    rate, curvature = jax.vmap(information_norm, (None, 0))(second, _stack(r, v))
+    length = jnp.sqrt(rate / jnp.maximum(curvature, np.finfo(longest.dtype).tiny))
     length = jnp.clip(length, 1, longest)
     far = jax.tree.map(lambda x, r, v: x + 2 * length * r + length**2 * v, start, r, v)
     return mixture_at(far, second), length
+
+
+def _stack(*trees: T) -> T:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def information_norm(mixture: Mixture, change: Chart) -> Array:

@@ -21,7 +21,6 @@ from PIL import Image
 
 import jgmm
 from jgmm.cli import app as cli
-from jgmm.cli import runtime as _runtime
 from jgmm.cli.options import output_folders
 
 pytestmark = pytest.mark.usefixtures("plain_process")
@@ -205,17 +204,6 @@ def test_help(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"jgmm {jgmm.__version__}\n"
-
-
-def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for named, folder in ((tmp_path / "cache", "cache/jgmm"), ("relative", ".cache/jgmm")):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(named))
-        assert _runtime.cache_folder() == tmp_path / folder
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert _runtime.cache_folder() is None
 
 
 def test_the_process_ends_as_it_should(tmp_path: Path) -> None:

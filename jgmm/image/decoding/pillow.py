@@ -26,6 +26,7 @@ class Decoded(NamedTuple):
 
     pages: list[tuple[NdArray, NdArray | None]]
     total: int  # how many there are in the file
+    bands: int = 0  # how many pages of the file are bands of one image, as nothing names them
 
 
 def wanted(page: int | None, total: int, source: Path) -> Sequence[int]:

@@ -37,6 +37,11 @@ class _Series:
     total: int
 
     @property
+    def is_bands(self) -> bool:
+        """Whether pages that the file does not name are taken as bands."""
+        return self.series.axes == "QYX" and self.total == 1
+
+    @property
     def orientation(self) -> int:
         tag = self.series.keyframe.tags.get("Orientation")
         return 1 if tag is None else int(tag.value)
@@ -76,7 +81,9 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
                     raise
                 return _by_pillow(source, head, page, series.series, error)
             pages.append(_image(series, arrays[id(series)], index))
-    return Decoded(pages, len(places))
+        first = chosen[0][0]
+        bands = min(first.series.shape) if first.is_bands and len(first.series.pages) > 1 else 0
+    return Decoded(pages, len(places), bands)
 
 
 def _by_pillow(
@@ -106,7 +113,8 @@ def _is_aside(series: Any) -> bool:
 def _count(series: Any, page: int | None) -> int:
     """How many images a series has.
 
-    Pages that the file does not name (Q) are bands, unless pages are asked for.
+    An array of three axes that the file does not name (Q) has its bands along the shorter end,
+    unless pages are asked for.
     """
     axes, shape = series.axes, series.shape
     if axes == "QYX" and (page is None or shape[2] < shape[0]):
@@ -117,7 +125,12 @@ def _count(series: Any, page: int | None) -> int:
 def _image(series: _Series, array: NdArray, index: int) -> tuple[NdArray, NdArray | None]:
     """One image of a series that was read: pixels [H, W, C], and what takes part if not all."""
     keyframe, axes = series.series.keyframe, series.series.axes
-    array = oriented(_bands_last(array, axes, index, series.total), series.orientation)
+    if series.is_bands:
+        bands_first = array.shape[2] >= array.shape[0]
+        array = np.moveaxis(array, 0, 2) if bands_first else array
+    else:
+        array = _bands_last(array, axes, index)
+    array = oriented(array, series.orientation)
     there = _has_data(array, series.nodata)
     if keyframe.photometric == 0 and array.dtype.kind in "bu":  # white is 0
         array = ~array
@@ -151,14 +164,11 @@ def _has_data(array: NdArray, nodata: float | None) -> NdArray | None:
     return ~lacking if lacking.any() else None
 
 
-def _bands_last(array: NdArray, axes: str, index: int, total: int) -> NdArray:
+def _bands_last(array: NdArray, axes: str, index: int) -> NdArray:
     """An image [H, W, C] of a TIFF series whose axes carry tifffile's letters.
 
-    Samples (S) and channels (C) are bands; times, depths and pages are counted through. An array
-    of three axes that the file does not name (Q) has its bands along the shorter end.
+    Samples (S) and channels (C) are bands; times, depths and pages are counted through.
     """
-    if axes == "QYX" and total == 1:
-        return array if array.shape[2] < array.shape[0] else np.moveaxis(array, 0, 2)
     if "Y" not in axes or "X" not in axes:
         raise ValueError(f"expected axes Y and X, got {axes} of shape {array.shape}")
     outer = [place for place, axis in enumerate(axes) if axis not in _BANDS]

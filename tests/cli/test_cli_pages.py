@@ -1,0 +1,150 @@
+"""Pages, stacks, masks, folders and tables on the command line; what was taken is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from pictures import SHAPE, picture, write
+
+import jgmm
+from jgmm.cli import app as cli
+
+pytestmark = pytest.mark.usefixtures("plain_process")
+
+
+def summary(path: str) -> Any:
+    return json.loads(Path(path, "summary.json").read_text())
+
+
+def volume() -> np.ndarray:
+    """Three slices of a scan, int16, in units of their own."""
+    first = picture(1)[..., 0].astype(np.int16) * 8 - 1000
+    return np.stack([first, first[::-1], first[:, ::-1]])
+
+
+def test_the_module_gives_the_exit_status(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["jgmm", "segment", "missing.png"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("jgmm", run_name="__main__")
+    assert ended.value.code == 2
+    assert Path(jgmm.__file__).with_name("py.typed").is_file()
+
+
+def test_a_page_or_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite("ct.tif", volume(), metadata={"axes": "ZYX"}, photometric="minisblack")
+    run = ["segment", "ct.tif", "-k", "2"]
+    for options, taken, pages in (
+        ([], "page 1 of 3", [1]),
+        (["--page", "3"], "page 3 of 3", [3]),
+        (["--stack"], "all 3 pages", [1, 2, 3]),
+    ):
+        assert cli.main([*run, *options]) == 0
+        assert f"ct.tif: {taken}, 16 x 12 pixels, 1 channel" in capsys.readouterr().out
+        found = summary("jgmm-out/ct")["input"]
+        assert (found["pages_taken"], found["pages"], found["dtype"]) == (pages, 3, "int16")
+    assert summary("jgmm-out/ct")["input"]["pixels"] == 3 * SHAPE[0] * SHAPE[1]
+    # The stack has one mixture, and its slices are each other's mirror images.
+    labels = [iio.imread(f"jgmm-out/ct/page_{i}/labels_k2.png") for i in (1, 2, 3)]
+    np.testing.assert_array_equal(labels[1], labels[0][::-1])
+    np.testing.assert_array_equal(labels[2], labels[0][:, ::-1])
+    model = "jgmm-out/ct/model_k2.safetensors"
+    assert cli.main(["apply", model, "ct.tif", "--stack"]) == 0
+    assert "ct.tif: all 3 pages, k = 2, log-likelihood" in capsys.readouterr().out
+    for i in (1, 2, 3):
+        again = iio.imread(f"jgmm-applied/ct/page_{i}/labels_k2.png")
+        np.testing.assert_array_equal(again, labels[i - 1])
+    assert [page["page"] for page in summary("jgmm-applied/ct")["pages"]] == [1, 2, 3]
+    assert cli.main(["apply", model, "ct.tif", "--page", "2"]) == 0
+    assert "ct.tif: page 2 of 3, k = 2" in capsys.readouterr().out
+    np.testing.assert_array_equal(iio.imread("jgmm-applied/ct/labels_k2.png"), labels[1])
+
+
+def test_pages_without_names_are_bands_unless_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite("x.tif", volume(), photometric="minisblack")
+    assert cli.main(["segment", "x.tif", "-k", "2"]) == 0
+    assert "x.tif: 3 pages as bands, 16 x 12 pixels, 3 channels" in capsys.readouterr().out
+    assert cli.main(["segment", "x.tif", "-k", "2", "--page", "2"]) == 0
+    assert "x.tif: page 2 of 3, 16 x 12 pixels, 1 channel" in capsys.readouterr().out
+
+
+def test_a_mask_and_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("x.png", picture())
+    mask = np.full(SHAPE, 255, np.uint8)
+    mask[:4] = 0
+    write("mask.png", mask)
+    assert cli.main(["segment", "x.png", "-k", "2", "--mask", "mask.png"]) == 0
+    assert ", 64 left out" in capsys.readouterr().out
+    labels = iio.imread("jgmm-out/x/labels_k2.png")
+    np.testing.assert_array_equal(labels == 255, mask == 0)
+    found = jgmm.segment("x.png", 2, mask=mask)
+    np.testing.assert_array_equal(np.where(mask > 0, labels.astype(int), -1), found.labels)
+    with Path("jgmm-out/x/segments_k2.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["pixels"]) for row in rows] == np.bincount(labels[mask > 0]).tolist()
+    model = "jgmm-out/x/model_k2.safetensors"
+    assert cli.main(["apply", model, "x.png", "-q", "--mask", "mask.png"]) == 0
+    np.testing.assert_array_equal(iio.imread("jgmm-applied/x/labels_k2.png"), labels)
+    assert Path("jgmm-applied/x/segments_k2.csv").is_file()
+
+
+def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("in/b.png", "in/a.png", "in/.hidden.png", "c.png"):
+        write(name, picture())
+    Path("in/notes.txt").write_text("no image")
+    Path("in/more").mkdir()
+    assert cli.main(["segment", "in", "-k", "2", "-q"]) == 0
+    assert sorted(path.name for path in Path("jgmm-out").iterdir()) == ["a", "b"]
+    # What Python saves is as good as what the command line does.
+    jgmm.save("model.safetensors", jgmm.segment("c.png", 2))
+    assert cli.main(["apply", "model.safetensors", "in", "missing.png", "c.png"]) == 2
+    streams = capsys.readouterr()
+    assert streams.err == "jgmm: no such file: missing.png\n"
+    assert [line.split(":")[0] for line in streams.out.splitlines()[::2]] == [
+        *("a.png", "b.png", "c.png")
+    ]
+    expected = iio.imread("jgmm-out/a/labels_k2.png")
+    for name in "abc":
+        np.testing.assert_array_equal(iio.imread(f"jgmm-applied/{name}/labels_k2.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("segment x.png --page 0", "expected a number from 1"),
+        ("segment x.png --page 2", "has 1 page, got page 2: x.png"),
+        ("segment x.png --page 1 --stack", "expected one of --page and --stack, got both"),
+        ("apply m x.png --page 1 --stack", "expected one of --page and --stack, got both"),
+        ("segment x.png c.png --mask x.png", "expected one image for --mask, got 2"),
+        ("apply m x.png c.png --mask x.png", "expected one image for --mask, got 2"),
+        ("segment x.png --mask small.png", "a mask of the image's 16 x 12 pixels, got 16 x 11"),
+        ("segment x.png --mask none.png", "got an image all transparent or black: none.png"),
+        ("segment pages.gif --stack --features lab+xy", "no features with +xy with --stack"),
+        ("segment pages.gif --stack --noise-model potts", "no --noise-model with --stack"),
+        ("segment pages.gif --stack --labels x.png", "no --labels with --stack, got 2 pages"),
+        ("apply m hollow", "no image in the folder hollow"),
+    ],
+)
+def test_what_does_not_go_together(
+    arguments: str, part: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    write("c.png", picture())
+    write("small.png", picture()[1:])
+    write("none.png", picture() * 0)
+    iio.imwrite("pages.gif", [picture(), picture(seed=1)])
+    Path("hollow").mkdir()
+    assert cli.main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert part in error
+    assert error.count("\n") == 1
