@@ -15,12 +15,15 @@ random field (Krähenbühl and Koltun 2011), and mean field infers it by iterati
 The message B∗q is wide and smooth, so that it is known by its values on a coarse grid: B = U Uᵀ,
 where U spreads the points of the grid by a Gaussian of width σ/√2, σ/√2 apart. A sweep folds over
 rows of pixels, and keeps of q no more than Uᵀq: no array of H times W times K values exists.
+
+Rows run along the shorter side, and a block of them has U at the points near by only: of an image
+that is a thousand times as long as wide, all pixels times all points would be too many.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +41,9 @@ from jgmm.mixture.posterior import centered, log_joint
 
 NdArray = npt.NDArray[Any]
 _ROWS = 8  # of pixels, in a block
-_Rows = tuple[jax.Array, jax.Array, jax.Array]  # pixels, mask and U of a block
+_REACH = 6  # of U in points of the grid, which are a standard deviation apart or more
+_NEAR = 24  # points at least that a block of rows reaches, rounded up
+_Rows = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # pixels, mask, U and its place
 
 
 @struct
@@ -47,8 +52,10 @@ class _Problem:
 
     pixels: jax.Array  # [B, D, R * W]
     mask: jax.Array  # [B, R, W], 1 for pixels that take part
-    rows: jax.Array  # [B, R, h]
+    rows: jax.Array  # [B, R, m], of the points that are near
+    starts: jax.Array  # [B], the first of those
     columns: jax.Array  # [W, w]
+    grid: jax.Array  # [h, w] of zeros
 
 
 @struct
@@ -102,6 +109,9 @@ def smooth(
     if inside.shape != (height, columns):
         raise ValueError(f"mask: expected shape {(height, columns)}, got {inside.shape}")
     mixture, values = centered(mixture, values)
+    turned = columns > height
+    if turned:
+        values, inside, height, columns = values.swapaxes(0, 1), inside.T, columns, height
     problem = _problem(np.asarray(values), inside, width * math.sqrt(height * columns))
     settings = _Settings(
         unary=jnp.asarray(unary, values.dtype),
@@ -111,7 +121,8 @@ def smooth(
     labels, sure = jax.device_get(_mean_field(few_sizes(mixture), problem, settings))
     labels = labels.reshape(-1, labels.shape[-1])[:height, :columns]
     sure = sure.reshape(-1, sure.shape[-1])[:height, :columns]
-    return np.where(inside, labels, -1), np.where(inside, sure, 0)
+    labels, sure = np.where(inside, labels, -1), np.where(inside, sure, 0)
+    return (labels.T, sure.T) if turned else (labels, sure)
 
 
 @program()
@@ -122,43 +133,49 @@ def _mean_field(
     kernel = mixture.kernel()
     prior = log_weights(mixture.weights)
     k = mixture.n_components
-    h, w = problem.rows.shape[-1], problem.columns.shape[1]
-    dtype = problem.columns.dtype
+    h, w = problem.grid.shape
+    m = problem.rows.shape[-1]
 
-    def spread(grid: jax.Array, rows: jax.Array) -> jax.Array:
-        """U of values on the grid [h, K, w], at some rows of pixels: [K, R, W]."""
-        near = dot(rows, grid.reshape(h, -1))
+    def spread(grid: jax.Array, block: _Rows) -> jax.Array:
+        """U of values on the grid [h, K, w], at a block's rows of pixels: [K, R, W]."""
+        _, _, rows, start = block
+        near = dot(rows, lax.dynamic_slice_in_dim(grid, start, m).reshape(m, -1))
         near = near.reshape(len(rows), -1, w).swapaxes(0, 1)
         return dot(near, problem.columns.T)
 
-    def gather(q: jax.Array, rows: jax.Array) -> jax.Array:
-        """Uᵀ of values [K, R, W] at some rows: [h, K, w]."""
+    def gather(grid: jax.Array, q: jax.Array, block: _Rows) -> jax.Array:
+        """Uᵀ of values [K, R, W] at a block's rows, added to the grid [h, K, w]."""
+        _, _, rows, start = block
         near = dot(q, problem.columns)
         flat = near.swapaxes(0, 1).reshape(len(rows), -1)
-        return dot(rows.T, flat).reshape(h, -1, w)
+        more = dot(rows.T, flat).reshape(m, -1, w)
+        before = lax.dynamic_slice_in_dim(grid, start, m)
+        return lax.dynamic_update_slice_in_dim(grid, before + more, start, axis=0)
 
     def joint(grid: jax.Array, ones: jax.Array, block: _Rows) -> jax.Array:
         """The exponents of q [K, R, W] at a block, given Uᵀq on the grid."""
-        pixels, mask, rows = block
+        pixels, mask, _, _ = block
         whitened = kernel.evaluate(Block(features=pixels, weights=mask.reshape(-1)))
         logs = log_joint(mixture, whitened).reshape(k, *mask.shape)
         used = prior[:, None, None]
         used = jnp.where(jnp.isfinite(used), used, 0)
-        message = spread(grid, rows) / jnp.maximum(spread(ones, rows), 1e-6)
+        message = spread(grid, block) / jnp.maximum(spread(ones, block), 1e-6)
         return settings.unary * (logs - used) + used + settings.coupling * message
 
-    blocks = (problem.pixels, problem.mask, problem.rows)
-    empty = jnp.zeros((h, 1, w), dtype)
-    ones, _ = lax.scan(lambda sum, b: (sum + gather(b[1][None], b[2]), None), empty, blocks)
+    blocks = (problem.pixels, problem.mask, problem.rows, problem.starts)
+    zeros = jnp.broadcast_to(problem.grid[:, None], (h, k, w))
+    ones, _ = lax.scan(
+        lambda sum, b: (gather(sum, b[1][None], b), None), problem.grid[:, None], blocks
+    )
 
     def sweep(_: jax.Array, grid: jax.Array) -> jax.Array:
         def visit(sum: jax.Array, block: _Rows) -> tuple[jax.Array, None]:
             q = jax.nn.softmax(joint(grid, ones, block), axis=0) * block[1]
-            return sum + gather(q, block[2]), None
+            return gather(sum, q, block), None
 
-        return lax.scan(visit, jnp.zeros((h, k, w), dtype), blocks)[0]
+        return lax.scan(visit, zeros, blocks)[0]
 
-    grid = lax.fori_loop(0, settings.n_sweeps, sweep, jnp.zeros((h, k, w), dtype))
+    grid = lax.fori_loop(0, settings.n_sweeps, sweep, zeros)
 
     def decide(block: _Rows) -> tuple[jax.Array, jax.Array]:
         q = jax.nn.softmax(joint(grid, ones, block), axis=0)
@@ -176,11 +193,15 @@ def _problem(values: NdArray, inside: NdArray, sigma: float) -> _Problem:
     mask = np.zeros((tall, wide), values.dtype)
     mask[:height, :width] = inside
     n = tall // _ROWS
+    columns = _at_points(width, wide, sigma)
+    rows = _at_points(height, tall, sigma)
     return _Problem(
         pixels=jnp.asarray(pixels.reshape(n, _ROWS * wide, d).swapaxes(1, 2)),
         mask=jnp.asarray(mask.reshape(n, _ROWS, wide)),
-        rows=jnp.asarray(_points(height, tall, sigma, values.dtype).reshape(n, _ROWS, -1)),
-        columns=jnp.asarray(_points(width, wide, sigma, values.dtype)),
+        rows=jnp.asarray(rows.values.astype(values.dtype)),
+        starts=jnp.asarray(rows.starts),
+        columns=jnp.asarray(columns.dense().astype(values.dtype)),
+        grid=jnp.zeros((rows.points, columns.points), values.dtype),
     )
 
 
@@ -190,13 +211,33 @@ def padded_size(n: int) -> int:
     return -(-n // step) * step
 
 
-def _points(n: int, size: int, sigma: float, dtype: Any) -> NdArray:
-    """U along one axis, [size, points]: how near each of n pixels is to each point of the grid."""
+class _AtPoints(NamedTuple):
+    """U along one axis: how near each pixel is to each point of the grid."""
+
+    values: NdArray  # [B, R, m], of m points that are near a block of pixels
+    starts: NdArray  # [B], the first of them
+    points: int
+
+    def dense(self) -> NdArray:
+        """[pixels, points]."""
+        matrix = np.zeros((*self.values.shape[:2], self.points))
+        for block, start, values in zip(matrix, self.starts, self.values, strict=True):
+            block[:, start : start + values.shape[1]] = values
+        return matrix.reshape(-1, self.points)
+
+
+def _at_points(n: int, size: int, sigma: float) -> _AtPoints:
+    """U along an axis of n pixels, padded with zeros to ``size``."""
     narrow = sigma / math.sqrt(2)
     step = max(narrow, 1.0)
     count = math.ceil((n - 1) / step) + 5  # two beyond either end
-    places = (n - 1) / 2 + step * (np.arange(-(-count // 8) * 8) - (count - 1) / 2)
-    distance = (np.arange(n)[:, None] - places) / max(narrow, 0.3)
-    values = np.zeros((size, len(places)), dtype)
-    values[:n] = np.exp(-0.5 * distance**2)
-    return values
+    points = -(-count // 8) * 8
+    first = (n - 1) / 2 - step * (count - 1) / 2
+    pixels = np.arange(size).reshape(-1, _ROWS)
+    m = min(_NEAR, points)
+    starts = np.floor((pixels[:, 0] - first) / step).astype(np.int32) - _REACH
+    starts = np.clip(starts, 0, points - m)
+    places = first + step * (starts[:, None] + np.arange(m))  # [B, m]
+    distance = (pixels[:, :, None] - places[:, None]) / max(narrow, 0.3)
+    values = np.where(pixels[:, :, None] < n, np.exp(-0.5 * distance**2), 0)
+    return _AtPoints(values, starts, points)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from jgmm.plot._canvas import DPI, INK, LINE, MUTED, SMALL, TEXT, blank
 
 NdArray = npt.NDArray[Any]
+_LONGEST = 8.0  # times as long as wide
+_AREA = 2000.0  # square inches for all panels, which bounds the memory that they take
 
 
 def comparison(
@@ -21,6 +23,8 @@ def comparison(
     log_likelihoods: Mapping[int, float],
 ) -> Figure:
     """The original beside its segmentations, each under its k and mean log-likelihood.
+
+    An image more than eight times as long as wide, or as wide as long, is drawn as if it were not.
 
     Args:
       original: [H, W] or [H, W, C], uint8, uint16 or float. With more than 4 bands the first
@@ -46,9 +50,10 @@ def comparison(
         score = f"log-likelihood {float(log_likelihoods[k]):.3f}"
         panels.append((_image(image), f"k = {k}", score))
     height, width = panels[0][0].shape[:2]
-    columns, panel = _grid(len(panels), width / height)
+    aspect = min(max(width / height, 1 / _LONGEST), _LONGEST)
+    columns, panel = _grid(len(panels), aspect)
     rows, margin, heading = math.ceil(len(panels) / columns), 0.15, 0.32  # inches
-    tall = panel * height / width
+    tall = panel / aspect
     size = (
         columns * (panel + margin) + margin,
         rows * (tall + margin + heading) + margin,
@@ -61,9 +66,12 @@ def comparison(
         box = (left / size[0], bottom / size[1], panel / size[0], tall / size[1])
         ax = figure.add_axes(box, facecolor=LINE, xticks=[], yticks=[])  # grey where transparent
         ax.spines[:].set_visible(False)
-        # Far more pixels than the panel has only cost time.
-        step = max(1, min(image.shape[:2]) // math.ceil(2 * DPI * min(panel, tall)))
-        shown = _displayable(image[::step, ::step])
+        # Far more pixels than the panel has only cost time and memory.
+        down, right = (
+            max(1, n // math.ceil(2 * DPI * inches))
+            for n, inches in zip(image.shape[:2], (tall, panel), strict=True)
+        )
+        shown = _displayable(image[::down, ::right])
         ax.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto")
         ax.set_title(name, loc="left", fontsize=TEXT, fontweight="bold", color=INK, pad=5)
         ax.set_title(score, loc="right", fontsize=SMALL, color=MUTED, pad=5)
@@ -98,4 +106,5 @@ def _grid(count: int, aspect: float) -> tuple[int, float]:
         panel = min(wide / columns, (tall / rows - 0.5) * aspect)
         sizes.append((panel, -columns))
     panel, columns = max(sizes)
-    return -columns, min(max(panel, 2.4), 6.0)
+    least = min(2.4, math.sqrt(_AREA * aspect / count))
+    return -columns, min(max(panel, least), 6.0)

@@ -163,10 +163,14 @@ def _name_ends(
 
 def _spread(places: NdArray, apart: float) -> list[float]:
     """Ascending places moved as little as keeps them apart (least squares)."""
-    count = len(places)
-    free = places - apart * np.arange(count)  # these only have to be in order: isotonic
-    return [
-        max(min(free[a:b].mean() for b in range(i + 1, count + 1)) for a in range(i + 1))
-        + apart * i
-        for i in range(count)
-    ]
+    free = places - apart * np.arange(len(places))  # these only have to be in order: isotonic
+    pools: list[tuple[float, int]] = []  # means and counts of neighbours that share a place
+    for value in free.tolist():
+        mean, count = value, 1
+        while pools and pools[-1][0] > mean:
+            before, n = pools.pop()
+            mean, count = (n * before + count * mean) / (n + count), n + count
+        pools.append((mean, count))
+    level = np.repeat([mean for mean, _ in pools], [count for _, count in pools])
+    moved: list[float] = (level + apart * np.arange(len(places))).tolist()
+    return moved

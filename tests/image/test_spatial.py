@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 
 import jgmm
-from jgmm.image.spatial import smooth
+from jgmm.image.spatial import _at_points, smooth
 
 
 def scene(h: int = 21, w: int = 30, d: int = 2) -> tuple[jgmm.Mixture, np.ndarray]:
@@ -120,3 +120,22 @@ def test_wrong_arguments() -> None:
         smooth(mixture, x[0])
     with pytest.raises(ValueError, match="mask"):
         smooth(mixture, x, np.ones((3, 4), bool))
+
+
+def test_an_image_turned_is_its_labels_turned() -> None:
+    mixture, x = scene()
+    labels, sure = smooth(mixture, x)
+    turned = smooth(mixture, x.swapaxes(0, 1))
+    np.testing.assert_array_equal(turned[0].T, labels)
+    np.testing.assert_allclose(turned[1].T, sure, rtol=1e-9)
+
+
+def test_a_long_image_has_points_near_by_only() -> None:
+    near = _at_points(20_000, 20_000, 0.02 * np.sqrt(20_000))
+    assert near.values.size < 30 * 20_000
+    assert near.points > 5000  # times 20,000 pixels that would be 400 MB
+    short = _at_points(200, 200, 4.0)
+    places = np.arange(200)
+    kernel = short.dense() @ short.dense().T
+    expected = np.exp(-0.5 * (places[:, None] - places) ** 2 / 4.0**2)
+    np.testing.assert_allclose(kernel / kernel[100, 100], expected, atol=0.02)

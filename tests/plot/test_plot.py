@@ -89,7 +89,7 @@ def test_comparison_fits_every_panel(shape: tuple[int, ...], count: int) -> None
         assert box.x1 < 1
         assert box.y1 < 1
         ratio = (box.width * wide) / (box.height * tall)
-        assert ratio == pytest.approx(shape[1] / shape[0])
+        assert ratio == pytest.approx(np.clip(shape[1] / shape[0], 1 / 8, 8))
     assert "original" in texts(figure)
     assert "k = 2" in texts(figure)
     assert "log-likelihood 2.250" in texts(figure)
@@ -178,3 +178,18 @@ def test_titles_too_long_for_a_figure_are_cut(tmp_path: Path) -> None:
     assert "aaa … aaa" in texts(figure)
     assert "z |" in texts(figure)
     assert rendered(figure, tmp_path).std() > 1
+
+
+@pytest.mark.parametrize("shape", [(3000, 1), (1, 3000), (1, 1)])
+@pytest.mark.parametrize("count", [1, 11, 999])
+def test_no_image_makes_a_figure_that_takes_all_memory(shape: tuple[int, int], count: int) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    figure = plot.comparison(
+        image, dict.fromkeys(range(count), image), dict.fromkeys(range(count), 0.0)
+    )
+    assert np.prod(figure.get_size_inches() * 144) < 80e6  # pixels
+
+
+def test_a_thousand_curves_have_their_names_at_once() -> None:
+    ends = _spread(np.sort(np.random.default_rng(0).random(1000)), 0.01)
+    assert np.diff(ends).min() > 0.01 - 1e-9
