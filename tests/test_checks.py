@@ -218,3 +218,10 @@ def test_a_status_can_be_raised() -> None:
         jgmm._status.raise_for_status(np.int32(2))
     with pytest.raises(RuntimeError, match="not all fits converged: 1 CONVERGED, 2 MAX_ITER"):
         jgmm._status.raise_for_status(np.array([1, 0, 1]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 + 5, -1, np.int64(7)])
+def test_an_integer_is_the_key_that_jax_makes_of_it(seed: int) -> None:
+    ours, expected = _checks.as_key(seed), jax.random.key(seed)
+    assert ours.dtype == expected.dtype
+    np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(expected))

@@ -194,4 +194,9 @@ def kmeans(
 def restart_keys(key: Array | int | None, n_restarts: int) -> Array:
     """One key per restart [R]; a single restart uses the key itself."""
     key = _checks.as_key(key)
-    return key[None] if n_restarts == 1 else jax.random.split(key, n_restarts)
+    if n_restarts > 1:
+        return jax.random.split(key, n_restarts)
+    if not _checks.is_concrete(key):
+        return key[None]
+    data = np.asarray(jax.random.key_data(key))[None]  # for which nothing is compiled
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
