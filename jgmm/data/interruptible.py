@@ -196,13 +196,17 @@ def _leave() -> None:
     """At the end of the process: let abandoned work come to its end, or end with it under way.
 
     A thread that comes back from XLA to a Python that has ended would abort the process. A
-    program that caught the interrupt has a status of its own to end with: that waits.
+    program that caught the interrupt has a status of its own to end with, which is not known here:
+    that waits, and says so.
     """
     if not any(thread.is_alive() for thread in _abandoned):
         return
     interactive = hasattr(sys, "ps1")
     if not interactive and getattr(sys, "last_type", None) is not KeyboardInterrupt:
         try:
+            print(
+                "jgmm: waiting for work that was interrupted; Ctrl-C ends it now", file=sys.stderr
+            )
             for thread in _abandoned:
                 while thread.is_alive():
                     thread.join(0.2)

@@ -36,11 +36,11 @@ class FitResult:
 
     Example:
         >>> import jgmm
-        >>> result = jgmm.fit([[0.0], [1.0], [10.0], [11.0]], 2)
+        >>> result = jgmm.fit([[0.0], [1.0], [10.0], [11.0]], 2, init=[[0.0], [10.0]])
         >>> result
         FitResult of 2 full components in 1 dimension
           log-likelihood     BIC  steps     status
-                -1.41894  18.283      1  CONVERGED
+                -1.41894  18.283      3  CONVERGED
           component  weight  mean 0
                   0     0.5     0.5
                   1     0.5    10.5
