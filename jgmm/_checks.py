@@ -189,7 +189,8 @@ def as_key(key: Any) -> Array:
     if isinstance(array, int | np.integer) and not isinstance(array, bool):
         threefry = getattr(jax.config, "jax_default_prng_impl", None) == "threefry2x32"
         if threefry and 0 <= array < 1 << 31:  # the same, without a program to compile
-            return jax.random.wrap_key_data(np.array([0, array], np.uint32), impl="threefry2x32")
+            data: Any = np.array([0, array], np.uint32)
+            return jax.random.wrap_key_data(data, impl="threefry2x32")
         return jax.random.key(array)
     if isinstance(array, jax.Array | np.ndarray):
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -198,5 +199,5 @@ def restart_keys(key: Array | int | None, n_restarts: int) -> Array:
         return jax.random.split(key, n_restarts)
     if not _checks.is_concrete(key):
         return key[None]
-    data = np.asarray(jax.random.key_data(key))[None]  # for which nothing is compiled
+    data: Any = np.asarray(jax.random.key_data(key))[None]  # for which nothing is compiled
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
