@@ -15,8 +15,8 @@ from jgmm import _checks
 from jgmm.data.samples import Rows
 from jgmm.em.prior import as_prior
 from jgmm.em.result import FitResult
+from jgmm.fitting.given import as_labels
 from jgmm.fitting.options import floor_of
-from jgmm.fitting.starts import as_labels
 from jgmm.solvers.implicit import Given, attach, remainder
 
 P = ParamSpec("P")

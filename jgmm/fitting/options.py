@@ -26,8 +26,9 @@ from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
-from jgmm.fitting import starts
 from jgmm.fitting.batch import Cut, posed
+from jgmm.fitting.given import as_labels
+from jgmm.fitting.given import read as read_init
 from jgmm.mixture.mixture import FitLike, Mixture, by_weight
 from jgmm.solvers.em import Em
 from jgmm.solvers.squarem import Squarem
@@ -64,7 +65,7 @@ class FitOptions:
     """What programs are compiled for."""
 
     family: Family
-    start: str  # the kind of start, see `starts.Given`
+    start: str  # the kind of start, see `given.Given`
     stages: tuple[Stage, ...]
     capacity: int  # length of the history
     cut: Cut
@@ -140,7 +141,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     incomplete = _checks.one_of("missing", choices.missing, ("error", "nan")) == "nan"
     array, origin = near_origin(pixels, missing=incomplete)
     d, dtype, shape = array.shape[-1], array.dtype, array.shape
-    given = starts.read(choices.init, max(ks), shape, family, dtype, origin)
+    given = read_init(choices.init, max(ks), shape, family, dtype, origin)
     if n_restarts > 1 and not given.by_name:
         raise ValueError(
             f"n_restarts: expected 1 with an init that is given, got {n_restarts}, which would do "
@@ -148,7 +149,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         )
     labels = None
     if choices.labels is not None:
-        labels = starts.as_labels("labels", choices.labels, min(ks), shape)
+        labels = as_labels("labels", choices.labels, min(ks), shape)
     priors: dict[int, Prior | None] = {}
     for k in ks:
         named = isinstance(choices.prior, str) or not priors  # "weak" is another for each k

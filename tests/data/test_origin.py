@@ -15,7 +15,7 @@ import jgmm
 from jgmm import _checks
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.em.prior import as_prior
-from jgmm.fitting.starts import read
+from jgmm.fitting.given import read
 
 FAR = X + np.array([1e8, -3e6, 0])
 
