@@ -82,7 +82,7 @@ def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
             raise ImageError(f"this kind of TIFF is not supported: {source}") from None
         return _decode_other(source, page)
     except PIL.Image.DecompressionBombError:  # in a part of the file
-        raise ImageError(f"has more than {most_pixels():,} pixels: {source}") from None
+        raise LimitError(f"has more than {most_pixels():,} pixels") from None
 
 
 def _expect_size(image: Any, n_pages: int) -> None:

@@ -1,0 +1,97 @@
+"""What holds whatever was asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import reference
+from safetensors.numpy import load_file
+
+import jgmm
+from jgmm.cli import app
+
+ENDS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> int:
+    """The exit status of the command line, which says what is wrong in one line, if anything."""
+    status = app.main(arguments)
+    said = capsys.readouterr().err
+    assert status in (0, 2), f"status {status}: {said}"
+    assert said.count("\n") == (status == 2), said
+    assert said == "" or said.startswith("jgmm: ")
+    assert said.isprintable() or said[:-1].isprintable()
+    assert len(said) < 20_000
+    return status
+
+
+def whole(folder: Path) -> None:
+    """Every file in a folder is one that can be read, and none is left from writing."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            continue
+        assert not path.name.startswith("."), path
+        if path.suffix == ".png":
+            with PIL.Image.open(path) as image:
+                image.load()
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            load_file(path)
+        else:
+            assert path.suffix == ".csv"
+            assert path.read_bytes().endswith(b"\n")
+
+
+def plain(mixture: jgmm.Mixture) -> reference.Gmm:
+    """A mixture as the reference has it."""
+    k, d = mixture.n_components, mixture.n_features
+    dense = np.asarray(mixture.family.dense(mixture.covariances, k, d), np.float64)
+    weights, means = np.asarray(mixture.weights, np.float64), np.asarray(mixture.means, np.float64)
+    return reference.Gmm(weights, means, dense)
+
+
+def check_fit(result: jgmm.FitResult, x: np.ndarray, w: np.ndarray) -> None:
+    """What holds of every fit, and more of one that says that it converged.
+
+    Args:
+        result: the fit.
+        x: [N, D] as it was given.
+        w: [N] weights.
+    """
+    dtype = np.asarray(result.log_likelihood).dtype
+    status = jgmm.Status(int(result.status))
+    gmm = plain(result.mixture)
+    history = np.asarray(result.history, np.float64)
+    history = history[np.isfinite(history)]
+    if status is jgmm.Status.NONFINITE:
+        # Variances that the dtype cannot hold are not to be had.
+        spread = x.astype(np.longdouble).std(axis=0)
+        low, high = np.finfo(dtype).tiny ** 0.5 * 1e6, np.finfo(dtype).max ** 0.5 / 1e6
+        assert not ((spread > low) & (np.abs(x).max(axis=0) < high)).all()
+        return
+    end = ENDS[dtype]
+    assert len(history) > 0
+    assert np.diff(history).min(initial=0) >= -10 * end * max(1, np.abs(history).max())
+    assert np.isfinite(gmm.means).all()
+    assert gmm.weights.min() >= 0
+    assert abs(gmm.weights.sum() - 1) < 10 * end
+    np.testing.assert_array_equal(gmm.covariances, gmm.covariances.swapaxes(1, 2))
+    for covariance in gmm.covariances:
+        scale = np.sqrt(np.diag(covariance))
+        np.linalg.cholesky(covariance / scale[:, None] / scale)
+    if status is jgmm.Status.CONVERGED:
+        found = reference.score(gmm, np.asarray(x, np.float64), np.asarray(w, np.float64))
+        assert found == pytest.approx(float(result.log_likelihood), rel=end, abs=end)
+
+
+def same(one: Any, other: Any) -> None:
+    """Two fits are equal to the bit."""
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(getattr(one.mixture, name), getattr(other.mixture, name))
+    np.testing.assert_array_equal(one.history, other.history)
