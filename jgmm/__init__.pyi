@@ -3,6 +3,7 @@ from . import interop as interop
 from . import plot as plot
 from . import sklearn as sklearn
 from ._status import Status
+from ._warnings import FitWarning, PrecisionWarning
 from .clustering.k_means import KMeansResult, kmeans
 from .clustering.lloyd import lloyd_step
 from .data.devices import use_all_cores
@@ -30,9 +31,11 @@ __version__: str
 __all__ = [
     "FamiliesResult",
     "FitResult",
+    "FitWarning",
     "ImageModel",
     "KMeansResult",
     "Mixture",
+    "PrecisionWarning",
     "Prior",
     "Segmentation",
     "StandardErrors",
@@ -68,6 +71,6 @@ __all__ = [
     "standard_errors",
     "sweep",
     "sweep_families",
-    "weak_prior",
     "use_all_cores",
+    "weak_prior",
 ]

@@ -18,7 +18,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jgmm._warnings import PrecisionWarning, warn
+
 LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
+_told = False  # that float64 is not kept
 
 
 def is_concrete(x: Any) -> bool:
@@ -57,14 +60,24 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
         ValueError: fewer than two axes, no samples, no features, NaN or infinite values, or a
             number of features other than ``n_features``.
     """
+    array, dtype = read_pixels(pixels, n_features, missing=missing)
+    return jnp.asarray(array, dtype)
+
+
+def read_pixels(
+    pixels: ArrayLike, n_features: int | None = None, *, missing: bool = False
+) -> tuple[Any, np.dtype[Any]]:
+    """The same as the caller has them, and the dtype that they are worked on in."""
     array: Any = pixels if isinstance(pixels, jax.Array) else _as_array(pixels, missing)
     dtype = floating_dtype(array.dtype)
     if n_features is None:
         _refuse_picture(array)
     if array.ndim < 2:
+        one = array.ndim == 1 and array.shape[0] == n_features
         raise ValueError(
             f"pixels: expected shape [N, D] or [..., D], got {array.shape}; "
-            "for one feature pass pixels[:, None]"
+            + ("for one pixel pass pixels[None]" if one else "for one feature pass pixels[:, None]")
+            + ("" if one or n_features or array.ndim == 0 else ", for one pixel pixels[None]")
         )
     if 0 in array.shape:
         raise ValueError(f"pixels: expected at least one sample and feature, got {array.shape}")
@@ -75,7 +88,24 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
     if is_concrete(array) and jnp.issubdtype(array.dtype, jnp.floating):
         if not _all(array, lambda xp, x: xp.isfinite(x) | (missing & xp.isnan(x))):
             raise ValueError("pixels: expected finite values, got NaN or infinity")
-    return jnp.asarray(array, dtype)
+    if array.dtype == np.float64 and dtype != np.float64 and not isinstance(pixels, list | tuple):
+        _tell_of_precision()
+    return array, dtype
+
+
+def _tell_of_precision() -> None:
+    """Warn once that float64 is not kept; not inside a program that is being traced."""
+    global _told
+    if _told or in_program():
+        return
+    _told = True
+    warn(
+        "the pixels are float64, and are worked on in float32, as JAX is set up: fits center them "
+        "first, so that nothing is lost that float32 can hold. For float64 call "
+        "jax.config.update('jax_enable_x64', True) before JAX is first used; float32 pixels "
+        "do without this warning",
+        PrecisionWarning,
+    )
 
 
 def _as_array(pixels: Any, missing: bool) -> np.ndarray[Any, Any]:
@@ -147,6 +177,34 @@ def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) ->
     if is_concrete(array) and not _all_nonnegative(array):
         raise ValueError("weights: expected finite values of at least 0")
     return array
+
+
+def as_key(key: Any) -> Array:
+    """A PRNG key as a caller may give it: an integer is a seed, None is 0.
+
+    Raises:
+        TypeError: neither a key nor an integer.
+    """
+    array = 0 if key is None else key
+    if isinstance(array, int | np.integer) and not isinstance(array, bool):
+        threefry = getattr(jax.config, "jax_default_prng_impl", None) == "threefry2x32"
+        if threefry and 0 <= array < 1 << 31:  # the same, without a program to compile
+            data: Any = np.array([0, array], np.uint32)
+            return jax.random.wrap_key_data(data, impl="threefry2x32")
+        return jax.random.key(array)
+    if isinstance(array, jax.Array | np.ndarray):
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jnp.asarray(array)
+        if array.ndim == 1 and array.dtype == np.uint32:
+            return jax.random.wrap_key_data(jnp.asarray(array))  # a key of the old kind
+        if array.shape == () and jnp.issubdtype(array.dtype, jnp.integer):
+            return jax.random.key(array)
+    raise TypeError(f"key: expected a JAX PRNG key or an integer, got {key!r}")
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a number is known to be 0."""
+    return is_concrete(value) and bool(np.all(np.asarray(value) == 0))
 
 
 def as_count(name: str, value: Any, minimum: int = 1) -> int:

@@ -7,6 +7,9 @@ import enum
 import numpy as np
 from jax import Array
 
+from jgmm import _checks
+from jgmm._warnings import FitWarning, warn
+
 
 class Status(enum.IntEnum):
     """How a fit ended. Results carry it as an int32 array.
@@ -28,12 +31,54 @@ class Status(enum.IntEnum):
     covariance became singular because ``reg_covar`` is 0."""
 
 
-def raise_for_status(status: Array) -> None:
+_ADVICE = {
+    Status.MAX_ITER: "raise max_iter, or tol if a gain of so little does not matter",
+    Status.NONFINITE: "look for NaN, infinite or huge values among the pixels, and for "
+    "weights that are all 0; missing='nan' takes NaN for missing",
+    Status.DEGENERATE: "ask for fewer components (the data may have fewer distinct samples), "
+    "raise reg_covar, or take prior='weak'",
+}
+
+
+def raise_for_status(status: Array | np.ndarray) -> None:
     """Raise a RuntimeError that names the statuses other than CONVERGED, if there are any."""
-    codes, counts = np.unique(np.asarray(status), return_counts=True)
-    if set(codes.tolist()) <= {Status.CONVERGED}:
+    if not _checks.is_concrete(status):
+        raise TypeError(
+            "raise_for_status: expected values, got a tracer; return the status from the program "
+            "and look at it outside"
+        )
+    message = _message(np.asarray(status))
+    if message is not None:
+        raise RuntimeError(message)
+
+
+def warn_of_status(status: Array | np.ndarray, *, on_purpose: bool = False) -> None:
+    """Warn once of statuses other than CONVERGED; not under a trace, which has no values.
+
+    Args:
+        status: one or several.
+        on_purpose: that a fit stopped at its last step is what the caller asked for.
+    """
+    if not _checks.is_concrete(status) or _checks.in_program():
         return
-    if codes.size == 1 and counts[0] == 1:
-        raise RuntimeError(f"the fit ended with status {Status(int(codes[0])).name}")
-    tally = ", ".join(f"{n} {Status(int(c)).name}" for c, n in zip(codes, counts, strict=True))
-    raise RuntimeError(f"not all fits converged: {tally}")
+    codes = np.asarray(status)
+    if on_purpose:
+        codes = np.where(codes == Status.MAX_ITER, Status.CONVERGED, codes)
+    message = _message(codes)
+    if message is not None:
+        warn(message, FitWarning)
+
+
+def _message(status: np.ndarray) -> str | None:
+    """What to say of statuses; None if all converged."""
+    codes, counts = np.unique(status, return_counts=True)
+    found = [Status(int(code)) for code in codes]
+    if set(found) <= {Status.CONVERGED}:
+        return None
+    advice = "; ".join(
+        (f"for {s.name} " if len(found) > 1 else "") + _ADVICE[s] for s in found if s in _ADVICE
+    )
+    if status.size == 1:
+        return f"the fit ended with status {found[0].name}: {advice}"
+    tally = ", ".join(f"{n} {s.name}" for n, s in zip(counts, found, strict=True))
+    return f"not all fits converged: {tally}; {advice}"

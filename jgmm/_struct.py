@@ -1,10 +1,16 @@
-"""The one place that knows how jgmm's state is declared."""
+"""The one place that knows how jgmm's state is declared, changed, compared and shown."""
 
 from __future__ import annotations
 
-from typing import TypeVar, dataclass_transform
+import dataclasses
+import functools
+import html
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, dataclass_transform
 
 import chex
+import jax
+import numpy as np
 
 T = TypeVar("T")
 
@@ -13,7 +19,147 @@ T = TypeVar("T")
 def struct(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass that is a JAX pytree and that type checkers understand.
 
-    Change a field with `dataclasses.replace`. Nothing is validated here: JAX rebuilds these
-    objects from tracers and placeholders each time a pytree is unflattened.
+    Change a field with `dataclasses.replace`. A method ``_validate`` is called on what a caller
+    makes so, and not when JAX rebuilds an object from tracers and placeholders, nor by `amend` and
+    `build`.
     """
-    return chex.dataclass(cls, frozen=True, mappable_dataclass=False)  # type: ignore[no-any-return,call-overload,unused-ignore]
+    if "__repr__" not in cls.__dict__:
+        cls.__repr__ = _repr  # type: ignore[method-assign]
+    made = chex.dataclass(cls, frozen=True, mappable_dataclass=False, eq=False)
+    for name in ("to_tuple", "from_tuple"):
+        delattr(made, name)
+    made.replace = _replace
+    made.__eq__ = _equal
+    made.__hash__ = None
+    if hasattr(made, "_validate"):
+        made.__init__ = _validated(made.__init__)
+    return made
+
+
+def amend(instance: T, **changes: Any) -> T:
+    """``instance`` with some fields changed, as they are: nothing is validated."""
+    return build(type(instance), **{**instance.__dict__, **changes})
+
+
+def build(cls: type[T], **fields: Any) -> T:
+    """An instance of all its fields, as they are: nothing is validated."""
+    instance = object.__new__(cls)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        value = fields[field.name] if field.name in fields else field.default
+        object.__setattr__(instance, field.name, value)
+    return instance
+
+
+def _validated(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def validated_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self._validate()
+
+    return validated_init
+
+
+def _replace(self: T, **changes: Any) -> T:
+    """The same with some fields changed, as by `dataclasses.replace`."""
+    return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _equal(self: Any, other: object) -> Any:
+    """Whether both are of one structure and all their arrays are equal; NaN equals NaN."""
+    if type(other) is not type(self):
+        return NotImplemented
+    structure: Any
+    ours, structure = jax.tree.flatten(self)
+    theirs, other_structure = jax.tree.flatten(other)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (*ours, *theirs)):
+        raise TypeError(
+            f"== of {type(self).__name__}: expected values, got tracers, of which a program knows "
+            "none; compare the arrays with jax.numpy"
+        )
+    return structure == other_structure and all(map(_same, ours, theirs))
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    a, b = np.asarray(ours), np.asarray(theirs)
+    inexact = np.issubdtype(a.dtype, np.inexact) and np.issubdtype(b.dtype, np.inexact)
+    return bool(np.array_equal(a, b, equal_nan=bool(inexact)))
+
+
+def _repr(self: Any) -> str:
+    """The fields, arrays by their dtypes and shapes."""
+    fields = ", ".join(
+        f"{f.name}={_short(getattr(self, f.name))}" for f in dataclasses.fields(self)
+    )
+    return f"{type(self).__name__}({fields})"
+
+
+_SHOWN = ("float16", "float32", "float64", "int32", "int64")
+
+
+def _short(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if value.shape == () and isinstance(value, np.ndarray | np.generic | jax.Array):
+            if not isinstance(value, jax.core.Tracer) and value.dtype in _SHOWN:
+                return f"{np.asarray(value)[()]:.6g}"
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return repr(value)
+
+
+def values_known(instance: Any) -> bool:
+    """Whether all leaves are arrays with values: no tracers, no placeholders."""
+    leaves = jax.tree.leaves(instance)
+    return all(
+        isinstance(leaf, np.ndarray | np.generic | jax.Array)
+        and not isinstance(leaf, jax.core.Tracer)
+        for leaf in leaves
+    )
+
+
+def plain(instance: Any) -> str:
+    """How an instance is shown that has no values to show: fields, dtypes and shapes."""
+    return _repr(instance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A short table under a line of text; shown as text, or as HTML by Jupyter."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """The table as text."""
+        cells = [list(self.columns), *map(list, self.rows)] if self.rows else []
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in cells
+        ]
+        return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table as HTML."""
+        parts = [f"<p><b>{html.escape(self.title)}</b></p>"] if self.title else []
+        if self.rows:
+            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
+            body = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+                for row in self.rows
+            )
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts.extend(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return "".join(parts)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for a table."""
+    value = float(value)
+    if not np.isfinite(value):
+        return "-" if np.isnan(value) else f"{value}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"

@@ -12,6 +12,7 @@ from examples import start
 
 import jgmm
 from jgmm import _checks
+from jgmm._struct import amend
 
 PIXELS = np.random.default_rng(0).normal(size=(12, 3))
 
@@ -39,9 +40,13 @@ def test_dtypes_keep_their_values(dtype: str, expected: str) -> None:
         np.testing.assert_array_equal(array, values)
 
 
-def test_without_x64_everything_is_float32() -> None:
-    """And nothing warns, which here would be an error."""
+def test_without_x64_everything_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing warns but once of float64, which here would be an error."""
+    monkeypatch.setattr(_checks, "_told", False)
     with jax.enable_x64(False):
+        with pytest.warns(jgmm.PrecisionWarning, match="worked on in float32") as told:
+            jgmm.score(start("full", PIXELS), PIXELS)
+        assert [warning.filename for warning in told] == [__file__]
         for dtype in (np.float64, np.int32, np.int64):
             assert _checks.as_pixels(np.ones((2, 2), dtype)).dtype == np.float32
         mixture = jgmm.Mixture(
@@ -165,15 +170,17 @@ def test_kmeans_needs_a_step() -> None:
 def test_bad_mixtures() -> None:
     good = start("full", PIXELS, k=2)
     for bad, message in (
-        (good.replace(weights=np.ones(3) / 3), r"mixture: expected weights \(2,\), got \(3,\)"),
-        (good.replace(means=np.zeros(3)), r"mixture: expected means \[K, D\], got shape \(3,\)"),
+        ({"weights": np.ones(3) / 3}, r"mixture: expected weights \(2,\), got \(3,\)"),
+        ({"means": np.zeros(3)}, r"mixture: expected means \[K, D\], got shape \(3,\)"),
         (
-            good.replace(covariances=np.ones((2, 2))),
+            {"covariances": np.ones((2, 2))},
             r"mixture: expected full covariances \(2, 3, 3\), got \(2, 2\)",
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            jgmm.log_prob(bad, PIXELS)
+            good.replace(**bad)
+        with pytest.raises(ValueError, match=message):  # where nobody looked at it before
+            jgmm.log_prob(amend(good, **bad), PIXELS)
 
 
 def test_bad_centroids() -> None:
@@ -211,3 +218,10 @@ def test_a_status_can_be_raised() -> None:
         jgmm._status.raise_for_status(np.int32(2))
     with pytest.raises(RuntimeError, match="not all fits converged: 1 CONVERGED, 2 MAX_ITER"):
         jgmm._status.raise_for_status(np.array([1, 0, 1]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 + 5, -1, np.int64(7)])
+def test_an_integer_is_the_key_that_jax_makes_of_it(seed: int) -> None:
+    ours, expected = _checks.as_key(seed), jax.random.key(seed)
+    assert ours.dtype == expected.dtype
+    np.testing.assert_array_equal(jax.random.key_data(ours), jax.random.key_data(expected))

@@ -14,7 +14,9 @@ import jgmm
 
 PACKAGE = Path(jgmm.__file__).parent
 FLOORS = (
-    {"_struct", "_atomic", "_checks", "_status"},
+    {"_warnings"},
+    {"_struct", "_atomic", "_checks"},
+    {"_status"},
     {"data"},
     {"families"},
     {"mixture", "clustering"},
@@ -26,7 +28,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
-CORE = set().union(*FLOORS[:7])
+CORE = set().union(*FLOORS[:9])
 ALLOWED_IN_CORE = {*sys.stdlib_module_names, "numpy", "jax", "chex", "optax", "jgmm"}
 # Loaded inside the functions that need them: files of mixtures, and conversions.
 LATE = {"safetensors", "numpyro", "tensorflow_probability"}

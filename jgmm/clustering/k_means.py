@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,13 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._status import Status, raise_for_status
-from jgmm._struct import struct
+from jgmm._status import Status, raise_for_status, warn_of_status
+from jgmm._struct import Table, number, plain, struct, values_known
 from jgmm.clustering.lloyd import Clusters, cluster, inertia, label
 from jgmm.data.devices import Placed, Shares, gather_rows, over_rows, over_samples, place
 from jgmm.data.frame import measure, standardize
+from jgmm.data.interruptible import interruptible
+from jgmm.data.origin import near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, Samples, block_size
 from jgmm.data.subsample import few_and_all, pool_blocks
@@ -24,13 +27,52 @@ from jgmm.data.subsample import few_and_all, pool_blocks
 
 @struct
 class KMeansResult:
-    """The result of `kmeans`. With ``n_restarts`` it is the best of them."""
+    """The result of `kmeans`. With ``n_restarts`` it is the best of them.
 
-    centroids: Array  # [K, D]
-    labels: Array  # [N] int32, the nearest centroid of each pixel
-    inertia: Array  # [], weighted sum of squared distances to these centroids
-    n_iter: Array  # [], Lloyd steps over all the data
-    status: Array  # [], a `Status`
+    Attributes:
+        centroids: [K, D].
+        labels: the nearest centroid of each pixel [N], int32 from 0 to K - 1.
+        inertia: weighted sum of squared distances to these centroids [].
+        n_iter: Lloyd steps over all the data [].
+        status: how it ended [], a `Status` as int32.
+    """
+
+    centroids: Array
+    labels: Array
+    inertia: Array
+    n_iter: Array
+    status: Array
+
+    def __repr__(self) -> str:
+        """A table of sizes and centroids."""
+        return str(self._table(10)) if self._showable() else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        return self._table(10)._repr_html_() if self._showable() else None
+
+    def _showable(self) -> bool:
+        return values_known(self) and np.ndim(self.inertia) == 0
+
+    def summary(self) -> Table:
+        """How many pixels are nearest to each centroid, as a table to print."""
+        return self._table(len(self.centroids))
+
+    def _table(self, most: int) -> Table:
+        k, d = self.centroids.shape
+        sizes = np.bincount(np.asarray(self.labels), minlength=k)
+        return Table(
+            f"k-means, k = {k}: inertia {number(self.inertia, 6)}, {int(self.n_iter)} steps, "
+            f"{Status(int(self.status)).name}",
+            ("cluster", "pixels", *(f"centroid {j}" for j in range(d))),
+            [
+                (str(i), str(size), *map(number, centroid))
+                for i, (size, centroid) in enumerate(
+                    zip(sizes[:most], np.asarray(self.centroids)[:most], strict=True)
+                )
+            ],
+            () if k <= most else (f"  and {k - most} more clusters",),
+        )
 
     def raise_for_status(self) -> None:
         """Raise a RuntimeError unless converged."""
@@ -86,7 +128,7 @@ def kmeans(
     pixels: ArrayLike,
     k: int,
     *,
-    key: Array | None = None,
+    key: Array | int | None = None,
     weights: ArrayLike | None = None,
     n_restarts: int = 1,
     max_iter: int = 300,
@@ -100,7 +142,7 @@ def kmeans(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened.
         k: the number of clusters. Of data with fewer distinct samples some stay empty.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         n_restarts: runs from different starts, side by side; the best is returned.
         max_iter: Lloyd steps at most.
@@ -123,24 +165,39 @@ def kmeans(
     k = _checks.as_count("k", k)
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter)
-    array = _checks.as_pixels(pixels)
-    dtype = array.dtype
-    sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
-    flat = array.reshape(-1, array.shape[-1])
-    placed, mesh = place(Rows(features=flat, weights=sample_weights))
-    result = _kmeans(
-        placed,
-        restart_keys(key, n_restarts),
-        _checks.as_nonnegative("tol", tol, dtype),
-        jnp.asarray(max_iter, jnp.int32),
-        k=k,
-        size=block_size(k, flat.shape[1]),
-        mesh=mesh,
-    )
-    return dataclasses.replace(result, labels=gather_rows(result.labels, placed, len(flat)))
+
+    def work() -> KMeansResult:
+        array, origin = near_origin(pixels)
+        dtype = array.dtype
+        sample_weights = _checks.as_weights(weights, array.shape[:-1], dtype)
+        flat = array.reshape(-1, array.shape[-1])
+        placed, mesh = place(Rows(features=flat, weights=sample_weights))
+        result = _kmeans(
+            placed,
+            restart_keys(key, n_restarts),
+            _checks.as_nonnegative("tol", tol, dtype),
+            jnp.asarray(max_iter, jnp.int32),
+            k=k,
+            size=block_size(k, flat.shape[1]),
+            mesh=mesh,
+        )
+        return dataclasses.replace(
+            result,
+            centroids=plus(result.centroids, origin),
+            labels=gather_rows(result.labels, placed, len(flat)),
+        )
+
+    result = interruptible(work, pixels, weights, key, tol)
+    warn_of_status(result.status, on_purpose=_checks.is_zero(tol))
+    return result
 
 
-def restart_keys(key: Array | None, n_restarts: int) -> Array:
+def restart_keys(key: Array | int | None, n_restarts: int) -> Array:
     """One key per restart [R]; a single restart uses the key itself."""
-    key = jax.random.key(0) if key is None else key
-    return key[None] if n_restarts == 1 else jax.random.split(key, n_restarts)
+    key = _checks.as_key(key)
+    if n_restarts > 1:
+        return jax.random.split(key, n_restarts)
+    if not _checks.is_concrete(key):
+        return key[None]
+    data: Any = np.asarray(jax.random.key_data(key))[None]  # for which nothing is compiled
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))

@@ -13,6 +13,7 @@ from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.clustering.plus_plus import plus_plus, squared_distances
 from jgmm.data.fold import fold_sum, in_turn, map_samples
+from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.products import dot, with_one
 from jgmm.data.samples import Block, Rows, Samples, block_size, make_samples
 
@@ -104,8 +105,8 @@ def lloyd_step(
     start = jnp.asarray(centroids)
     if start.ndim != 2:
         raise ValueError(f"centroids: expected shape [K, D], got {start.shape}")
-    array = _checks.as_pixels(pixels, start.shape[1])
-    start = start.astype(array.dtype)
+    array, origin = near_origin(pixels, start.shape[1])
+    start = less(start, origin).astype(array.dtype)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     center = jnp.mean(start, axis=0)
     flat = array.reshape(-1, start.shape[1]) - center
@@ -113,7 +114,7 @@ def lloyd_step(
     samples = make_samples(rows, block_size(*start.shape))
     start, used = start - center, jnp.ones(len(start), bool)
     moved = update(start, assign(start, used, samples))
-    return moved + center, inertia(start, used, samples)
+    return plus(moved + center, origin), inertia(start, used, samples)
 
 
 @struct

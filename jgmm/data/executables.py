@@ -7,7 +7,6 @@ Linux gives a process 65,530, and XLA ends the process that asks for more.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 import jax
 from jax.stages import Compiled
 
-from jgmm.data import kept
+from jgmm.data import kept, lapack
 
 # Of memory maps in the process, and where these cannot be counted, of programs.
 _MOST_MAPS, _MOST_PROGRAMS = 15_000, 200
@@ -33,7 +32,6 @@ _MODES = (
 _programs: OrderedDict[Any, Compiled] = OrderedDict()  # the one used last is the last
 _locks: dict[Any, threading.Lock] = {}
 _guard = threading.Lock()
-_lapack: threading.Thread | None = None
 
 
 def run(
@@ -89,11 +87,11 @@ def _first(
 ) -> Any:
     """The result of a program from the folder, or of one that is compiled."""
     _let_go()
-    _import_lapack()
+    lapack.begin()
     place = kept.place_of(function, fixed, key[2:])
     found = None
     if place is not None:
-        _import_lapack(wait=True)
+        lapack.wait()
         found = kept.load(place, traced)
     if found is None:
         with kept.keeping(place) as programs:
@@ -139,19 +137,3 @@ def _count_maps() -> int:
     with contextlib.suppress(OSError):
         return Path("/proc/self/maps").read_bytes().count(b"\n")
     return 0
-
-
-def _import_lapack(*, wait: bool = False) -> None:
-    """Import what JAX's factorisations on a CPU come from, SciPy, while XLA compiles.
-
-    JAX does it when it first lowers one: a third of a second. A program that comes from a folder is
-    not lowered, and would find none.
-    """
-    global _lapack
-    if _lapack is None:
-        name = "scipy.linalg.cython_lapack"
-        _lapack = threading.Thread(target=importlib.import_module, args=(name,), daemon=True)
-        _lapack.start()
-    if wait:
-        _lapack.join()
-        jax.jit(jax.lax.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), "float32"))

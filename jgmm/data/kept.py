@@ -22,6 +22,7 @@ from jax.experimental import serialize_executable
 from jax.stages import Compiled
 
 from jgmm._atomic import write_whole
+from jgmm.data import lapack
 
 _MOST_FILES, _MOST_VERSIONS = 500, 3
 _SUFFIX = ".program"
@@ -67,6 +68,7 @@ def keep_programs(folder: str | os.PathLike[str] | None = None) -> Path:
         # By default only what took a second to compile is kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    lapack.begin()
     return place
 
 

@@ -17,6 +17,7 @@ import jax
 
 from jgmm import _checks
 from jgmm.data import executables
+from jgmm.data.interruptible import go_on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,7 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            go_on()
             arrays = jax.tree.leaves((args, kwargs))
             # Options are for whole programs, not for a part of one or of a derivative.
             if not _whole_on_cpu(arrays) or _watched():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 
+from jgmm._struct import amend
 from jgmm.data.products import along
 from jgmm.em.prior import Prior
 from jgmm.em.statistics import SufficientStats
@@ -61,7 +60,7 @@ def maximisation(
     if family == source:
         covariances = family.select(used, covariances, mixture.covariances)
     total = jnp.sum(shares)
-    return dataclasses.replace(
+    return amend(
         mixture,
         weights=shares / jnp.where(total > 0, total, 1),
         means=mixture.means + jnp.where(used[:, None], moves, 0),

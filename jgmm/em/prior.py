@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.data.frame import Frame
+from jgmm.data.origin import Origin, less, near_origin, plus
 from jgmm.data.products import dot
 from jgmm.mixture.mixture import Mixture, log_weights
 
@@ -24,6 +27,13 @@ class Prior:
     feature, those of spherical ones a single one with the mean of the diagonal of ``scale``, and
     the one covariance of a tied mixture has one inverse-Wishart.
 
+    Attributes:
+        concentration: of the weights [], 1 for a flat prior on them.
+        mean: where means are expected [D].
+        mean_strength: how strongly [], in samples.
+        scale: of the covariances [D, D], positive definite.
+        dof: degrees of freedom ν [].
+
     Example:
         >>> import jax, jgmm
         >>> pixels = jax.random.normal(jax.random.key(0), (100, 2))
@@ -32,11 +42,11 @@ class Prior:
         4.0 0.01
     """
 
-    concentration: Array  # [], 1 for a flat prior on the weights
-    mean: Array  # [D]
-    mean_strength: Array  # [], in samples
-    scale: Array  # [D, D], positive definite
-    dof: Array  # [], ν
+    concentration: Array
+    mean: Array
+    mean_strength: Array
+    scale: Array
+    dof: Array
 
 
 def weak_prior(
@@ -59,13 +69,13 @@ def weak_prior(
 
     Example:
         >>> import numpy as np, jgmm
-        >>> pixels = np.array([[0.0], [2.0], [50.0]])
+        >>> pixels = np.array([[0.0], [2.0], [50.0]], np.float32)
         >>> result = jgmm.fit(pixels, 2, prior=jgmm.weak_prior(pixels, 2), reg_covar=0.0)
         >>> bool((result.mixture.covariances > 10).all())
         True
     """
     k = _checks.as_count("k", k)
-    array = _checks.as_pixels(pixels, missing=missing == "nan")
+    array, origin = near_origin(pixels, missing=missing == "nan")
     d, dtype = array.shape[-1], array.dtype
     w = _checks.as_weights(weights, array.shape[:-1], dtype)
     flat = array.reshape(-1, d)
@@ -80,7 +90,7 @@ def weak_prior(
     scatter = dot((w[:, None] * moved).T, moved) / total
     return Prior(
         concentration=jnp.ones((), dtype),
-        mean=rough + shift,
+        mean=plus(rough + shift, origin),
         mean_strength=jnp.asarray(0.01, dtype),
         scale=scatter / k ** (2 / d),
         dof=jnp.asarray(d + 2, dtype),
@@ -93,13 +103,19 @@ def as_prior(
     k: int,
     weights: ArrayLike | None,
     missing: str = "error",
+    origin: Origin | None = None,
 ) -> Prior | None:
-    """What a caller means by ``prior``: "weak" is that of `weak_prior`."""
+    """What a caller means by ``prior``, for pixels near an ``origin``.
+
+    "weak" is that of `weak_prior`.
+    """
     if prior is None:
         return None
     if isinstance(prior, str):
         _checks.one_of("prior", prior, ("weak",))
         prior = weak_prior(pixels, k, weights, missing=missing)
+    elif origin is not None:
+        prior = dataclasses.replace(prior, mean=less(jnp.asarray(prior.mean), origin))
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, pixels.dtype), prior)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.compensated import Compensated, plus
 from jgmm.data.fold import shares_observed, total_weight
 from jgmm.data.frame import Frame, measure
@@ -84,7 +84,7 @@ class Problem:
         """A mixture of the data in the frame, and no smaller than the floor."""
         inside = standardize(mixture, self.frame)
         covariances = self.start_floor.under(inside.family, inside.covariances)
-        return dataclasses.replace(inside, covariances=covariances)
+        return amend(inside, covariances=covariances)
 
     def unstandardize(self, mixture: Mixture) -> Mixture:
         """A mixture in the frame in the units of the data."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from jax import Array
 
-from jgmm._status import raise_for_status
-from jgmm._struct import struct
+from jgmm._status import Status, raise_for_status
+from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm.mixture import shown
+from jgmm.mixture.criteria import criteria_of, n_parameters
 from jgmm.mixture.mixture import Mixture
 
 
@@ -16,15 +23,100 @@ class FitResult:
     Log-likelihoods and objectives are means in nats per (weighted) pixel, in the units of the
     data. The objective is what was maximised: the log-likelihood, or with a prior the logarithm
     of the posterior density up to a constant.
+
+    Attributes:
+        mixture: the best `Mixture` met, in the units of the data.
+        log_likelihood: of this mixture [].
+        objective: of this mixture []; restarts are compared by it.
+        history: the objective of the start and after every step [max_iter + 1], NaN after the
+            last; `learning_curve` is without those.
+        n_iter: steps taken [], each a pass over all pixels.
+        status: how it ended [], a `Status` as int32.
+        weight: of all pixels together [], their number if they have no weights; None if unknown.
+
+    Example:
+        >>> import jgmm
+        >>> result = jgmm.fit([[0.0], [1.0], [10.0], [11.0]], 2, init=[[0.0], [10.0]])
+        >>> result
+        FitResult of 2 full components in 1 dimension
+          log-likelihood     BIC  steps     status
+                -1.41894  18.283      3  CONVERGED
+          component  weight  mean 0
+                  0     0.5     0.5
+                  1     0.5    10.5
     """
 
     mixture: Mixture
-    log_likelihood: Array  # [], of this mixture
-    objective: Array  # [], of this mixture; restarts are compared by it
-    history: Array  # [max_iter + 1], the objective of the start and after every step; then NaN
-    n_iter: Array  # [], steps taken, each a pass over all pixels
-    status: Array  # [], a `Status`
+    log_likelihood: Array
+    objective: Array
+    history: Array
+    n_iter: Array
+    status: Array
+    weight: Array | None = None
 
     def raise_for_status(self) -> None:
-        """Raise a RuntimeError unless converged."""
+        """Raise a RuntimeError that says what to do, unless converged."""
         raise_for_status(self.status)
+
+    @property
+    def learning_curve(self) -> npt.NDArray[Any]:
+        """The history without its padding [n_iter + 1], on the host."""
+        if not values_known(self.history) or np.ndim(self.n_iter) != 0:
+            raise ValueError(
+                "learning_curve: expected one fit whose values are known, got a batch or tracers; "
+                "history has the same, padded with NaN to one length"
+            )
+        curve: npt.NDArray[Any] = np.asarray(self.history)[: int(self.n_iter) + 1]
+        return curve
+
+    @property
+    def bic(self) -> Array:
+        """The Bayesian information criterion []; see `jgmm.bic`. NaN if `weight` is unknown."""
+        return self._criterion("bic")
+
+    @property
+    def aic(self) -> Array:
+        """Akaike's information criterion []; see `jgmm.aic`. NaN if `weight` is unknown."""
+        return self._criterion("aic")
+
+    def _criterion(self, name: str) -> Array:
+        if self.weight is None:
+            return jnp.full_like(self.log_likelihood, jnp.nan)
+        total = self.log_likelihood * self.weight
+        parameters = n_parameters(self.mixture)
+        return criteria_of(total, parameters, self.weight, jnp.zeros_like(total))[name]
+
+    def __repr__(self) -> str:
+        """Tables of how it ended, and of weights and means."""
+        return "\n".join(map(str, self._tables())) if self._showable() else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        if not self._showable():
+            return None
+        return "".join(table._repr_html_() for table in self._tables())
+
+    def summary(self) -> Table:
+        """All weights, means and standard deviations, as a table to print."""
+        how, what = self._tables(whole=True)
+        ended = ", ".join(
+            f"{name} {value}" for name, value in zip(how.columns, how.rows[0], strict=True)
+        )
+        return Table(f"{how.title}: {ended}", what.columns, what.rows, what.notes)
+
+    def _showable(self) -> bool:
+        scalar = np.ndim(self.log_likelihood) == np.ndim(self.n_iter) == 0
+        return values_known(self) and scalar and shown.showable(self.mixture)
+
+    def _tables(self, *, whole: bool = False) -> tuple[Table, Table]:
+        columns, values = ["log-likelihood"], [number(self.log_likelihood, 6)]
+        if abs(float(self.objective) - float(self.log_likelihood)) > 0:
+            columns.append("objective")
+            values.append(number(self.objective, 6))
+        columns += ["BIC", "steps", "status"]
+        values += [number(self.bic, 6), str(int(self.n_iter)), Status(int(self.status)).name]
+        title = f"FitResult of {shown.kind(self.mixture)}"
+        return (
+            Table(title, columns, [values]),
+            Table("", *shown.component_table(self.mixture, whole=whole)),
+        )

@@ -24,12 +24,18 @@ class SufficientStats:
 
     With responsibilities r and y = L⁻¹(x - μ) for each component: Σr, Σr·y and Σr·y·yᵀ. They add
     up over chunks of the data.
+
+    Attributes:
+        counts: Σr [K], in all the sum of the sample weights.
+        shifts: Σr·y [K, D].
+        scatters: Σr·y·yᵀ [K, D, D]; its diagonal [K, D] under diag and spherical mixtures.
+        masses: what samples count for in the latter two [K]; of Gaussians that is ``counts``.
     """
 
-    counts: Array  # [K], sum of the sample weights in all
-    shifts: Array  # [K, D]
-    scatters: Array  # [K, D, D]; [K, D] (the diagonal) under diag and spherical mixtures
-    masses: Array = None  # type: ignore[assignment]  # [K], what samples count in the latter two
+    counts: Array
+    shifts: Array
+    scatters: Array
+    masses: Array = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """In the moments of Gaussians samples count by their responsibilities."""

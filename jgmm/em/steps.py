@@ -17,12 +17,12 @@ from jgmm.em.maximisation import maximisation
 from jgmm.em.statistics import SufficientStats, expectation
 from jgmm.families.floor import Floor
 from jgmm.families.table import family_of
-from jgmm.mixture.mixture import Mixture, conform
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, checked, conform, promoted
 from jgmm.mixture.posterior import centered
 
 
 def e_step(
-    mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None
+    mixture: Mixture | FitLike, pixels: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[SufficientStats, Array]:
     """The expectation step: what the data say under a mixture.
 
@@ -36,6 +36,9 @@ def e_step(
     Returns:
         The sufficient statistics in the whitened frame of ``mixture``, and the mean
         log-likelihood of ``mixture`` in nats per (weighted) pixel.
+
+    Statistics under one mixture add up over chunks of the data, which need never be in memory at
+    once: ``jax.tree.map(jnp.add, a, b)``. `experiments/chunks.py` does k-means and EM so.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -54,7 +57,7 @@ def e_step(
 
 
 def m_step(
-    mixture: Mixture,
+    mixture: Mixture | FitLike,
     stats: SufficientStats,
     *,
     covariance_type: str = "full",
@@ -83,7 +86,7 @@ def m_step(
         >>> print(fitted.means, fitted.covariances)
         [[3.]] [[[4.]]]
     """
-    family = family_of(covariance_type)
+    mixture, family = as_mixture(mixture), family_of(covariance_type)
     dtype = mixture.means.dtype
     floor = jnp.broadcast_to(
         _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype)),
@@ -93,7 +96,7 @@ def m_step(
 
 
 def em_step(
-    mixture: Mixture,
+    mixture: Mixture | FitLike,
     pixels: ArrayLike,
     weights: ArrayLike | None = None,
     *,
@@ -120,6 +123,6 @@ def em_step(
         [[3.]] -7.4189386
     """
     stats, log_likelihood = e_step(mixture, pixels, weights)
-    mixture, _ = conform(mixture, pixels)
+    mixture = promoted(checked(mixture), stats.shifts.dtype)
     fitted = m_step(mixture, stats, covariance_type=covariance_type, reg_covar=reg_covar)
     return fitted, log_likelihood

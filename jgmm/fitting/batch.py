@@ -25,7 +25,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
-from jgmm.fitting import starts
+from jgmm.fitting import given, starts
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
 from jgmm.solvers.stages import Stage, run_stages
@@ -111,7 +111,7 @@ def started(
         keys: a key for each restart, [R].
         init: mixture or means that were given to start from.
         prior: in the units of the data.
-        kind: of the start, see `starts.Given`.
+        kind: of the start, see `given.Given`.
         length: of the samples, if they are fewer than all.
         mesh: where the samples are.
     """
@@ -126,7 +126,7 @@ def started(
         def one(used: Array, key: Array) -> Mixture:
             if kind in starts.STARTS:
                 return starts.by_name(problem, used, key, kind)
-            return starts.of_given(problem, used, kind, init)
+            return given.of_given(problem, used, kind, init)
 
         shape = len(used), len(keys)
         every = jnp.broadcast_to(used[:, None], (*shape, used.shape[1]))
@@ -209,4 +209,5 @@ def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
         history=problem.in_data_units(best, run.history),
         n_iter=run.n_iter,
         status=status.astype(jnp.int32),
+        weight=problem.weight,
     )

@@ -15,9 +15,9 @@ from jgmm import _checks
 from jgmm.data.samples import Rows
 from jgmm.em.prior import as_prior
 from jgmm.em.result import FitResult
+from jgmm.fitting.given import as_labels
 from jgmm.fitting.options import floor_of
-from jgmm.fitting.starts import as_labels
-from jgmm.solvers.implicit import Given, attach
+from jgmm.solvers.implicit import Given, attach, remainder
 
 P = ParamSpec("P")
 
@@ -36,14 +36,14 @@ def differentiable(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
             return fit(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        given = _given(**bound.arguments)
-        args, kwargs = jax.tree.map(_constant, (args, kwargs))
+        given, incomplete = _given(**bound.arguments), bound.arguments["missing"] == "nan"
+        args, kwargs, still = jax.tree.map(_constant, (args, kwargs, given))
         result = fit(*args, **kwargs)
+        rest = None
+        if _checks.all_concrete((result, still)):  # a program of its own, which compiles faster
+            rest = remainder(result.mixture, still, incomplete=incomplete)
         mixture, log_likelihood = attach(
-            result.mixture,
-            result.log_likelihood,
-            given,
-            incomplete=bound.arguments["missing"] == "nan",
+            result.mixture, result.log_likelihood, rest, given, incomplete=incomplete
         )
         return dataclasses.replace(result, mixture=mixture, log_likelihood=log_likelihood)
 

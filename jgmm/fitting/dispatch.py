@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from jgmm import _checks
+from jgmm.data.interruptible import side_by_side
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.batch import few, finished, iterated, started, whole
@@ -167,27 +168,24 @@ def _side_by_side(fits: Fits[T], request: Request, report: Report) -> T:
 def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     """The same, one fit after the other on each core."""
     # Programs that span devices wait for each other, so that only one may run at a time.
-    n_threads = 1 if request.mesh is not None else os.cpu_count()
+    n_threads = 1 if request.mesh is not None else os.cpu_count() or 1
     # Those of most components, which are the longest, go first, but for one of the shortest.
     order = np.argsort([-k for k in request.ks], kind="stable").tolist()
     order = [order[-1], *order[:-1]]
     n_keys = len(request.keys)
     turns = list(itertools.product(order, range(n_keys)))
 
-    wide = jnp.result_type(float) == jnp.float64  # enabled for this thread only, maybe
-
     def take(turn: tuple[int, int]) -> T:
         start = time.perf_counter()
         s, r = turn
-        with jax.enable_x64(wide):
-            fit: T = jax.device_get(fits((s,), request.keys[r, None]))
+        fit: T = jax.device_get(fits((s,), request.keys[r, None]))
         report(s, r, time.perf_counter() - start)
         return fit
 
     # One fit alone, so that the threads find the program compiled.
     done = {turns[0]: take(turns[0])}
-    with ThreadPoolExecutor(n_threads) as pool:
-        done.update(zip(turns[1:], pool.map(take, turns[1:]), strict=True))
+    rest = [functools.partial(take, turn) for turn in turns[1:]]
+    done.update(zip(turns[1:], side_by_side(rest, n_threads), strict=True))
     rows = [[done[s, r] for r in range(n_keys)] for s in range(len(order))]
     # On the host: to join arrays on the device, each shape would be compiled for.
     joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]

@@ -9,17 +9,32 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._status import warn_of_status
 from jgmm._struct import struct
+from jgmm._warnings import unheard
 from jgmm.em.result import FitResult
 from jgmm.families.table import FAMILIES
+from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.sweeps import CRITERIA, SweepResult, sweep
 
 
 @struct
 class FamiliesResult:
-    """The result of `sweep_families`: a `SweepResult` for each family."""
+    """The result of `sweep_families`.
+
+    Attributes:
+        sweeps: the `SweepResult` of each family, by its name.
+    """
 
     sweeps: Mapping[str, SweepResult]
+
+    def __repr__(self) -> str:
+        """The tables of all families."""
+        return "\n".join(map(repr, self.sweeps.values()))
+
+    def _repr_html_(self) -> str:
+        """The same for Jupyter."""
+        return "".join(result._repr_html_() or "" for result in self.sweeps.values())
 
     def __getitem__(self, covariance_type: str) -> SweepResult:
         """The sweep of one family."""
@@ -68,6 +83,10 @@ def sweep_families(
     names = [_checks.one_of("covariance_types", name, FAMILIES) for name in covariance_types]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"covariance_types: expected different families, got {names}")
-    return FamiliesResult(
-        sweeps={name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
-    )
+    with unheard():
+        sweeps = {name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
+    if all(_checks.all_concrete(result) for result in sweeps.values()):
+        statuses = np.concatenate([result.statuses() for result in sweeps.values()])
+        asked = {"max_iter": options.get("max_iter"), "tol": options.get("tol", 1.0)}
+        warn_of_status(statuses, on_purpose=cannot_converge(asked))
+    return FamiliesResult(sweeps=sweeps)

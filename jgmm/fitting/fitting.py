@@ -8,20 +8,21 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
-from jgmm.fitting.dispatch import fit_best
-from jgmm.fitting.options import Choices, read
-from jgmm.mixture.mixture import Mixture
+from jgmm.fitting.options import Choices
+from jgmm.mixture.mixture import FitLike, Mixture
 
 
+@told
 @differentiable
 def fit(
     pixels: ArrayLike,
     k: int,
     *,
-    key: Array | None = None,
+    key: Array | int | None = None,
     weights: ArrayLike | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
@@ -32,6 +33,7 @@ def fit(
     missing: str = "error",
     labels: ArrayLike | None = None,
     short_runs: bool = True,
+    order: str | None = None,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
@@ -51,14 +53,14 @@ def fit(
             Of an image these are [H, W, C], of a grey one [H, W, 1]: two axes are always N samples
             of D features, and what looks like a grey image [H, W] all the same is refused.
         k: the number of components. Of data with fewer distinct samples some get weight 0.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start. By name: "kmeans"; "k-means++", its choice of means; "random",
             random responsibilities; "random_from_data", random samples as means. Or a `Mixture`
-            of k components, means [K, D], integer labels [...] (-1 where unknown), or
-            responsibilities [..., K].
+            of k components or the result of a fit, means [K, D], integer labels [...] (-1 where
+            unknown), or responsibilities [..., K].
         covariance_type: "full", "tied", "diag" or "spherical".
-        n_restarts: fits from different starts; the one of highest objective is returned.
+        n_restarts: fits from different starts by name; the one of highest objective is returned.
         max_iter: steps at most, each a pass over all pixels; a run on a subsample before them may
             take as many of its own, but no more than 200. 0 returns the start itself.
         tol: stop when the log-likelihood per pixel gains less, in nats: per step, or per cycle of
@@ -73,9 +75,13 @@ def fit(
         labels: known components of pixels, integers [...] with -1 for unknown.
         short_runs: of many samples begin with a subsample; the history then begins where that
             ends. False to see the whole way from the start.
+        order: "weight" numbers the components by decreasing weight, so that fits of different
+            data, such as the lanes of a vmap, compare; None as the start had them.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.
+        Outside of traces a `FitWarning` says where that is not CONVERGED, unless ``max_iter=0`` or
+        ``tol=0`` ask for just so many steps; and an interrupt (Ctrl-C) need not wait for the end.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -104,5 +110,6 @@ def fit(
         missing=missing,
         labels=labels,
         short_runs=short_runs,
+        order=order,
     )
-    return fit_best(read(pixels, (k,), choices, spread=True))
+    return fit_one(pixels, k, choices)

@@ -11,10 +11,10 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
-from jgmm.fitting.dispatch import fit_best
-from jgmm.fitting.options import Choices, read
-from jgmm.mixture.mixture import Mixture
+from jgmm.fitting.options import Choices
+from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.optimizer import Optimizer
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
@@ -28,14 +28,15 @@ def _default(n_steps: int | None) -> optax.GradientTransformation:
     return optax.sgd(1.0 if n_steps is None else optax.cosine_decay_schedule(1.0, n_steps))
 
 
+@told
 @differentiable
 def fit_gradient(
     pixels: ArrayLike,
     k: int,
     *,
-    key: Array | None = None,
+    key: Array | int | None = None,
     weights: ArrayLike | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
     optimizer: optax.GradientTransformation | None = None,
     n_steps: int = 2000,
@@ -47,6 +48,7 @@ def fit_gradient(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    order: str | None = None,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by any optimizer of optax.
 
@@ -59,7 +61,8 @@ def fit_gradient(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
         k: the number of components.
-        key: a JAX PRNG key, for the start and the batches; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of, for the start and the batches; None
+            means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start, and from there with all samples; see `fit`.
         covariance_type: "full", "tied", "diag" or "spherical".
@@ -78,6 +81,7 @@ def fit_gradient(
         prior: see `fit`.
         missing: see `fit`.
         labels: see `fit`.
+        order: see `fit`.
 
     Returns:
         The best mixture met and its log-likelihood; the history [n_steps + 1], with 500 more
@@ -123,6 +127,7 @@ def fit_gradient(
         missing=missing,
         labels=labels,
         short_runs=False,
+        order=order,
         stages=stages,
     )
-    return fit_best(read(pixels, (k,), choices, spread=True))
+    return fit_one(pixels, k, choices)

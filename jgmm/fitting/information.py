@@ -7,7 +7,6 @@ Hessian is the derivative of one E-step along one parameter: no array of samples
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -18,14 +17,14 @@ from jax.lax import linalg
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.products import dot
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, block_size, make_samples
 from jgmm.em.fisher import complete
 from jgmm.em.statistics import expectation
 from jgmm.families.family import Family
-from jgmm.mixture.mixture import Mixture, conform, log_weights
+from jgmm.mixture.mixture import FitLike, Mixture, conform, log_weights
 from jgmm.mixture.posterior import centered
 
 _COLUMNS = 16  # of the Hessian, found in one pass over the data
@@ -34,15 +33,21 @@ Parameters = tuple[Array, Array, Array]
 
 @struct
 class StandardErrors:
-    """Standard errors of the parameters of a `Mixture`, in their units and shapes."""
+    """Standard errors of the parameters of a `Mixture`, in their units and shapes.
 
-    weights: Array  # [K]
-    means: Array  # [K, D]
-    covariances: Array  # of its family's shape
+    Attributes:
+        weights: [K].
+        means: [K, D].
+        covariances: of the shape of its family.
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
 
 
 def standard_errors(
-    mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None
+    mixture: Mixture | FitLike, pixels: ArrayLike, weights: ArrayLike | None = None
 ) -> StandardErrors:
     """How far the parameters of a maximum-likelihood fit are from the truth, as it is estimated.
 
@@ -146,7 +151,7 @@ def _chart(mixture: Mixture) -> tuple[Callable[[Parameters], Mixture], Parameter
     def mixture_at(parameters: Parameters) -> Mixture:
         log_ratios, shifts, growth = parameters
         moved = root + family.push(root, growth * alone, d)
-        return dataclasses.replace(
+        return amend(
             mixture,
             weights=jax.nn.softmax(jnp.where(used, logits + log_ratios * unit, -jnp.inf)),
             means=mixture.means + family.apply(root, shifts * unit[:, None]),

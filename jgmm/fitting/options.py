@@ -15,18 +15,21 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.clustering.k_means import restart_keys
 from jgmm.data.devices import place
+from jgmm.data.origin import Origin, near_origin, plus
 from jgmm.data.programs import round_up
 from jgmm.data.samples import Rows, block_size
 from jgmm.em.prior import Prior, as_prior
 from jgmm.em.problem import Problem
+from jgmm.em.result import FitResult
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
-from jgmm.fitting import starts
 from jgmm.fitting.batch import Cut, posed
-from jgmm.mixture.mixture import Mixture
+from jgmm.fitting.given import as_labels
+from jgmm.fitting.given import read as read_init
+from jgmm.mixture.mixture import FitLike, Mixture, by_weight
 from jgmm.solvers.em import Em
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
@@ -40,9 +43,9 @@ _CAPACITY = 512
 class Choices:
     """The keywords of `fit` and `sweep`, as their docstrings have them."""
 
-    key: Array | None = None
+    key: Array | int | None = None
     weights: ArrayLike | None = None
-    init: str | Mixture | ArrayLike = "kmeans"
+    init: str | Mixture | FitLike | ArrayLike = "kmeans"
     covariance_type: str = "full"
     n_restarts: int = 1
     max_iter: int = 500
@@ -53,6 +56,7 @@ class Choices:
     missing: str = "error"
     labels: ArrayLike | None = None
     short_runs: bool = True
+    order: str | None = None
     stages: tuple[Stage, ...] | None = None  # of `fit_gradient`, in the place of EM
 
 
@@ -61,7 +65,7 @@ class FitOptions:
     """What programs are compiled for."""
 
     family: Family
-    start: str  # the kind of start, see `starts.Given`
+    start: str  # the kind of start, see `given.Given`
     stages: tuple[Stage, ...]
     capacity: int  # length of the history
     cut: Cut
@@ -89,6 +93,8 @@ class Request:
     keys: Array  # [R]
     max_iter: int
     sequential: bool  # whether fits are taken one after the other, and not side by side
+    origin: Origin | None  # what was subtracted from the pixels
+    by_weight: bool  # whether components are to be in order of decreasing weight
 
     def used(self, rows: Sequence[int]) -> Any:
         """Which of the components take part, for some of the ks [S, K]."""
@@ -96,6 +102,15 @@ class Request:
             return self.settings.init.weights[None] > 0
         ks = np.array([self.ks[s] for s in rows])
         return np.arange(self.n_components)[None, :] < ks[:, None]
+
+    def delivered(self, result: FitResult) -> FitResult:
+        """A result as the caller wants it: where the pixels were, its components in order."""
+        mixture = result.mixture
+        if self.origin is not None:
+            mixture = amend(mixture, means=plus(mixture.means, self.origin))
+        if self.by_weight:
+            mixture = by_weight(mixture)
+        return dataclasses.replace(result, mixture=mixture)
 
     @property
     def one_prior(self) -> bool:
@@ -118,19 +133,28 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     """
     n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
     max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
+    if choices.order is not None:
+        _checks.one_of("order", choices.order, ("weight",))
+        if choices.labels is not None:
+            raise ValueError("order: expected None with labels, which number the components")
     family = family_of(choices.covariance_type)
     incomplete = _checks.one_of("missing", choices.missing, ("error", "nan")) == "nan"
-    array = _checks.as_pixels(pixels, missing=incomplete)
+    array, origin = near_origin(pixels, missing=incomplete)
     d, dtype, shape = array.shape[-1], array.dtype, array.shape
-    given = starts.read(choices.init, max(ks), shape, family, dtype)
+    given = read_init(choices.init, max(ks), shape, family, dtype, origin)
+    if n_restarts > 1 and not given.by_name:
+        raise ValueError(
+            f"n_restarts: expected 1 with an init that is given, got {n_restarts}, which would do "
+            "nothing: all would be the same fit"
+        )
     labels = None
     if choices.labels is not None:
-        labels = starts.as_labels("labels", choices.labels, min(ks), shape)
+        labels = as_labels("labels", choices.labels, min(ks), shape)
     priors: dict[int, Prior | None] = {}
     for k in ks:
         named = isinstance(choices.prior, str) or not priors  # "weak" is another for each k
         priors[k] = (
-            as_prior(choices.prior, array, k, choices.weights, choices.missing)
+            as_prior(choices.prior, array, k, choices.weights, choices.missing, origin)
             if named
             else next(iter(priors.values()))
         )
@@ -178,6 +202,8 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         keys=keys,
         max_iter=max_iter,
         sequential=sequential,
+        origin=origin,
+        by_weight=choices.order is not None,
     )
 
 

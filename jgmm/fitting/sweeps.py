@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._status import Status, raise_for_status, warn_of_status
+from jgmm._struct import Table, number, plain, struct, values_known
 from jgmm.data.devices import over_blocks
+from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.fitting.batch import whole
+from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
 from jgmm.fitting.options import Choices, read
 from jgmm.fitting.starts import STARTS
@@ -36,13 +41,66 @@ class SweepResult:
 
     Mixtures are padded to the largest number of components with components of weight 0;
     indexing takes the padding off.
+
+    Attributes:
+        fits: a `FitResult` whose arrays have leading axes [S, R].
+        n_components: the numbers of components [S].
+        bic: the Bayesian information criterion of each fit [S, R].
+        aic: Akaike's information criterion [S, R].
+        icl: the integrated completed likelihood [S, R].
     """
 
-    fits: FitResult  # leaves [S, R, ...]
-    n_components: Array  # [S]
-    bic: Array  # [S, R]
-    aic: Array  # [S, R]
-    icl: Array  # [S, R]
+    fits: FitResult
+    n_components: Array
+    bic: Array
+    aic: Array
+    icl: Array
+
+    def __repr__(self) -> str:
+        """A table of the best restart for each number of components."""
+        return str(self.summary()) if self._showable() else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        return self.summary()._repr_html_() if self._showable() else None
+
+    def _showable(self) -> bool:
+        return values_known(self) and np.ndim(self.fits.status) == 2
+
+    def summary(self) -> Table:
+        """For each number of components its best restart, as a table to print."""
+        ks, s = np.asarray(self.n_components), np.arange(len(self.n_components))
+        r = _best_restarts(self.fits)
+        values = {name: np.asarray(getattr(self, name))[s, r] for name in CRITERIA}
+        least = {name: _argmin(values[name]) for name in CRITERIA}
+        log_likelihoods = np.asarray(self.fits.log_likelihood)[s, r]
+        n_iter = np.asarray(self.fits.n_iter)[s, r]
+        statuses = self.statuses()
+        rows = [
+            (
+                str(ks[i]),
+                number(log_likelihoods[i], 6),
+                *(number(values[n][i], 6) + (" *" if i == least[n] else "  ") for n in CRITERIA),
+                str(n_iter[i]),
+                Status(int(statuses[i])).name,
+            )
+            for i in s
+        ]
+        family, n_restarts = self.fits.mixture.family.name, self.fits.status.shape[1]
+        starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
+        columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
+        return Table(f"Sweep of {family} mixtures{starts}", columns, rows, ("  * the least",))
+
+    def statuses(self) -> npt.NDArray[Any]:
+        """The `Status` of the best restart for each number of components [S], on the host."""
+        codes = np.asarray(self.fits.status)
+        chosen: npt.NDArray[Any] = codes[np.arange(len(codes)), _best_restarts(self.fits)]
+        return chosen
+
+    def raise_for_status(self) -> None:
+        """Raise a RuntimeError unless the best restart for every k converged."""
+        traced = not _checks.is_concrete(self.fits.status)
+        raise_for_status(self.fits.status if traced else self.statuses())
 
     def __getitem__(self, k: int) -> FitResult:
         """The fit of ``k`` components with the highest objective among the restarts."""
@@ -61,6 +119,16 @@ class SweepResult:
         s, r = np.unravel_index(np.argmin(values), values.shape)
         fit: FitResult = jax.tree.map(lambda leaf: leaf[s, r], _on_host(self.fits))
         return _without_padding(fit, int(self.n_components[s]))
+
+
+def _best_restarts(fits: FitResult) -> npt.NDArray[Any]:
+    """Of fits [S, R] the restart of highest objective for each s."""
+    objectives = np.asarray(fits.objective)
+    return np.argmax(np.where(np.isfinite(objectives), objectives, -np.inf), axis=1)
+
+
+def _argmin(values: npt.NDArray[Any]) -> int:
+    return int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
 
 
 def _on_host(fits: FitResult) -> FitResult:
@@ -96,7 +164,7 @@ def sweep(
     pixels: ArrayLike,
     ks: Sequence[int],
     *,
-    key: Array | None = None,
+    key: Array | int | None = None,
     weights: ArrayLike | None = None,
     init: str = "kmeans",
     covariance_type: str = "full",
@@ -109,6 +177,7 @@ def sweep(
     missing: str = "error",
     labels: ArrayLike | None = None,
     short_runs: bool = True,
+    order: str | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
@@ -123,7 +192,7 @@ def sweep(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
         ks: the S different numbers of components.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
         covariance_type: "full", "tied", "diag" or "spherical".
@@ -136,6 +205,7 @@ def sweep(
         missing: see `fit`.
         labels: see `fit`; they have to be below the least of the ks.
         short_runs: see `fit`.
+        order: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
 
@@ -174,14 +244,24 @@ def sweep(
         missing=missing,
         labels=labels,
         short_runs=short_runs,
+        order=order,
     )
-    request = read(pixels, counts, choices, spread=False)
 
     def report(s: int, r: int, seconds: float) -> None:
         if on_fit is not None:
             on_fit(counts[s], r, seconds)
 
-    fits = fit_all(request, report)
-    fits = dataclasses.replace(fits, history=fits.history[..., : request.max_iter + 1])
-    criteria = _judged(whole(request.problem, request.options.cut), fits, request.mesh)
-    return SweepResult(fits=fits, n_components=jnp.array(counts, jnp.int32), **criteria)
+    def work() -> SweepResult:
+        request = read(pixels, counts, choices, spread=False)
+        fits = fit_all(request, report)
+        fits = dataclasses.replace(fits, history=fits.history[..., : request.max_iter + 1])
+        criteria = _judged(whole(request.problem, request.options.cut), fits, request.mesh)
+        return SweepResult(
+            fits=request.delivered(fits), n_components=jnp.array(counts, jnp.int32), **criteria
+        )
+
+    result = interruptible(work, pixels, tuple(vars(choices).values()))
+    if _checks.is_concrete(result.fits.status):
+        asked = {"max_iter": max_iter, "tol": tol}
+        warn_of_status(result.statuses(), on_purpose=cannot_converge(asked))
+    return result

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.samples import Block, Everything, Layout, Samples
 from jgmm.em.maximisation import maximisation
@@ -52,7 +52,7 @@ def as_samples(values: NdArray, inside: NdArray) -> Samples:
 def _logs(image: Samples, mixture: Mixture) -> jax.Array:
     """Logarithms of 1/K times density, [K, H, W]."""
     even = jnp.full_like(mixture.weights, 1 / mixture.n_components)
-    mixture = dataclasses.replace(mixture, weights=even)
+    mixture = amend(mixture, weights=even)
     kernel = mixture.kernel()
     logs = lax.map(lambda row: log_joint(mixture, kernel.evaluate(row)), image.blocks)
     return logs.swapaxes(0, 1)

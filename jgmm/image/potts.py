@@ -39,7 +39,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
+from jgmm.data.origin import near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.em.problem import Problem, pose
@@ -59,7 +60,7 @@ from jgmm.image.field import (
 )
 from jgmm.image.settings import check_beta
 from jgmm.mixture.density import responsibilities
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Gain
 
@@ -90,8 +91,8 @@ def fit_potts(
     max_iter: int = 500,
     tol: float = 1e-6,
     reg_covar: ArrayLike = 1e-6,
-    key: jax.Array | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    key: jax.Array | int | None = None,
+    init: str | Mixture | FitLike | ArrayLike = "kmeans",
     n_restarts: int = 1,
 ) -> PottsResult:
     """Fit a mixture of k Gaussians under a Potts prior on the labels.
@@ -107,7 +108,7 @@ def fit_potts(
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
         init: of each of three starts, which are those of `jgmm.fit` on averages over 3, 5 and 9
             pixels. A mixture is the only one.
         n_restarts: starts of each kind, of which the likeliest is taken.
@@ -124,13 +125,15 @@ def fit_potts(
         >>> image = np.zeros((20, 20, 1))
         >>> image[:, 10:] = 1
         >>> noisy = image + np.random.default_rng(0).normal(0, 0.5, image.shape)
-        >>> found = fit_potts(noisy, 2)
+        >>> found = fit_potts(noisy.astype(np.float32), 2)
         >>> bool((found.labels[:, :10] != found.labels[:, 10:]).all())
         True
     """
     family = family_of(covariance_type)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
-    values = _checks.as_pixels(features)
+    # A start that is given is where the pixels are.
+    near = near_origin(features) if isinstance(init, str) else (_checks.as_pixels(features), None)
+    values, origin = near
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     check_beta(beta)
@@ -163,7 +166,9 @@ def fit_potts(
         capacity=history_capacity(max_iter),
         estimate=beta == "auto",
     )
-    result = dataclasses.replace(result, history=result.history[: max_iter + 1])
+    mixture = amend(result.mixture, means=plus(result.mixture.means, origin))
+    history = result.history[: max_iter + 1]
+    result = dataclasses.replace(result, mixture=mixture, history=history)
     posterior = np.asarray(inferred)
     labels, sure = np.argmax(posterior, axis=0), np.max(posterior, axis=0)
     return PottsResult(
@@ -180,7 +185,7 @@ def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array
     Those tell classes apart where single pixels do not. Wide squares see classes that are rare,
     narrow ones classes that are thin. A mixture is a start by itself.
     """
-    if isinstance(init, Mixture):
+    if isinstance(init, Mixture) or hasattr(init, "mixture"):
         yield jnp.asarray(values)
         return
     for size in AVERAGES:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from jgmm._status import Status
-from jgmm._struct import struct
+from jgmm._struct import Table, number, plain, struct, values_known
 from jgmm.em.result import FitResult
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
@@ -26,6 +26,7 @@ from jgmm.image.table import segment_table
 from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture, few_sizes, take
+from jgmm.mixture.shown import kind
 
 NdArray = npt.NDArray[Any]
 
@@ -35,18 +36,36 @@ class Segmentation:
     """An image cut into the segments of a mixture, on the host.
 
     Segment 0 is the component of the largest weight, and so on down, so that runs and numbers of
-    components can be compared. Pixels that were left out have label -1.
+    components can be compared. Pixels that were left out have label -1. Libraries such as
+    scikit-image take label 0 for background: give them ``labels + 1``.
 
     It is a model too: `jgmm.apply` segments other images by it, and `jgmm.save` writes what that
     takes. The mixture alone does not say of what features it is.
+
+    Attributes:
+        labels: [H, W] int32, -1 where left out.
+        image: [H, W, 3] in the image's dtype, each pixel in the mean colour of its segment.
+        certainty: the posterior probability of the label [H, W]; 0 where left out.
+        regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
+        fit: the `FitResult` of the features of the pixels, components by decreasing weight.
+        setup: the features, and how labels see their neighbours; static.
+
+    Example:
+        >>> import numpy as np, jgmm
+        >>> from skimage.measure import regionprops
+        >>> image = np.zeros((4, 6), np.uint8)
+        >>> image[:, 4:] = 200
+        >>> picture = jgmm.segment(image, 2)
+        >>> [int(region.area) for region in regionprops(picture.labels + 1)]
+        [16, 8]
     """
 
-    labels: NdArray  # [H, W] int32, -1 where left out
-    image: NdArray  # [H, W, 3] in the image's dtype: each pixel in the mean colour of its segment
-    certainty: NdArray  # [H, W] float, the posterior probability of the label; 0 where left out
-    regions: NdArray  # [H, W] int32, connected parts of segments, the largest 0; -1 where left out
-    fit: FitResult  # of the features, components by decreasing weight
-    setup: Setup  # static: the features, and how labels see their neighbours
+    labels: NdArray
+    image: NdArray
+    certainty: NdArray
+    regions: NdArray
+    fit: FitResult
+    setup: Setup
 
     @property
     def model(self) -> ImageModel:
@@ -69,6 +88,45 @@ class Segmentation:
             ([16, 8], [0, 200])
         """
         return segment_table(self.labels, self.image, self.certainty, self.regions, self.fit)
+
+    def __repr__(self) -> str:
+        """A table of the segments, and how the fit ended."""
+        return str(self._table(10)) if values_known(self) else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        return self._table(10)._repr_html_() if values_known(self) else None
+
+    def summary(self) -> Table:
+        """How many pixels each segment has, and how certain they are, as a table to print."""
+        return self._table(self.fit.mixture.n_components)
+
+    def _table(self, most: int) -> Table:
+        height, width = self.labels.shape
+        k = self.fit.mixture.n_components
+        taken = self.labels >= 0
+        sizes = np.bincount(self.labels[taken], minlength=k)
+        sure = np.bincount(self.labels[taken], self.certainty[taken], minlength=k)
+        known = np.isfinite(np.asarray(self.fit.log_likelihood))
+        how = f", {Status(int(self.fit.status)).name}" if known else ""
+        left = int(self.labels.size - sizes.sum())
+        return Table(
+            f"Segmentation of {width} x {height} pixels by {kind(self.fit.mixture)}{how}",
+            ("segment", "pixels", "share", "certainty"),
+            [
+                (
+                    str(i),
+                    f"{sizes[i]:,}",
+                    f"{sizes[i] / max(sizes.sum(), 1):.1%}",
+                    number(sure[i] / sizes[i], 3) if sizes[i] else "-",
+                )
+                for i in range(min(k, most))
+            ],
+            [
+                *([f"  and {k - most} more segments"] if k > most else []),
+                *([f"  {left:,} pixels were left out"] if left else []),
+            ],
+        )
 
 
 def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:

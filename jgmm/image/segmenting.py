@@ -11,9 +11,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._status import warn_of_status
+from jgmm._warnings import unheard
+from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
+from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.sweeps import sweep
 from jgmm.image.files import open_pages, tell_of_pages
@@ -28,7 +32,7 @@ from jgmm.image.segmentation import (
     segmentation_of,
 )
 from jgmm.image.settings import Spatial, candidates
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import FitLike, Mixture
 
 
 def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) -> FitResult:
@@ -61,8 +65,8 @@ def segment(
     min_region: float = 0,
     merge: float = 0.0,
     choose_by: str | None = None,
-    key: jax.Array | None = None,
-    init: str | Mixture | ArrayLike = "kmeans",
+    key: jax.Array | int | None = None,
+    init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
@@ -74,7 +78,8 @@ def segment(
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
     As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
-    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``.
+    with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``, and with options of
+    your own ``**jgmm.image.RECOMMENDED | {"merge": 3.0}``, where those on the right win.
 
     Runs on the host, not under a trace: the number of distinct colours is a matter of values.
 
@@ -106,7 +111,7 @@ def segment(
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge``, which does best from many segments.
         key: as of `jgmm.fit`, like those that follow.
-        init: where to start.
+        init: where to start; also an earlier `Segmentation` of the same features.
         covariance_type: "full", "tied", "diag" or "spherical".
         n_restarts: fits from different starts.
         max_iter: steps at most.
@@ -135,6 +140,8 @@ def segment(
         >>> result.labels[0].tolist(), result.image[0, 5].tolist()
         ([0, 0, 0, 0, 1, 1], [200, 100, 0])
     """
+    if isinstance(k, str) and k != "auto":
+        raise ValueError(f"k: expected an integer or 'auto', got {k!r}")
     if k != "auto":
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
@@ -154,7 +161,7 @@ def segment(
     )
     options: dict[str, Any] = {
         "key": key,
-        "init": init,
+        "init": init.fit if isinstance(init, Segmentation) else init,
         "covariance_type": covariance_type,
         "n_restarts": n_restarts,
         "max_iter": max_iter,
@@ -162,12 +169,20 @@ def segment(
         "reg_covar": samples.floor if reg_covar is None else reg_covar,
     }
     beyond = {"accelerate": accelerate is not False, "prior": prior}
-    if noise_model is None:
-        found = fit_samples(samples, k, rule, **options, **beyond)
-        return segmentation_of(samples, found, spatial)
-    if k == "auto":
-        k = fit_samples(samples, k, rule, **options).mixture.n_components
-    return potts_segmentation(samples, int(k), spatial, **options)
+
+    def work() -> Segmentation:
+        with unheard():  # of the fits of other k
+            if noise_model is None:
+                found = fit_samples(samples, k, rule, **options, **beyond)
+                return segmentation_of(samples, found, spatial)
+            chosen = k
+            if chosen == "auto":
+                chosen = fit_samples(samples, k, rule, **options).mixture.n_components
+            return potts_segmentation(samples, int(chosen), spatial, **options)
+
+    result = interruptible(work)
+    warn_of_status(result.fit.status, on_purpose=cannot_converge(options))
+    return result
 
 
 def apply(

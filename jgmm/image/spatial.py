@@ -94,7 +94,7 @@ def smooth(
     Example:
         >>> import numpy as np, jax.numpy as jnp, jgmm
         >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
-        >>> image = np.zeros((20, 20, 1))
+        >>> image = np.zeros((20, 20, 1), np.float32)
         >>> image[:, 10:] = 1
         >>> image[3, 4] = 1  # a speck
         >>> labels, _ = smooth(mixture, image, width=0.1, unary=1.0)

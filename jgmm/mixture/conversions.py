@@ -19,10 +19,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm.mixture.mixture import Mixture, gaussian
+from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 
 
-def to_numpyro(mixture: Mixture) -> Any:
+def to_numpyro(mixture: Mixture | FitLike) -> Any:
     """The mixture as a ``numpyro.distributions.MixtureSameFamily``.
 
     Args:
@@ -43,7 +43,8 @@ def to_numpyro(mixture: Mixture) -> Any:
         (1,)
     """
     dist = _numpyro()
-    root = gaussian(mixture, "conversion").family.root(mixture.covariances)
+    mixture = gaussian(mixture, "conversion")
+    root = mixture.family.root(mixture.covariances)
     if not mixture.family.independent:
         parts = dist.MultivariateNormal(mixture.means, scale_tril=root)
     else:
@@ -89,7 +90,7 @@ def from_numpyro(distribution: Any) -> Mixture:
     return _of_deviations(weights, base.loc, base.scale)
 
 
-def to_tfp(mixture: Mixture) -> Any:
+def to_tfp(mixture: Mixture | FitLike) -> Any:
     """The mixture as a ``MixtureSameFamily`` of TensorFlow Probability on JAX.
 
     Args:
@@ -105,7 +106,8 @@ def to_tfp(mixture: Mixture) -> Any:
         ``to_tfp(mixture).log_prob(pixels)`` equals ``jgmm.log_prob(mixture, pixels)``.
     """
     tfd = _tfp()
-    root = gaussian(mixture, "conversion").family.root(mixture.covariances)
+    mixture = gaussian(mixture, "conversion")
+    root = mixture.family.root(mixture.covariances)
     if not mixture.family.independent:
         parts = tfd.MultivariateNormalTriL(mixture.means, scale_tril=root)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -9,7 +11,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, block_size, make_samples
-from jgmm.mixture.mixture import Mixture, conform
+from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import centered, judgement
 
 
@@ -33,22 +35,31 @@ def criteria_of(
     }
 
 
-@program("name")
-def _criterion(mixture: Mixture, pixels: Array, weights: Array, name: str) -> Array:
+@program("name", "incomplete")
+def _criterion(
+    mixture: Mixture, pixels: Array, weights: Array, name: str, incomplete: bool
+) -> Array:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
     size = block_size(mixture.n_components, mixture.n_features)
-    samples = make_samples(Rows(features=flat, weights=weights), size)
+    samples = make_samples(Rows(features=flat, weights=weights), size, incomplete=incomplete)
     log_likelihood, weight, entropy = judgement(moved, samples)
     return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)[name]
 
 
-def bic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def bic(
+    mixture: Mixture | FitLike,
+    pixels: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    missing: str = "error",
+) -> Array:
     """The Bayesian information criterion (Schwarz 1978); the least is the best.
 
     Args:
-        mixture: K components in D dimensions, fitted to the pixels.
+        mixture: K components in D dimensions, fitted to the pixels, or the result of the fit.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N], counted as repetitions.
+        missing: "nan" takes NaN features as missing, as `jgmm.fit` does.
 
     Returns:
         A scalar, in nats times two.
@@ -60,16 +71,23 @@ def bic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
         >>> print(jgmm.bic(one, pixels) < jgmm.bic(two, pixels))
         True
     """
-    return _evaluate(mixture, pixels, weights, "bic")
+    return _evaluate(mixture, pixels, weights, missing, "bic")
 
 
-def aic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def aic(
+    mixture: Mixture | FitLike,
+    pixels: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    missing: str = "error",
+) -> Array:
     """Akaike's information criterion (Akaike 1974); the least is the best.
 
     Args:
-        mixture: K components in D dimensions, fitted to the pixels.
+        mixture: K components in D dimensions, fitted to the pixels, or the result of the fit.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N], counted as repetitions.
+        missing: "nan" takes NaN features as missing, as `jgmm.fit` does.
 
     Returns:
         A scalar, in nats times two.
@@ -80,19 +98,26 @@ def aic(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
         >>> print(round(float(jgmm.aic(normal, jnp.zeros((1, 1)))), 3))
         5.838
     """
-    return _evaluate(mixture, pixels, weights, "aic")
+    return _evaluate(mixture, pixels, weights, missing, "aic")
 
 
-def icl(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def icl(
+    mixture: Mixture | FitLike,
+    pixels: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    missing: str = "error",
+) -> Array:
     """The integrated completed likelihood (Biernacki, Celeux and Govaert 2000); least is best.
 
     BIC plus twice the entropy of the responsibilities, which favours components that do not
     overlap.
 
     Args:
-        mixture: K components in D dimensions, fitted to the pixels.
+        mixture: K components in D dimensions, fitted to the pixels, or the result of the fit.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N], counted as repetitions.
+        missing: "nan" takes NaN features as missing, as `jgmm.fit` does.
 
     Returns:
         A scalar, in nats times two.
@@ -104,10 +129,12 @@ def icl(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -
         >>> print(round(float(jgmm.icl(same, pixels) - jgmm.bic(same, pixels)), 3))
         1.386
     """
-    return _evaluate(mixture, pixels, weights, "icl")
+    return _evaluate(mixture, pixels, weights, missing, "icl")
 
 
-def _evaluate(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None, name: str) -> Array:
-    mixture, array = conform(mixture, pixels)
+def _evaluate(
+    mixture: Any, pixels: ArrayLike, weights: ArrayLike | None, missing: str, name: str
+) -> Array:
+    mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    return _criterion(mixture, array, sample_weights, name=name)
+    return _criterion(mixture, array, sample_weights, name=name, incomplete=missing == "nan")

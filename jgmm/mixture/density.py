@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jgmm import _checks
 from jgmm.data.fold import fold_sum, map_samples
 from jgmm.data.programs import on_host, program, round_up
 from jgmm.data.samples import Block, Rows, block_size, make_samples, pad_rows
-from jgmm.mixture.mixture import Mixture, conform, pad
+from jgmm.mixture.mixture import FitLike, Mixture, conform, pad
 from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
 
 # What is asked of a posterior and its log-joints [K, S].
@@ -26,14 +27,20 @@ _KINDS: dict[str, Callable[[Array, Posterior], Array]] = {
 }
 
 
-@program("kinds")
-def _evaluate(mixture: Mixture, pixels: Array, kinds: tuple[str, ...]) -> tuple[Array, ...]:
-    """What `_KINDS` has, of pixels [N, D]."""
+@program("kinds", "incomplete")
+def _evaluate(
+    mixture: Mixture, pixels: Array, kinds: tuple[str, ...], incomplete: bool = False
+) -> tuple[Array, ...]:
+    """What `_KINDS` has, of pixels [N, D]; with ``incomplete`` NaN was not observed."""
     mixture, pixels = centered(mixture, pixels)
-    kernel = mixture.kernel()
+    kernel = mixture.kernel(gaps=incomplete)
 
     def block(features: Array) -> tuple[Array, ...]:
-        whole = Block(features=features, weights=jnp.ones_like(features[0]))
+        observed = None
+        if incomplete:
+            observed = ~jnp.isnan(features)
+            features = jnp.where(observed, features, 0)
+        whole = Block(features=features, weights=jnp.ones_like(features[0]), observed=observed)
         joint = log_joint(mixture, kernel.evaluate(whole))
         posterior = normalise(joint)
         return tuple(_KINDS[kind](joint, posterior) for kind in kinds)
@@ -41,30 +48,33 @@ def _evaluate(mixture: Mixture, pixels: Array, kinds: tuple[str, ...]) -> tuple[
     return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
 
 
-def evaluate(mixture: Mixture, pixels: ArrayLike, *kinds: str) -> tuple[Array, ...]:
+def evaluate(
+    mixture: Any, pixels: ArrayLike, *kinds: str, missing: str = "error"
+) -> tuple[Array, ...]:
     """Some of log_joint, log_prob, responsibilities, certainty, labels of pixels [..., D].
 
     They are padded so that few lengths are ever compiled for.
     """
-    mixture, array = conform(mixture, pixels)
-    flat = array.reshape(-1, mixture.n_features)
+    mixture, array = conform(mixture, pixels, missing=missing)
+    flat, incomplete = array.reshape(-1, mixture.n_features), missing == "nan"
     n, k, shape = len(flat), mixture.n_components, array.shape[:-1]
     if not on_host((mixture, flat)):
-        found = _evaluate(mixture, pad_rows(flat), kinds=kinds)
+        found = _evaluate(mixture, pad_rows(flat), kinds=kinds, incomplete=incomplete)
         return tuple(leaf[:n].reshape(*shape, *leaf.shape[1:]) for leaf in found)
     padded = pad(jax.device_get(mixture), round_up(k, flat.size))
-    found = jax.device_get(_evaluate(padded, pad_rows(flat), kinds=kinds))
+    found = jax.device_get(_evaluate(padded, pad_rows(flat), kinds=kinds, incomplete=incomplete))
     # On the host, where nothing is compiled.
     cut = (leaf[:n, :k] if leaf.ndim > 1 else leaf[:n] for leaf in found)
     return tuple(jax.device_put(leaf.reshape(*shape, *leaf.shape[1:])) for leaf in cut)
 
 
-def log_prob(mixture: Mixture, pixels: ArrayLike) -> Array:
+def log_prob(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "error") -> Array:
     """The log-density of each pixel, in nats.
 
     Args:
-        mixture: K components in D dimensions.
+        mixture: K components in D dimensions, or the result of a fit.
         pixels: [..., D].
+        missing: "nan" takes NaN features as missing and goes by the others; "error" refuses them.
 
     Returns:
         Log-densities [...].
@@ -78,17 +88,20 @@ def log_prob(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.log_prob(normal, jnp.zeros((1, 1))))
         [-0.9189385]
     """
-    return evaluate(mixture, pixels, "log_prob")[0]
+    return evaluate(mixture, pixels, "log_prob", missing=missing)[0]
 
 
-def responsibilities(mixture: Mixture, pixels: ArrayLike) -> Array:
+def responsibilities(
+    mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "error"
+) -> Array:
     """The posterior probability of each component for each pixel.
 
     This has K values per pixel; `predict` needs far less memory where labels are enough.
 
     Args:
-        mixture: K components in D dimensions.
+        mixture: K components in D dimensions, or the result of a fit.
         pixels: [..., D].
+        missing: "nan" takes NaN features as missing and goes by the others; "error" refuses them.
 
     Returns:
         Probabilities [..., K] that sum to 1 over the last axis.
@@ -99,15 +112,16 @@ def responsibilities(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.responsibilities(mixture, jnp.zeros((1, 1))))
         [[0.5 0.5]]
     """
-    return evaluate(mixture, pixels, "responsibilities")[0]
+    return evaluate(mixture, pixels, "responsibilities", missing=missing)[0]
 
 
-def predict(mixture: Mixture, pixels: ArrayLike) -> Array:
+def predict(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "error") -> Array:
     """The most probable component of each pixel.
 
     Args:
-        mixture: K components in D dimensions.
+        mixture: K components in D dimensions, or the result of a fit.
         pixels: [..., D].
+        missing: "nan" takes NaN features as missing and goes by the others; "error" refuses them.
 
     Returns:
         Labels [...] from 0 to K - 1, int32.
@@ -118,11 +132,13 @@ def predict(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.predict(mixture, jnp.array([[-3.0], [0.2]])))
         [0 1]
     """
-    return evaluate(mixture, pixels, "labels")[0]
+    return evaluate(mixture, pixels, "labels", missing=missing)[0]
 
 
-def certainty(mixture: Mixture, pixels: ArrayLike) -> Array:
+def certainty(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "error") -> Array:
     """The posterior probability of each pixel's most probable component, [...] of [..., D].
+
+    With ``missing="nan"`` NaN features are missing, and the others decide.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -130,31 +146,40 @@ def certainty(mixture: Mixture, pixels: ArrayLike) -> Array:
         >>> print(jgmm.certainty(mixture, jnp.zeros((1, 1))))
         [0.5]
     """
-    return evaluate(mixture, pixels, "certainty")[0]
+    return evaluate(mixture, pixels, "certainty", missing=missing)[0]
 
 
-@program()
-def _score(mixture: Mixture, pixels: Array, weights: Array) -> Array:
+@program("incomplete")
+def _score(mixture: Mixture, pixels: Array, weights: Array, incomplete: bool) -> Array:
     mixture, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    kernel = mixture.kernel()
+    kernel = mixture.kernel(gaps=incomplete)
     size = block_size(mixture.n_components, mixture.n_features)
 
     def block(block: Block) -> tuple[Array, Array]:
         posterior = normalise(log_joint(mixture, kernel.evaluate(block)))
         return counted(posterior.log_density, block.weights), jnp.sum(block.weights)
 
-    found = fold_sum(block, make_samples(Rows(features=flat, weights=weights), size))
+    samples = make_samples(Rows(features=flat, weights=weights), size, incomplete=incomplete)
+    found = fold_sum(block, samples)
     (total, weight), (error, _) = found.value, found.error
     return total / weight + error / weight
 
 
-def score(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def score(
+    mixture: Mixture | FitLike,
+    pixels: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    missing: str = "error",
+) -> Array:
     """The mean log-likelihood in nats per (weighted) pixel.
 
     Args:
         mixture: K components in D dimensions.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N]; None means all equal.
+        missing: "nan" takes NaN features as missing, as `jgmm.fit` does: the density is that of
+            the others.
 
     Returns:
         A scalar.
@@ -165,5 +190,6 @@ def score(mixture: Mixture, pixels: ArrayLike, weights: ArrayLike | None = None)
         >>> print(jgmm.score(normal, jnp.zeros((4, 1))))
         -0.9189385
     """
-    mixture, array = conform(mixture, pixels)
-    return _score(mixture, array, _checks.as_weights(weights, array.shape[:-1], array.dtype))
+    mixture, array = conform(mixture, pixels, missing=missing)
+    sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
+    return _score(mixture, array, sample_weights, incomplete=missing == "nan")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import struct
+from jgmm._struct import Table, amend, plain, struct
 from jgmm.data.frame import Frame
+from jgmm.data.origin import less, near_origin
 from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.kernels import Kernel
 from jgmm.families.table import family_of, inferred
+from jgmm.mixture import shown, validation
 
 
 @struct
@@ -28,18 +29,31 @@ class Mixture:
     spherical [K, 1]. It is told from their shape; where that fits several (one component, one
     feature), ``family`` can be named. A component of weight 0 is unused.
 
+    Lists become arrays. What is no mixture (negative variances, weights that do not sum to 1,
+    shapes that do not fit) is refused, but under a trace, where shapes alone are known.
+
     The family is a part of the structure of the pytree. In `jax.vmap` say which leaves are mapped
     by ``dataclasses.replace(mixture, weights=None, means=0, covariances=None)``.
 
+    Attributes:
+        weights: shares of the components [K], which sum to 1.
+        means: [K, D].
+        covariances: [K, D, D], [1, D, D], [K, D] or [K, 1].
+        family: of the covariances; static.
+        distribution: of a component, Gaussian; static.
+
     Example:
-        >>> import jax.numpy as jnp, jgmm
+        >>> import jgmm
         >>> mixture = jgmm.Mixture(
-        ...     weights=jnp.array([0.25, 0.75]),
-        ...     means=jnp.array([[0.0, 0.0], [4.0, 4.0]]),
-        ...     covariances=jnp.ones((2, 1)),
+        ...     weights=[0.25, 0.75], means=[[0, 0], [4, 4]], covariances=[[1.0], [1.0]]
         ... )
         >>> mixture.n_components, mixture.n_features, mixture.covariance_type
         (2, 2, 'spherical')
+        >>> mixture
+        Mixture of 2 spherical components in 2 dimensions
+          component  weight  mean 0  mean 1
+                  0    0.25       0       0
+                  1    0.75       4       4
     """
 
     weights: Array  # [K], sum 1
@@ -56,6 +70,31 @@ class Mixture:
         elif isinstance(family, str):
             family = family_of(family, "family")
         object.__setattr__(self, "family", family)
+
+    def _validate(self) -> None:
+        """Look at what a caller made it of."""
+        for name in ("weights", "means", "covariances"):
+            object.__setattr__(self, name, validation.as_parameter(name, getattr(self, name)))
+        if validation.are_arrays(self):
+            self.__post_init__()
+            validation.check_shapes(self, batched=True)
+            validation.check_values(self)
+
+    def __repr__(self) -> str:
+        """A table of weights and means."""
+        return str(self._table()) if shown.showable(self) else plain(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        return self._table()._repr_html_() if shown.showable(self) else None
+
+    def _table(self, *, whole: bool = False) -> Table:
+        columns, rows, notes = shown.component_table(self, whole=whole)
+        return Table(f"Mixture of {shown.kind(self)}", columns, rows, notes)
+
+    def summary(self) -> Table:
+        """All weights, means and standard deviations, as a table to print."""
+        return self._table(whole=True)
 
     @property
     def n_components(self) -> int:
@@ -89,32 +128,65 @@ def log_weights(weights: Array) -> Array:
     return jnp.where(used, jnp.log(jnp.where(used, weights, 1)), -jnp.inf)
 
 
-def conform(mixture: Mixture, pixels: ArrayLike) -> tuple[Mixture, Array]:
-    """Mixture and checked pixels [..., D] in one floating dtype."""
+def conform(mixture: Any, pixels: ArrayLike, *, missing: str = "error") -> tuple[Mixture, Array]:
+    """Mixture and checked pixels [..., D] in one floating dtype.
+
+    Both are moved by the same where pixels come with more digits than are kept: see
+    `jgmm.data.origin`.
+    """
     mixture = checked(mixture)
-    array = _checks.as_pixels(pixels, mixture.n_features)
-    dtype = jax.dtypes.canonicalize_dtype(np.promote_types(array.dtype, mixture.means.dtype))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), mixture), array.astype(dtype)
+    incomplete = _checks.one_of("missing", missing, ("error", "nan")) == "nan"
+    array, origin = near_origin(pixels, mixture.n_features, missing=incomplete)
+    mixture = promoted(amend(mixture, means=less(mixture.means, origin)), array.dtype)
+    return mixture, array.astype(mixture.means.dtype)
 
 
-def checked(mixture: Mixture) -> Mixture:
+def promoted(mixture: Mixture, dtype: Any) -> Mixture:
+    """The mixture in a floating dtype that holds its own and another."""
+    wide = jax.dtypes.canonicalize_dtype(np.promote_types(dtype, mixture.means.dtype))
+    cast: Mixture = jax.tree.map(lambda leaf: jnp.asarray(leaf, wide), mixture)
+    return cast
+
+
+class FitLike(Protocol):
+    """What holds a mixture, such as the result of a fit."""
+
+    @property
+    def mixture(self) -> Mixture:
+        """Its mixture."""
+
+
+def as_mixture(value: Any, name: str = "mixture") -> Mixture:
+    """The mixture that a caller means: itself, or that of the result of a fit.
+
+    Raises:
+        TypeError: what holds no mixture, or several, or one of other features than a caller has.
+    """
+    if isinstance(value, Mixture):
+        return value
+    found = getattr(value, "mixture", None)
+    if isinstance(found, Mixture):
+        return found
+    kind = type(value).__name__
+    advice = {
+        "Segmentation": "; its mixture, .fit.mixture, is of the features of pixels and not of "
+        "their colours: label images with jgmm.apply",
+        "SweepResult": "; take result[k] or result.best()",
+        "FamiliesResult": "; take result.best()",
+    }.get(kind, "")
+    raise TypeError(f"{name}: expected a Mixture or the result of a fit, got {kind}{advice}")
+
+
+def checked(mixture: Any) -> Mixture:
     """The mixture, if the shapes of its parameters fit each other; a ValueError if not."""
-    if mixture.means.ndim != 2:
-        raise ValueError(f"mixture: expected means [K, D], got shape {mixture.means.shape}")
-    k, d = mixture.n_components, mixture.n_features
-    if mixture.weights.shape != (k,):
-        raise ValueError(f"mixture: expected weights ({k},), got {mixture.weights.shape}")
-    expected = mixture.family.shape(k, d)
-    if mixture.covariances.shape != expected:
-        raise ValueError(
-            f"mixture: expected {mixture.family.name} covariances {expected}, "
-            f"got {mixture.covariances.shape}"
-        )
+    mixture = as_mixture(mixture)
+    validation.check_shapes(mixture)
     return mixture
 
 
-def gaussian(mixture: Mixture, what: str) -> Mixture:
+def gaussian(mixture: Any, what: str) -> Mixture:
     """The mixture, if its components are Gaussians, as ``what`` needs; a ValueError if not."""
+    mixture = as_mixture(mixture)
     if mixture.distribution != GAUSSIAN:
         raise ValueError(f"{what}: expected Gaussian components, got {mixture.distribution}")
     return mixture
@@ -122,7 +194,7 @@ def gaussian(mixture: Mixture, what: str) -> Mixture:
 
 def standardize(mixture: Mixture, frame: Frame) -> Mixture:
     """A mixture of the data, as a mixture of the samples in the frame."""
-    return dataclasses.replace(
+    return amend(
         mixture,
         means=(mixture.means - frame.center) / frame.scale,
         covariances=mixture.family.rescale(mixture.covariances, 1 / frame.scale),
@@ -131,7 +203,7 @@ def standardize(mixture: Mixture, frame: Frame) -> Mixture:
 
 def unstandardize(mixture: Mixture, frame: Frame) -> Mixture:
     """A mixture of the samples in the frame, as a mixture of the data."""
-    return dataclasses.replace(
+    return amend(
         mixture,
         means=mixture.means * frame.scale + frame.center,
         covariances=mixture.family.rescale(mixture.covariances, frame.scale),
@@ -143,7 +215,7 @@ def take(mixture: Mixture, index: Any) -> Mixture:
 
     Nothing is compiled for parameters that are NumPy arrays.
     """
-    return dataclasses.replace(
+    return amend(
         mixture,
         weights=mixture.weights[index],
         means=mixture.means[index],
@@ -151,11 +223,31 @@ def take(mixture: Mixture, index: Any) -> Mixture:
     )
 
 
+def by_weight(mixture: Mixture) -> Mixture:
+    """The components in order of decreasing weight; of mixtures [..., K], in each.
+
+    On the host nothing is compiled.
+    """
+    concrete = _checks.all_concrete(mixture)
+    host: Mixture = jax.device_get(mixture) if concrete else mixture
+    xp: Any = np if concrete else jnp
+    order = xp.argsort(-host.weights, axis=-1, stable=True)
+    if order.ndim == 1:
+        taken = take(host, order)
+    else:
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[order.ndim - 1 :]), host)
+        rows = order.reshape(-1, order.shape[-1])
+        each = [take(jax.tree.map(lambda leaf, i=i: leaf[i], flat), o) for i, o in enumerate(rows)]
+        stacked = jax.tree.map(lambda *leaves: xp.stack(leaves), *each)
+        taken = jax.tree.map(lambda leaf: leaf.reshape(*order.shape[:-1], *leaf.shape[1:]), stacked)
+    return jax.tree.map(jnp.asarray, taken) if concrete else taken
+
+
 def pad(mixture: Mixture, k: int) -> Mixture:
     """``k`` components, those behind of weight 0; on the host for NumPy arrays."""
     more = k - mixture.n_components
     xp: Any = np if isinstance(mixture.means, np.ndarray) else jnp
-    return dataclasses.replace(
+    return amend(
         mixture,
         weights=xp.concatenate([mixture.weights, xp.zeros(more, mixture.weights.dtype)]),
         means=xp.concatenate([mixture.means, xp.repeat(mixture.means[:1], more, axis=0)]),
@@ -174,13 +266,15 @@ def few_sizes(mixture: Mixture) -> Mixture:
     return jax.tree.map(jnp.asarray, padded)
 
 
-def sample(mixture: Mixture, n: int, *, key: Array | None = None) -> tuple[Array, Array]:
+def sample(
+    mixture: Mixture | FitLike, n: int, *, key: Array | int | None = None
+) -> tuple[Array, Array]:
     """Draw from the mixture.
 
     Args:
         mixture: K components in D dimensions.
         n: how many samples to draw.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
 
     Returns:
         Samples [n, D], and the component [n] that each was drawn from.
@@ -194,7 +288,7 @@ def sample(mixture: Mixture, n: int, *, key: Array | None = None) -> tuple[Array
     """
     n = _checks.as_count("n", n)
     mixture = gaussian(mixture, "sample")
-    component_key, normal_key = jax.random.split(jax.random.key(0) if key is None else key)
+    component_key, normal_key = jax.random.split(_checks.as_key(key))
     labels = jax.random.categorical(component_key, log_weights(mixture.weights), shape=(n,))
     k, d = mixture.means.shape
     normal = jax.random.normal(normal_key, (n, d), mixture.means.dtype)

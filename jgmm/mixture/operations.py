@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -13,12 +12,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._struct import amend
 from jgmm.families.matrices import Full
 from jgmm.mixture.density import log_prob
-from jgmm.mixture.mixture import Mixture, gaussian, log_weights, sample
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, gaussian, log_weights, sample
 
 
-def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
+def marginal(mixture: Mixture | FitLike, features: Sequence[int]) -> Mixture:
     """The mixture of some of the features, the others integrated out.
 
     Args:
@@ -37,15 +37,16 @@ def marginal(mixture: Mixture, features: Sequence[int]) -> Mixture:
         >>> print(jgmm.marginal(mixture, [2, 0]).means)
         [[3. 1.]]
     """
+    mixture = as_mixture(mixture)
     index = _features(features, mixture.n_features)
-    return dataclasses.replace(
+    return amend(
         mixture,
         means=mixture.means[:, index],
         covariances=mixture.family.marginal(mixture.covariances, index),
     )
 
 
-def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> Mixture:
+def condition(mixture: Mixture | FitLike, features: Sequence[int], values: ArrayLike) -> Mixture:
     """The mixture of the other features, given the values of some.
 
     Args:
@@ -79,7 +80,7 @@ def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> M
     shift, covariances, log_density = mixture.family.conditional(
         mixture.covariances, rest, index, gaps
     )
-    return dataclasses.replace(
+    return amend(
         mixture,
         weights=jax.nn.softmax(log_weights(mixture.weights) + log_density),
         means=mixture.means[:, rest] + shift,
@@ -87,7 +88,7 @@ def condition(mixture: Mixture, features: Sequence[int], values: ArrayLike) -> M
     )
 
 
-def entropy(mixture: Mixture) -> tuple[Array, Array]:
+def entropy(mixture: Mixture | FitLike) -> tuple[Array, Array]:
     """Bounds on the differential entropy, which has no closed form.
 
     The upper is that of component and sample together; the lower is the better of the mean
@@ -123,7 +124,7 @@ def entropy(mixture: Mixture) -> tuple[Array, Array]:
 
 
 def kl_divergence(
-    p: Mixture, q: Mixture, *, n: int = 10_000, key: Array | None = None
+    p: Mixture | FitLike, q: Mixture | FitLike, *, n: int = 10_000, key: Array | int | None = None
 ) -> tuple[Array, Array]:
     """The Kullback-Leibler divergence KL(p‖q), by Monte Carlo.
 
@@ -131,7 +132,7 @@ def kl_divergence(
         p: the mixture that is drawn from.
         q: another in as many dimensions.
         n: how many samples to draw.
-        key: a JAX PRNG key; None means ``jax.random.key(0)``.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
 
     Returns:
         The estimate in nats, and its standard error.
@@ -145,6 +146,7 @@ def kl_divergence(
         True
     """
     n = _checks.as_count("n", n, minimum=2)
+    p, q = as_mixture(p, "p"), as_mixture(q, "q")
     if p.n_features != q.n_features:
         raise ValueError(f"q: expected {p.n_features} features, got {q.n_features}")
     drawn, _ = sample(p, n, key=key)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.fold import fold_sum
 from jgmm.data.products import dot
 from jgmm.data.samples import Block, Samples
@@ -75,7 +73,7 @@ def centered(mixture: Mixture, pixels: Array) -> tuple[Mixture, Array]:
     Subtracting first is exact or nearly so; multiplying a large offset by L⁻¹ first is not.
     """
     center = lax.stop_gradient(mixture.weights @ mixture.means)
-    return dataclasses.replace(mixture, means=mixture.means - center), pixels - center
+    return amend(mixture, means=mixture.means - center), pixels - center
 
 
 def judgement(mixture: Mixture, samples: Samples) -> tuple[Array, Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from jgmm.clustering import lloyd
+from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size, pad_rows
 from jgmm.sklearn import _loops
@@ -83,9 +85,8 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
             if self.verbose:
                 print("Initialization complete")
             with jax.enable_x64(True):
-                found = _loops.k_means(
-                    moved, weights, centers, tol=float(self._tol), max_iter=self.max_iter
-                )
+                options = {"tol": float(self._tol), "max_iter": self.max_iter}
+                found = interruptible(partial(_loops.k_means, moved, weights, centers, **options))
             if self.verbose:
                 self._tell(found)
             if best is None or found[2] < best[2]:

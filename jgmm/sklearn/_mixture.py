@@ -14,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from jgmm._struct import build
+from jgmm.data.interruptible import interruptible
 from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
 from jgmm.sklearn import _loops, _start
 
 
@@ -81,10 +83,7 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
                 break
             bound = float(-np.inf if fresh else self.lower_bound_)
             result = self._run(X, weights, start, bound)
-            changes = np.diff(result.bounds, prepend=bound)
-            for step, change in enumerate(changes, start=1):
-                self._print_verbose_msg_iter_end(step, change)
-            self._print_verbose_msg_init_end(result.bounds[-1], bool(result.converged))
+            self._tell(result, bound)
             if best is None or result.bounds[-1] > best.bounds[-1]:
                 best = result
         assert best is not None
@@ -101,6 +100,18 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         self.n_iter_ = int(best.n_iter)
         self.lower_bounds_ = bounds.tolist()
         self.lower_bound_: float = float(bounds[-1]) if len(bounds) else -np.inf
+
+    def _tell(self, result: _loops.EmResult, bound: float) -> None:
+        """What scikit-learn prints of a run under ``verbose``, but for the times of single steps.
+
+        All steps are one program, which says nothing until it ends.
+        """
+        if self.verbose:
+            changes = np.diff(result.bounds, prepend=bound)
+            for step in range(self.verbose_interval, len(changes) + 1, self.verbose_interval):
+                change = f"\t ll change {changes[step - 1]:.5f}" if self.verbose >= 2 else ""
+                print(f"  Iteration {step}{change}")
+        self._print_verbose_msg_init_end(result.bounds[-1], bool(result.converged))
 
     def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
         """The mixture to start from: drawn, then replaced by what the user gave."""
@@ -122,18 +133,21 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         parts: Any = (np.asarray(part, X.dtype) for part in (shares, means, covariances))
         shares, means, covariances = parts
         family = family_of(self.covariance_type)
-        return Mixture(weights=shares, means=means, covariances=covariances, family=family)
+        # As scikit-learn has them: the weights may sum to less than one.
+        return build(Mixture, weights=shares, means=means, covariances=covariances, family=family)
 
     def _run(self, X: Any, weights: Any, start: Mixture, bound: float) -> _loops.EmResult:
         with jax.enable_x64(True):
-            result = _loops.em(
-                X,
-                weights,
-                start,
-                tol=self.tol,
-                reg_covar=self.reg_covar,
-                max_iter=self.max_iter,
-                bound=bound,
+            result = interruptible(
+                lambda: _loops.em(
+                    X,
+                    weights,
+                    start,
+                    tol=self.tol,
+                    reg_covar=self.reg_covar,
+                    max_iter=self.max_iter,
+                    bound=bound,
+                )
             )
         if result.failed:
             _factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
@@ -208,7 +222,15 @@ def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
         >>> jgmm.sklearn.to_mixture(fitted).weights
         array([0.5, 0.5])
     """
-    return Mixture(
+    if not isinstance(estimator, mixture.GaussianMixture):
+        kind = type(estimator)
+        raise TypeError(
+            "estimator: expected a fitted GaussianMixture, of scikit-learn or jgmm, got "
+            f"{kind.__module__}.{kind.__qualname__}"
+        )
+    check_is_fitted(estimator)
+    return build(
+        Mixture,
         weights=estimator.weights_,
         means=estimator.means_,
         covariances=_as_jgmm(estimator.covariances_, estimator.covariance_type),
@@ -216,8 +238,8 @@ def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
     )
 
 
-def from_mixture(fitted: Mixture) -> GaussianMixture:
-    """A fitted estimator that holds a `jgmm.Mixture`.
+def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
+    """A fitted estimator that holds a `jgmm.Mixture`, or that of the result of a fit.
 
     Example:
         >>> import jgmm, jgmm.sklearn, numpy as np
@@ -225,7 +247,7 @@ def from_mixture(fitted: Mixture) -> GaussianMixture:
         >>> jgmm.sklearn.from_mixture(normal).score_samples([[0.0, 0.0]]).round(4)
         array([-1.8379])
     """
-    host: Mixture = jax.device_get(fitted)
+    host: Mixture = jax.device_get(as_mixture(fitted))
     estimator = GaussianMixture(host.n_components, covariance_type=host.covariance_type)
     estimator._take(host, np.asarray(host.means).dtype)
     estimator.n_features_in_ = host.n_features

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.frame import Frame, measure
 from jgmm.data.products import along, dot
 from jgmm.data.programs import program
@@ -48,34 +48,61 @@ class Given:
 
 
 @program("incomplete")
+def remainder(mixture: Mixture, given: Given, incomplete: bool) -> Mixture:
+    """What a fit is short of the fixed point, in the frame, as Newton's method sees it.
+
+    It is the root of the tolerance of the fit; the equations are those of the derivative.
+    """
+    size = _block_size(mixture)
+    frame = _measured(given, mixture.family, size, incomplete)
+    problem = _problem(given, frame, frame.scale, mixture.family, size, incomplete)
+    point = standardize(mixture, frame)
+    following, pull = jax.linearize(lambda point: problem.step(point)[0], point)
+    return _solve(point, pull, jax.tree.map(jnp.subtract, following, point))
+
+
+@program("incomplete")
 def attach(
-    mixture: Mixture, log_likelihood: Array, given: Given, incomplete: bool
+    mixture: Mixture,
+    log_likelihood: Array,
+    rest: Mixture | None,
+    given: Given,
+    incomplete: bool,
 ) -> tuple[Mixture, Array]:
     """A fitted mixture and its log-likelihood as functions of what was given.
 
-    With ``incomplete`` features that are NaN were not observed.
+    Args:
+        mixture: the fitted one.
+        log_likelihood: its own.
+        rest: what `remainder` says; None: it is asked where derivatives are taken.
+        given: what was given.
+        incomplete: features that are NaN were not observed.
     """
-    return _fixed_point(incomplete, mixture, log_likelihood, given)
+    return _fixed_point(incomplete, mixture, log_likelihood, rest, given)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _fixed_point(
-    incomplete: bool, mixture: Mixture, log_likelihood: Array, given: Given
+    incomplete: bool,
+    mixture: Mixture,
+    log_likelihood: Array,
+    rest: Mixture | None,
+    given: Given,
 ) -> tuple[Mixture, Array]:
     return mixture, log_likelihood
 
 
 @_fixed_point.defjvp
 def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
-    given, change = primals[2], tangents[2]
+    rest, given, change = primals[2], primals[3], tangents[3]
     # By the rule itself, so that it has derivatives too.
     fitted, log_likelihood = _fixed_point(incomplete, *primals)
-    family = fitted.family
-    size = block_size(2 * fitted.n_components, fitted.n_features)  # values and tangents
+    if rest is None:
+        rest = remainder(fitted, given, incomplete)
+    family, size = fitted.family, _block_size(fitted)
 
     def measured(given: Given) -> Frame:
-        samples = make_samples(given.rows, size, incomplete=incomplete)
-        return measure(samples, isotropic=family.isotropic)
+        return _measured(given, family, size, incomplete)
 
     here, moved = jax.jvp(measured, (given,), (change,))
     # The frame stays where it is, for all that depends on the scale of the data is the floor.
@@ -88,23 +115,22 @@ def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
         return following, problem.log_likelihood(point, value.rounded())
 
     x, dx = (given, here.scale), (change, moved.scale)
-
-    def linear(point: Mixture) -> tuple[tuple[Mixture, Array], Callable[[Mixture], Any]]:
-        return jax.linearize(lambda point: step(point, *x), point)
-
-    # The fit stops short of the fixed point, by the root of its tolerance. A step of Newton's
-    # method goes nearer: the equations are the same.
-    point = standardize(fitted, frame)
-    (following, _), pull = linear(point)
-    rest = jax.tree.map(jnp.subtract, following, point)
-    rest = _solve(point, lambda tangent: pull(tangent)[0], rest)
-    point = _nearer(point, lax.stop_gradient(rest))
+    point = _nearer(standardize(fitted, frame), lax.stop_gradient(rest))
     _, (push, gain) = jax.jvp(functools.partial(step, point), x, dx)
-    _, pull = linear(point)
+    _, pull = jax.linearize(lambda point: step(point, *x), point)
     shift = _solve(point, lambda tangent: pull(tangent)[0], push)
     back = functools.partial(unstandardize, frame=frame)
     _, change_of_mixture = jax.jvp(back, (point,), (shift,))
     return (fitted, log_likelihood), (change_of_mixture, gain + pull(shift)[1])
+
+
+def _block_size(mixture: Mixture) -> int:
+    return block_size(2 * mixture.n_components, mixture.n_features)  # values and tangents
+
+
+def _measured(given: Given, family: Family, size: int, incomplete: bool) -> Frame:
+    samples = make_samples(given.rows, size, incomplete=incomplete)
+    return measure(samples, isotropic=family.isotropic)
 
 
 def _problem(
@@ -147,7 +173,7 @@ def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) ->
         return _rescaled(point, tangent, inverse=True)
 
     def masked(tangent: Mixture) -> Mixture:
-        return dataclasses.replace(
+        return amend(
             tangent,
             weights=jnp.where(used, tangent.weights, 0),
             means=jnp.where(used[:, None], tangent.means, 0),
@@ -221,12 +247,8 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
         form, _ = family.inverse_root(point.covariances, d)
         spread = family.isometric(form, tangent.covariances, d) * size
         shifts = family.apply(form, tangent.means) * length[:, None]
-        return dataclasses.replace(
-            tangent, weights=tangent.weights / length, means=shifts, covariances=spread
-        )
+        return amend(tangent, weights=tangent.weights / length, means=shifts, covariances=spread)
     form = family.root(point.covariances)
     spread = family.from_isometric(form, tangent.covariances / size, d)
     shifts = family.apply(form, tangent.means / length[:, None])
-    return dataclasses.replace(
-        tangent, weights=tangent.weights * length, means=shifts, covariances=spread
-    )
+    return amend(tangent, weights=tangent.weights * length, means=shifts, covariances=spread)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.subsample import batches
 from jgmm.em.problem import Problem
@@ -106,13 +106,13 @@ def _enter(mixture: Mixture, floor: Array) -> Mixture:
     """Roots of what covariances have above the floor, of which there is at least once the floor."""
     family = mixture.family
     above = family.clip(mixture.covariances, 2 * floor) - family.diagonal(floor)
-    return dataclasses.replace(mixture, covariances=family.root(above))
+    return amend(mixture, covariances=family.root(above))
 
 
 def _leave(place: Mixture, floor: Array) -> Mixture:
     family = place.family
     covariances = family.square(place.covariances) + family.diagonal(floor)
-    return dataclasses.replace(place, covariances=covariances)
+    return amend(place, covariances=covariances)
 
 
 def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
@@ -129,7 +129,7 @@ def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
     root = family.root(_leave(place, floor).covariances)
     masses = family.masses(lax.stop_gradient(place.weights))
     alone = lax.rsqrt(jnp.where(masses > 0, masses, 1))
-    return dataclasses.replace(
+    return amend(
         place,
         weights=jax.nn.softmax(jnp.where(used, logits, -jnp.inf)),
         means=place.means + family.apply(root, shifts * unit[:, None]),

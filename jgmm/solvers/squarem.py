@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jgmm._struct import struct
+from jgmm._struct import amend, struct
 from jgmm.data.compensated import Compensated
 from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture, log_weights
@@ -98,7 +98,7 @@ class Squarem:
 def _leap(problem: Problem, state: _State, point: Mixture) -> _State:
     """Extrapolate from the start of the cycle, ``point`` and its successor."""
     far, length = extrapolate(state.start, point, state.point, state.longest)
-    far = dataclasses.replace(far, covariances=problem.floor.under(far.family, far.covariances))
+    far = amend(far, covariances=problem.floor.under(far.family, far.covariances))
     longest = jnp.where(length >= state.longest, 4 * state.longest, state.longest)
     return dataclasses.replace(
         state,
@@ -130,7 +130,7 @@ def chart_of(mixture: Mixture) -> Chart:
 def mixture_at(chart: Chart, like: Mixture) -> Mixture:
     """The mixture at a place of the chart; components that ``like`` does not use get weight 0."""
     logits, means, covariances = chart
-    return dataclasses.replace(
+    return amend(
         like,
         weights=jax.nn.softmax(jnp.where(like.weights > 0, logits, -jnp.inf)),
         means=means,

@@ -66,7 +66,7 @@ def labels_of_two(content: Any) -> np.ndarray:
     mixture = jgmm.Mixture(
         *(np.array(content["fits"][0][name]) for name in ("weights", "means", "covariances"))
     )
-    return np.asarray(jgmm.predict(mixture, picture() / 255.0))
+    return np.asarray(jgmm.predict(mixture, picture() / np.float32(255)))
 
 
 def test_the_choice_is_explained_and_drawn(

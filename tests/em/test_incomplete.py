@@ -17,7 +17,9 @@ W = np.random.default_rng(1).uniform(0.1, 2, size=N)
 RNG = np.random.default_rng(4)
 GAPS = np.where(RNG.random(X.shape) < 0.25, np.nan, X)
 GAPS[:3] = np.nan  # nothing at all is known of some
-TRUTH = np.asarray(jgmm.fit(X, K).mixture.means)  # only to have labels that mean something
+TRUTH = np.asarray(
+    jgmm.fit(X.astype(np.float32), K).mixture.means
+)  # only to have labels that mean something
 LABELS = np.where(RNG.random(N) < 0.2, reference.nearest(TRUTH, X), -1)
 STEPS = 5
 

@@ -100,6 +100,7 @@ def test_densities_are_those_of_scipy(family: str) -> None:
     np.testing.assert_allclose(jgmm.score(mixture, HEAVY, W), np.average(density, weights=W))
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_em_is_that_of_the_textbook_and_never_falls(family: str) -> None:
     begin = student(family)

@@ -164,6 +164,7 @@ def test_a_photograph(shared_data: Path) -> None:
     np.testing.assert_allclose(result.log_likelihood, jgmm.score(result.mixture, pixels), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_a_vmap_gives_the_fits() -> None:
     """Of different pixels, one of them with a NaN: that fit alone is lost."""
     bad = X.copy()

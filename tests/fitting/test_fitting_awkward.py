@@ -27,6 +27,9 @@ from examples import (
 import jgmm
 from jgmm import Status
 
+# Their statuses are looked at, one by one.
+pytestmark = pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
+
 AWKWARD = {
     "constant": np.full((N, D), 7.0),
     "black": np.zeros((N, D)),

@@ -347,6 +347,7 @@ def test_another_size_and_other_settings_compile_nothing(
     assert "jit(iterated)" in compiled()
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_one_climb_serves_all_starts_and_lengths(compiled: Callable[[], list[str]]) -> None:
     jgmm.fit(X, K)
     compiled()

@@ -148,6 +148,7 @@ def test_photographs(shared_data: Path) -> None:
         assert abs(result.log_likelihood - expected.log_likelihood) < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_data_that_cannot_be_fitted() -> None:
     none = jgmm.fit_gradient(X, K, weights=np.zeros(N), init=start("full", X), n_steps=5)
     assert none.status == jgmm.Status.NONFINITE

@@ -60,6 +60,7 @@ def test_seeds_are_different_samples(name: str) -> None:
     assert len(set(gaps.argmin(axis=1))) == K
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_samples_of_weight_zero_are_never_seeds() -> None:
     weights = np.where(np.arange(N) < K, 1.0, 0.0)
     for name in ("k-means++", "random_from_data"):
@@ -97,7 +98,7 @@ def test_a_sweep_starts_as_fits_do() -> None:
 def test_what_is_no_start_is_told() -> None:
     for init, message in (
         ("kmean", "one of kmeans"),
-        (X[:2], "a Mixture, means"),
+        (X[:2], "a Mixture, the result of a fit, means"),
         (np.full(N, K), "labels from -1"),
         (-SHARES, "at least 0"),
         (np.full((K, D), np.nan), "finite means"),

@@ -69,6 +69,7 @@ def test_under_jit_side_by_side_they_are_the_same(result: jgmm.SweepResult) -> N
     np.testing.assert_allclose(traced.bic, result.bic, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_a_tied_family_keeps_its_one_matrix() -> None:
     result = jgmm.sweep(X, (3, 2), covariance_type="tied", max_iter=5)
     assert result[2].mixture.covariances.shape == (1, 3, 3)

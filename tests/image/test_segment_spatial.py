@@ -115,6 +115,7 @@ def test_what_is_transparent_belongs_to_nothing() -> None:
             assert (leaf[6:] >= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_the_program_chooses_k() -> None:
     image = photograph()
     result = jgmm.segment(image, "auto", max_iter=20)
@@ -139,3 +140,32 @@ def test_labels_agree_with_merged_regions() -> None:
         assert len(np.unique(result.labels[result.regions == region])) == 1
     assert (result.certainty >= 0).all()
     assert (result.certainty <= 1).all()
+
+
+def test_a_word_that_is_no_number_of_segments() -> None:
+    with pytest.raises(ValueError, match="k: expected an integer or 'auto', got 'atuo'"):
+        jgmm.segment(photograph(8, 8), "atuo")
+
+
+def test_the_recommended_settings_merge_with_others() -> None:
+    """Those on the right win."""
+    image, own = photograph(), {"merge": 0.0, "min_region": 0, "covariance_type": "diag"}
+    found = jgmm.segment(image, 2, **jgmm.image.RECOMMENDED | own)
+    recommended = dict(jgmm.image.RECOMMENDED)
+    assert found.fit.mixture.covariance_type == "diag"
+    plain = {name: recommended[name] for name in ("features", "smooth")}
+    assert found == jgmm.segment(image, 2, covariance_type="diag", **plain)
+
+
+def test_a_segmentation_is_a_short_table_and_a_start() -> None:
+    image = photograph(20, 24)
+    found = jgmm.segment(image, 2, key=1)
+    lines = repr(found).splitlines()
+    assert lines[0].startswith("Segmentation of 24 x 20 pixels by 2 full components in 3 dim")
+    assert lines[1].split() == ["segment", "pixels", "share", "certainty"]
+    assert [line.split()[0] for line in lines[2:]] == ["0", "1"]
+    assert sum(int(line.split()[1]) for line in lines[2:]) == 20 * 24
+    assert "<table>" in str(found._repr_html_())
+    again = jgmm.segment(image, 2, init=found)
+    assert int(again.fit.n_iter) <= int(found.fit.n_iter)
+    assert (again.labels == found.labels).mean() > 0.99

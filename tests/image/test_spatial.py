@@ -35,17 +35,15 @@ def plainly(
 ) -> np.ndarray:
     """The definition at the head of the module, with the full kernel between all pixels."""
     h, w, _ = x.shape
-    ones = jgmm.Mixture(
-        weights=np.ones(3), means=np.asarray(mixture.means), covariances=mixture.covariances
-    )
+    means = np.asarray(mixture.means)
     log_n = np.stack(
         [
             np.asarray(
                 jgmm.log_prob(
                     jgmm.Mixture(
                         weights=np.ones(1),
-                        means=ones.means[k : k + 1],
-                        covariances=ones.covariances[k : k + 1],
+                        means=means[k : k + 1],
+                        covariances=mixture.covariances[k : k + 1],
                     ),
                     x,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from typing import Any
 
@@ -199,3 +200,33 @@ def test_sparse_data_are_clustered() -> None:
 def test_the_checks_of_scikit_learn(estimator: Any, may_fail: set[str]) -> None:
     checks = check_estimator(estimator, on_fail=None, on_skip=None)
     assert {c["check_name"] for c in checks if c["status"] == "failed"} <= may_fail
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_what_is_printed_has_no_times_of_steps(
+    verbose: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are not known; all else is what scikit-learn prints."""
+    options = {"n_components": K, "random_state": 0, "verbose": verbose, "verbose_interval": 3}
+    printed = []
+    for cls in (GaussianMixture, sklearn.mixture.GaussianMixture):
+        cls(**options).fit(X)
+        lines = capsys.readouterr().out.splitlines()
+        printed.append([re.sub(r"\s*time lapse [0-9.]+s", "", line) for line in lines])
+        if cls is GaussianMixture:
+            steps = [line for line in lines if "Iteration" in line]
+            assert steps
+            assert not any("time" in line for line in steps)
+    ours, theirs = ([re.sub(r"[-0-9.]{4,}", "#", line) for line in lines] for lines in printed)
+    assert ours == theirs
+
+
+def test_only_fitted_gaussian_mixtures_become_mixtures() -> None:
+    other = sklearn.mixture.BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+    for wrong, name in ((other, "BayesianGaussianMixture"), (KMeans(2), "KMeans"), (X, "ndarray")):
+        with pytest.raises(TypeError, match=f"expected a fitted GaussianMixture, .*{name}"):
+            to_mixture(wrong)
+    with pytest.raises(NotFittedError):
+        to_mixture(GaussianMixture(2))
+    result = jgmm.fit(X, 2, max_iter=0)
+    np.testing.assert_array_equal(from_mixture(result).means_, result.mixture.means)

@@ -1,0 +1,50 @@
+"""What a fit owes its caller outside of traces: to be interruptible, and a word if need be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
+
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._status import warn_of_status
+from jgmm.data.interruptible import interruptible
+from jgmm.em.result import FitResult
+from jgmm.fitting.dispatch import fit_best
+from jgmm.fitting.options import Choices, read
+
+P = ParamSpec("P")
+
+
+def fit_one(pixels: ArrayLike, k: int, choices: Choices) -> FitResult:
+    """The best fit of k components, as a caller of `fit` chose it."""
+    request = read(pixels, (k,), choices, spread=True)
+    return request.delivered(fit_best(request))
+
+
+def told(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
+    """``fit``, which an interrupt ends at once, and which warns where it did not converge."""
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def told_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
+        if not _checks.all_concrete((args, kwargs)):
+            return fit(*args, **kwargs)
+        result = interruptible(lambda: fit(*args, **kwargs))
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        warn_of_status(result.status, on_purpose=cannot_converge(bound.arguments))
+        return result
+
+    return told_fit
+
+
+def cannot_converge(options: Mapping[str, Any]) -> bool:
+    """Whether options of a fit ask for so many steps, and not for convergence."""
+    if options.get("batch_size") is not None and options.get("polish") is None:
+        return True  # values of different batches do not compare
+    no_steps = 0 in (options.get("max_iter"), options.get("n_steps"))
+    return no_steps or _checks.is_zero(options["tol"])

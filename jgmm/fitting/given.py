@@ -1,0 +1,128 @@
+"""What a caller gives to start from, read and checked: a name, a mixture, means, labels, shares."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm._struct import amend
+from jgmm.data.origin import Origin, less
+from jgmm.em.problem import Problem
+from jgmm.families.family import Family
+from jgmm.families.table import inferred
+from jgmm.fitting.starts import STARTS, from_labels, from_means, from_responsibilities
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, pad
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a caller means by ``init``."""
+
+    kind: str  # a name in STARTS, mixture, means, labels or responsibilities
+    value: Mixture | Array | None = None  # the mixture, or the means [K, D]
+    hints: Array | None = None  # labels [N] or responsibilities [N, K]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it depends on a key."""
+        return self.kind in STARTS
+
+    def padded(self, k: int) -> Given:
+        """For ``k`` components, those behind not used."""
+        if isinstance(self.value, Mixture) and self.value.n_components < k:
+            return dataclasses.replace(self, value=pad(jax.device_get(self.value), k))
+        if self.value is None or isinstance(self.value, Mixture) or len(self.value) == k:
+            return self
+        means = np.asarray(self.value)
+        more: Any = np.concatenate([means, np.repeat(means[:1], k - len(means), axis=0)])
+        return dataclasses.replace(self, value=more)
+
+
+def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:
+    """The start that a caller gave, in the frame."""
+    if isinstance(value, Mixture):
+        return problem.standardize(value)
+    if value is not None:
+        return from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
+    return from_labels(problem, used) if kind == "labels" else from_responsibilities(problem, used)
+
+
+def read(
+    init: str | Mixture | FitLike | ArrayLike,
+    k: int,
+    shape: tuple[int, ...],
+    family: Family,
+    dtype: Any,
+    origin: Origin | None = None,
+) -> Given:
+    """What a caller means by ``init``, for pixels of ``shape`` [..., D] near an ``origin``.
+
+    Raises:
+        TypeError: of no kind that can be a start.
+        ValueError: an unknown name, a shape that does not fit, labels beyond k.
+    """
+    if isinstance(init, str):
+        return Given(_checks.one_of("init", init, STARTS))
+    if dataclasses.is_dataclass(init):
+        mixture = as_mixture(init, "init")
+        mixture = amend(mixture, means=less(mixture.means, origin))
+        return Given("mixture", _conform(mixture, k, shape[-1], family, dtype))
+    array: Any = init if isinstance(init, jax.Array) else np.asarray(init)
+    n = int(np.prod(shape[:-1]))
+    if jnp.issubdtype(array.dtype, jnp.integer) and array.shape in (shape[:-1], (n,)):
+        return Given("labels", hints=as_labels("init", array, k, shape))
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if real and array.shape == (k, shape[-1]):
+        return Given("means", _finite(jnp.asarray(less(array, origin), dtype)))
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.shape in ((*shape[:-1], k), (n, k)):
+        rows = _checks.as_nonnegative("init", array, dtype)
+        return Given("responsibilities", hints=rows.reshape(n, k))
+    raise ValueError(
+        f"init: expected one of {', '.join(STARTS)}, a Mixture, the result of a fit, "
+        f"means ({k}, {shape[-1]}), integer labels {shape[:-1]} or responsibilities "
+        f"{(*shape[:-1], k)}; got {array.dtype} {array.shape}"
+    )
+
+
+def as_labels(name: str, labels: ArrayLike, k: int, shape: tuple[int, ...]) -> Array:
+    """Labels of pixels of ``shape`` [..., D] as int32 [N], from -1 (unknown) to k - 1."""
+    array = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    n = int(np.prod(shape[:-1]))
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected integer labels, got dtype {array.dtype}")
+    if array.shape not in (shape[:-1], (n,)):
+        raise ValueError(f"{name}: expected labels of shape {shape[:-1]}, got {array.shape}")
+    if _checks.is_concrete(array) and not -1 <= int(array.min()) <= int(array.max()) < k:
+        raise ValueError(
+            f"{name}: expected labels from -1 (unknown) to {k - 1}, "
+            f"got {int(array.min())} to {int(array.max())}"
+        )
+    return jnp.asarray(array.reshape(n)).astype(jnp.int32)
+
+
+def _finite(means: Array) -> Array:
+    if _checks.is_concrete(means) and not bool(np.isfinite(np.asarray(means)).all()):
+        raise ValueError("init: expected finite means, got NaN or infinity")
+    return means
+
+
+def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixture:
+    """The warm start in ``dtype``, or a ValueError where it does not fit what is asked for."""
+    shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
+    expected = ((k,), (k, d), family.shape(k, d))
+    # A family that the caller did not name may be another of the same shape.
+    told = init.family in (family, inferred(shapes[2], k, d) if shapes == expected else None)
+    if shapes != expected or not told:
+        raise ValueError(
+            f"init: expected a {family.name} mixture of weights, means and covariances of "
+            f"shapes {expected}, got {init.family.name} {shapes}"
+        )
+    named = amend(init, family=family)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), named)

@@ -1,0 +1,94 @@
+"""What a mixture that a caller makes has to be. Its parameters are duck-typed: see `Mixture`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgmm import _checks
+
+_NAMES = ("weights", "means", "covariances")
+_SUM = 2e-3  # so far from 1 weights may sum, which people write with few digits
+
+
+def as_parameter(name: str, value: Any) -> Any:
+    """A parameter as a caller may write it: lists become arrays, integers floating point."""
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
+        if value.dtype.kind not in "iuf":
+            raise TypeError(f"mixture: expected {name} of numbers, got {value.dtype}")
+        return jnp.asarray(value, jnp.result_type(float))
+    if isinstance(value, np.ndarray | jax.Array) and jnp.issubdtype(value.dtype, jnp.integer):
+        return value.astype(jnp.result_type(float))
+    return value
+
+
+def check_shapes(mixture: Any, *, batched: bool = False) -> None:
+    """Raise a ValueError where the shapes of the parameters do not fit each other.
+
+    Args:
+        mixture: what to look at.
+        batched: any of them may have leading axes, as for a vmap.
+    """
+    shape = mixture.means.shape
+    if len(shape) < 2 or (len(shape) > 2 and not batched):
+        raise ValueError(f"mixture: expected means [K, D], got shape {shape}")
+    k, d = shape[-2:]
+    expected = mixture.family.shape(k, d)
+    weights, covariances = mixture.weights.shape, mixture.covariances.shape
+    if batched:
+        weights, covariances = weights[-1:], covariances[-len(expected) :]
+    if weights != (k,):
+        raise ValueError(f"mixture: expected weights ({k},), got {mixture.weights.shape}")
+    if covariances != expected:
+        raise ValueError(
+            f"mixture: expected {mixture.family.name} covariances {expected}, "
+            f"got {mixture.covariances.shape}"
+        )
+
+
+def are_arrays(mixture: Any) -> bool:
+    """Whether all parameters are arrays: they may be placeholders, such as axes for a vmap."""
+    return all(isinstance(getattr(mixture, name), np.ndarray | jax.Array) for name in _NAMES)
+
+
+def check_values(mixture: Any) -> None:
+    """Raise a ValueError where the parameters are of no mixture. Nothing is said of tracers."""
+    parts = {name: getattr(mixture, name) for name in _NAMES}
+    for name, array in parts.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"mixture: expected {name} of floating point, got {array.dtype}")
+    if not _checks.all_concrete(tuple(parts.values())):
+        return
+    if not all(getattr(array, "is_fully_addressable", True) for array in parts.values()):
+        return  # other processes have the rest
+    host = {n: np.asarray(a, np.float64) for n, a in jax.device_get(parts).items()}
+    for name, array in host.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"mixture: expected finite {name}, got NaN or infinity")
+    weights = host["weights"]
+    if (weights < 0).any():
+        raise ValueError(f"mixture: expected weights of at least 0, got {weights.min():.6g}")
+    sums = weights.sum(axis=-1)
+    if (np.abs(sums - 1) > _SUM).any():
+        worst = sums.flat[np.argmax(np.abs(sums - 1))]
+        raise ValueError(f"mixture: expected weights that sum to 1, got a sum of {worst:.6g}")
+    covariances = host["covariances"]
+    if mixture.family.independent:
+        if (covariances < 0).any():
+            raise ValueError(
+                f"mixture: expected variances of at least 0, got {covariances.min():.6g}"
+            )
+        return
+    size = np.abs(covariances).max(axis=(-2, -1), keepdims=True)
+    if (np.abs(covariances - covariances.swapaxes(-1, -2)) > 1e-4 * size).any():
+        raise ValueError("mixture: expected symmetric covariances")
+    least = np.linalg.eigvalsh(covariances)[..., 0]
+    if (least < -1e-4 * size[..., 0, 0]).any():
+        raise ValueError(
+            "mixture: expected covariances without negative variances, got an eigenvalue of "
+            f"{least.min():.6g}"
+        )
