@@ -118,6 +118,9 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str,
             f"got {reprlib.repr(version)}: {path}"
         )
     try:
+        for name, array in tensors.items():
+            if array.dtype not in (np.float32, np.float64):
+                raise ValueError(f"expected {name} in float32 or float64, got {array.dtype}")
         # Files of earlier versions do not name the family.
         mixture = Mixture(**tensors, family=header.get("family"))  # type: ignore[arg-type]
         sound(mixture)

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 import jgmm
 from jgmm.cli import app
 
+REG_COVAR = 1e-6  # the default
 ENDS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
 
 
@@ -66,27 +67,38 @@ def check_fit(result: jgmm.FitResult, x: np.ndarray, w: np.ndarray) -> None:
     """
     dtype = np.asarray(result.log_likelihood).dtype
     status = jgmm.Status(int(result.status))
-    gmm = plain(result.mixture)
+    spread = x.astype(np.longdouble).std(axis=0)
+    low, high = np.finfo(dtype).tiny ** 0.5 * 1e6, np.finfo(dtype).max ** 0.5 / 1e6
+    if not ((spread > low) & (np.abs(x).max(axis=0) < high)).all():
+        # Variances that the dtype cannot hold are not to be had; of a constant there is none.
+        if status in (jgmm.Status.NONFINITE, jgmm.Status.DEGENERATE):
+            return
+    assert status is not jgmm.Status.NONFINITE
+    end = ENDS[dtype]
     history = np.asarray(result.history, np.float64)
     history = history[np.isfinite(history)]
-    if status is jgmm.Status.NONFINITE:
-        # Variances that the dtype cannot hold are not to be had.
-        spread = x.astype(np.longdouble).std(axis=0)
-        low, high = np.finfo(dtype).tiny ** 0.5 * 1e6, np.finfo(dtype).max ** 0.5 / 1e6
-        assert not ((spread > low) & (np.abs(x).max(axis=0) < high)).all()
-        return
-    end = ENDS[dtype]
     assert len(history) > 0
     assert np.diff(history).min(initial=0) >= -10 * end * max(1, np.abs(history).max())
+    gmm = plain(result.mixture)
     assert np.isfinite(gmm.means).all()
     assert gmm.weights.min() >= 0
     assert abs(gmm.weights.sum() - 1) < 10 * end
     np.testing.assert_array_equal(gmm.covariances, gmm.covariances.swapaxes(1, 2))
-    for covariance in gmm.covariances:
+    conditions = []
+    for mean, covariance in zip(gmm.means, gmm.covariances, strict=True):
         scale = np.sqrt(np.diag(covariance))
-        np.linalg.cholesky(covariance / scale[:, None] / scale)
+        values = np.linalg.eigvalsh(covariance / scale[:, None] / scale)
+        assert values.min() > 0
+        conditions.append(values.max() / values.min() + np.abs(mean / scale).max())
+    if result.mixture.covariance_type != "spherical":
+        floor = REG_COVAR * np.average((x - np.average(x, 0, w)) ** 2, 0, w)
+        for covariance in gmm.covariances if floor.min() > 0 else ():
+            values = np.linalg.eigvalsh(covariance / np.sqrt(floor)[:, None] / np.sqrt(floor))
+            assert values.min() > 1 - 1e-3 - 100 * np.finfo(dtype).eps * values.max()
     if status is jgmm.Status.CONVERGED:
         found = reference.score(gmm, np.asarray(x, np.float64), np.asarray(w, np.float64))
+        # Parameters that are rounded to the dtype say no more of a thin component than this.
+        end += 8 * np.finfo(dtype).eps * max(conditions)
         assert found == pytest.approx(float(result.log_likelihood), rel=end, abs=end)
 
 
