@@ -201,11 +201,15 @@ def check(
     monkeypatch.setenv("JGMM_MOST_PIXELS", "4000000")
     monkeypatch.setattr(app, "segment_job", looked_at)
     path = place / case.name
-    path.write_bytes(case.content())
     it = os.fspath(path)
     arguments = [it if argument == "IT" else argument for argument in case.arguments]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        run(["segment", it, "-k", "2", "-q", "-o", os.fspath(place / "out"), *arguments], capsys)
-    path.unlink()
+    path.write_bytes(case.content())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of files that decoders leave open
+            run(
+                ["segment", it, "-k", "2", "-q", "-o", os.fspath(place / "out"), *arguments], capsys
+            )
+    finally:
+        path.unlink()
     assert [p.name for p in place.iterdir()] == []

@@ -19,19 +19,15 @@ from jgmm.cli.options import Options, numbers_for, samples_for
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
+LISTED = [
+    *("", "0", "-1", "1", "3", "nan", "inf", "-inf", "1e39", "1e-46", "1e400", "0x1"),
+    *("auto", "2-5", "5-2", "1-", "-", ",", "1,,2", "3,3", "1000", "1001", "²", "٣"),
+    *("9" * 5000, "0" * 40 + "3", "1_0", " 3 ", "+3", "3.0", "1e1", "true", "--", "-k"),
+    *("rgb", "lab", "full", "potts", "none", "float64", "bic", "x.png", ".", "/", "~"),
+]
 VALUES = st.one_of(
-    st.sampled_from(
-        ["", "0", "-1", "1", "3", "nan", "inf", "-inf", "1e39", "1e-46", "1e400", "0x1"]
-    ),
-    st.sampled_from(
-        ["auto", "2-5", "5-2", "1-", "-", ",", "1,,2", "3,3", "1000", "1001", "²", "٣"]
-    ),
-    st.sampled_from(
-        ["9" * 5000, "0" * 40 + "3", "1_0", " 3 ", "+3", "3.0", "1e1", "true", "--", "-k"]
-    ),
-    st.sampled_from(
-        ["rgb", "lab", "full", "potts", "none", "float64", "bic", "x.png", ".", "/", "~"]
-    ),
+    st.sampled_from(LISTED),
+    st.sampled_from(LISTED),
     st.integers().map(str),
     st.floats().map(str),
     st.text(max_size=12),
@@ -93,5 +89,6 @@ def test_options_of_any_value(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(app, "segment_job", looked_at)
-    run(["segment", "x.png", *(part for option in options for part in option)], capsys)
+    arguments = [part for option in options for part in option]
+    run(["segment", "x.png", *arguments], capsys, images=1 + len(arguments))
     assert [path.name for path in place.iterdir()] == ["x.png"]
