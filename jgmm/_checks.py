@@ -276,5 +276,5 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
     """``value`` if it is one of ``options``, else a ValueError that lists them."""
     options = tuple(options)
     if value not in options:
-        raise ValueError(f"{name}: expected one of {', '.join(options)}; got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(options)}; got {reprlib.repr(value)}")
     return str(value)

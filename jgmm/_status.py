@@ -28,7 +28,8 @@ class Status(enum.IntEnum):
     """The likelihood of the start is not a finite number: NaN in the data, or no weight at all."""
     DEGENERATE = 3
     """Finite, but not k components: the data have too few distinct samples for them, or a
-    covariance became singular because ``reg_covar`` is 0."""
+    covariance became singular, because ``reg_covar`` is 0 or the data are so small, or large, that
+    the dtype cannot hold their variances."""
 
 
 _ADVICE = {
@@ -36,7 +37,7 @@ _ADVICE = {
     Status.NONFINITE: "look for NaN, infinite or huge values among the pixels, and for "
     "weights that are all 0; missing='nan' takes NaN for missing",
     Status.DEGENERATE: "ask for fewer components (the data may have fewer distinct samples), "
-    "raise reg_covar, or take prior='weak'",
+    "raise reg_covar, take prior='weak', or scale data whose squares the dtype cannot hold",
 }
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm._warnings import unheard
-from jgmm.cli import outputs, summary
+from jgmm.cli import memory, outputs, summary
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -72,6 +71,7 @@ def segment_job(
         JobError: an image that these options do not suit, or a folder that cannot be written to.
     """
     start = time.perf_counter()
+    memory.expect_room(pages, options)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
         whole = joined_for(pages, options)
@@ -120,7 +120,7 @@ def segment_job(
                 "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
                 "seed": options.seed,
-                "options": {**asdict(options), "labels": summary.path_text(options.labels)},
+                "options": summary.options_summary(options),
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
@@ -148,6 +148,7 @@ def apply_job(
         JobError: an image that does not suit the model, or a folder that cannot be written to.
     """
     mixture, k = about.mixture, about.mixture.n_components
+    memory.expect_room(pages, Options(ks=()))
     with jax.enable_x64(mixture.means.dtype == np.float64):
         parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
         try:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -36,6 +37,12 @@ def numbers(values: npt.ArrayLike) -> Any:
 def path_text(path: str | os.PathLike[str] | None) -> str | None:
     """A path as text that JSON can hold: bytes that are no UTF-8 are escaped."""
     return None if path is None else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def options_summary(options: Any) -> dict[str, Any]:
+    """The options, with paths as text."""
+    paths = {name: path_text(getattr(options, name)) for name in ("labels", "mask")}
+    return {**asdict(options), **paths}
 
 
 def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Matrices(Family):
         return self.per_component(covariances, k)
 
     def rescale(self, covariances: Array, scale: Array) -> Array:
-        """Rows and columns."""
-        return covariances * scale[:, None] * scale[None, :]
+        """Rows and columns, symmetric to the last bit."""
+        return covariances * (scale[:, None] * scale[None, :])
 
     def marginal(self, covariances: Array, index: Any) -> Array:
         """Some rows and columns."""

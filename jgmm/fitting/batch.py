@@ -198,12 +198,18 @@ def _each(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
-    """A run in the units of the data. One that lost a component is degenerate."""
+    """A run in the units of the data. One that lost a component is degenerate.
+
+    So is one whose covariances are too small, or large, for the dtype in those units.
+    """
     best, value = run.best, run.value.value
-    starved = jnp.any(used & (best.weights == 0)) & (run.status != Status.NONFINITE)
-    status = jnp.where(starved, Status.DEGENERATE, run.status)
+    mixture = problem.unstandardize(best)
+    _, half_log_dets = mixture.family.inverse_root(mixture.covariances, mixture.n_features)
+    lost = jnp.any(used & (best.weights == 0)) | ~jnp.all(jnp.isfinite(half_log_dets))
+    lost &= run.status != Status.NONFINITE
+    status = jnp.where(lost, Status.DEGENERATE, run.status)
     return FitResult(
-        mixture=problem.unstandardize(best),
+        mixture=mixture,
         log_likelihood=problem.log_likelihood(best, value),
         objective=problem.in_data_units(best, value),
         history=problem.in_data_units(best, run.history),

@@ -95,12 +95,22 @@ def setup_from(metadata: dict[str, Any]) -> Setup:
             raise ValueError(f"expected the recipe of {reprlib.repr(features)}, got another")
         return Setup(
             recipe,
-            Spatial(**metadata.get("spatial", {})),
+            _spatial(metadata.get("spatial", {})),
             metadata["channels"],
             one_of("image_dtype", metadata.get("image_dtype", "uint8"), _DTYPES),
         )
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def _spatial(content: Any) -> Spatial:
+    """The settings that a file has, if it has no others."""
+    known = [field.name for field in dataclasses.fields(Spatial)]
+    if not isinstance(content, dict) or not set(content) <= set(known):
+        raise ValueError(
+            f"expected spatial settings {', '.join(known)}; got {reprlib.repr(content)}"
+        )
+    return Spatial(**content)
 
 
 @struct

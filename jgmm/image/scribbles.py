@@ -8,6 +8,8 @@ order of the grey values, of the palette, or of red, then green, then blue.
 from __future__ import annotations
 
 import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from jgmm.image.decoding import ImageError
 from jgmm.image.files import read_image
+from jgmm.image.limits import pillow_limits
 
 NdArray = npt.NDArray[Any]
 
@@ -76,11 +79,12 @@ def _places(path: str | os.PathLike[str], colours: NdArray) -> NdArray:
     """Where in the file's palette each colour [L, C] stands first; 0 for all without a palette."""
     import PIL.Image
 
-    try:
-        with PIL.Image.open(path) as file:
+    palette = None
+    # The file has been read: what goes wrong now is that its format has no palette.
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pillow_limits(), PIL.Image.open(path) as file:
             palette = file.getpalette("RGB") if file.mode == "P" else None
-    except OSError:  # a format that Pillow does not know has no palette
-        palette = None
     if palette is None or colours.shape[1] != 3:
         return np.zeros(len(colours), np.intp)
     table = np.array(palette).reshape(-1, 3)

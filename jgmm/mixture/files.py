@@ -19,6 +19,7 @@ from jgmm.mixture.soundness import sound
 
 _FORMAT = "jgmm.mixture"
 _VERSION = 1
+_MOST_BYTES = 2**30  # of a file; its header has 100 MB at most, which safetensors looks at
 _TENSORS = ("weights", "means", "covariances")
 
 
@@ -117,6 +118,9 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str,
             f"got {reprlib.repr(version)}: {path}"
         )
     try:
+        for name, array in tensors.items():
+            if array.dtype not in (np.float32, np.float64):
+                raise ValueError(f"expected {name} in float32 or float64, got {array.dtype}")
         # Files of earlier versions do not name the family.
         mixture = Mixture(**tensors, family=header.get("family"))  # type: ignore[arg-type]
         sound(mixture)
@@ -136,8 +140,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Any]]
     """The header of a file of safetensors, and of its tensors those that make a mixture."""
     from safetensors import SafetensorError, safe_open
 
-    if not stat.S_ISREG(os.stat(path).st_mode):  # pipes would be waited for
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):  # pipes would be waited for
         raise ValueError(f"expected a mixture in a safetensors file, got no file: {path}")
+    if about.st_size > _MOST_BYTES:
+        raise ValueError(f"expected a mixture of {_MOST_BYTES:,} bytes at most: {path}")
     with open(path, "rb"):  # an OSError names the file, whatever the library says
         pass
     try:

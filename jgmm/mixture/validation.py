@@ -37,6 +37,10 @@ def check_shapes(mixture: Any, *, batched: bool = False) -> None:
     if len(shape) < 2 or (len(shape) > 2 and not batched):
         raise ValueError(f"mixture: expected means [K, D], got shape {shape}")
     k, d = shape[-2:]
+    if k < 1 or d < 1:
+        raise ValueError(f"mixture: expected at least one component and feature, got means {shape}")
+    if mixture.family is None:
+        raise ValueError(f"mixture: expected covariances, got shape {mixture.covariances.shape}")
     expected = mixture.family.shape(k, d)
     weights, covariances = mixture.weights.shape, mixture.covariances.shape
     if batched:

@@ -51,7 +51,7 @@ def test_a_foreign_file_says_so(tmp_path: Path) -> None:
         jgmm.load(path)
     header = {"format": "jgmm.mixture", "version": "1"}
     save_file(arrays, path, header)
-    with pytest.raises(ValueError, match=r"expected weights \(2,\), got \(2, 2\)"):
+    with pytest.raises(ValueError, match="expected weights that sum to 1"):
         jgmm.load(path)
     save_file(arrays, path, {**header, "version": "2"})
     with pytest.raises(ValueError, match="expected a mixture of format version 1 or earlier"):
@@ -94,8 +94,9 @@ UNSOUND = {
     "NaN": ({"means": f32([np.nan, 0], [0, 0])}, "finite means"),
     "infinity": ({"covariances": f32([np.inf, 1], [1, 1])}, "finite covariances"),
     "not symmetric": ({"covariances": f32(EYE, [[1, 0.5], [0, 1]])}, "symmetric"),
-    "not positive": ({"covariances": f32(EYE, [[1, 2], [2, 1]])}, "positive definite"),
-    "a negative variance": ({"covariances": f32([1, 1], [1, -1])}, "variances of at least"),
+    "not positive": ({"covariances": f32(EYE, [[1, 2], [2, 1]])}, "without negative variances"),
+    "singular": ({"covariances": f32(EYE, [[1, 1], [1, 1]])}, "positive definite"),
+    "a negative variance": ({"covariances": f32([1, 1], [1, -1])}, "variances of at least 0"),
     "no variance": ({"covariances": f32([1], [0])}, "variances of at least .*, got 0"),
     "next to no variance": ({"covariances": f32([1], [1e-42])}, "variances of at least"),
     "a vector": ({"covariances": f32(1, 1)}, "covariances, got shape"),
@@ -146,8 +147,8 @@ def test_a_header_from_a_stranger_is_looked_at(name: str, tmp_path: Path) -> Non
 
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
-    mixture = jgmm.Mixture(np.ones(2), np.zeros((2, 1)), np.ones((2, 1)))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="save: expected weights that sum to 1, got a sum of 2"):
+    mixture = jgmm.Mixture([1.0], [[0.0]], [[0.0]])
+    with pytest.raises(ValueError, match="save: expected variances of at least .*, got 0"):
         jgmm.save(tmp_path / "model.safetensors", mixture)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from jgmm.image.limits import LimitError, most_pixels, pillow_limits, refuse_large
 
 NdArray = npt.NDArray[Any]
 
@@ -62,21 +65,29 @@ def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
     import PIL.Image
 
     try:
-        with PIL.Image.open(source) as image:
+        with pillow_limits(), PIL.Image.open(source) as image:
             # The layers of a PSD file are parts of one image.
             total = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+            chosen = wanted(page, total, source)
+            _expect_size(image, len(chosen))
             pages = []
-            for index in wanted(page, total, source):
+            for index in chosen:
                 if total > 1:
                     image.seek(index)
+                    _expect_size(image, len(chosen))
                 pages.append(_frame(image, index, source, head))
             return Decoded(pages, total)
     except PIL.UnidentifiedImageError:
         if head[:4] in TIFF_MAGIC:
             raise ImageError(f"this kind of TIFF is not supported: {source}") from None
         return _decode_other(source, page)
-    except PIL.Image.DecompressionBombError:
-        raise ImageError(f"has more than {most_pixels():,} pixels: {source}") from None
+    except PIL.Image.DecompressionBombError:  # in a part of the file
+        raise LimitError(f"has more than {most_pixels():,} pixels") from None
+
+
+def _expect_size(image: Any, n_pages: int) -> None:
+    width, height = image.size
+    refuse_large(width, height, 4 * width * height * n_pages, n_pages)  # no mode has more bytes
 
 
 def _frame(image: Any, index: int, source: Path, head: bytes) -> tuple[NdArray, NdArray | None]:
@@ -112,13 +123,6 @@ def _split(array: NdArray, key: Any) -> tuple[NdArray, NdArray | None]:
     return array, None
 
 
-def most_pixels() -> int:
-    """Beyond this Pillow takes a file for an attack."""
-    import PIL.Image
-
-    return 2 * (PIL.Image.MAX_IMAGE_PIXELS or 2**62)
-
-
 def _decode_other(source: Path, page: int | None) -> Decoded:
     """Decode what only other plugins of imageio know."""
     import imageio.v3 as iio
@@ -127,15 +131,18 @@ def _decode_other(source: Path, page: int | None) -> Decoded:
         with source.open("rb") as file:  # plugins that fail leave files open
             hint: Any = source.suffix or None
             every: Any = ...  # index of all, which the types do not know
-            total = 1
+            total, size = 1, 0
             with suppress(Exception):  # not every plugin counts
-                total = int(iio.improps(file, index=every, extension=hint).n_images or 1)
+                about = iio.improps(file, index=every, extension=hint)
+                total = int(about.n_images or 1)
+                size = math.prod(about.shape) * about.dtype.itemsize
+            refuse_large(1, 1, size, total)
             pages: list[tuple[NdArray, NdArray | None]] = []
             for i in wanted(page, total, source):
                 file.seek(0)
                 pages.append((np.asarray(iio.imread(file, index=i, extension=hint)), None))
             return Decoded(pages, total)
-    except ImageError:
+    except (ImageError, LimitError):
         raise
     except Exception:
         raise ImageError(f"not an image: {source}") from None
@@ -173,7 +180,7 @@ def _deep_pixels(image: Any, rawmode: str, source: Path) -> NdArray:
         return pair[:, :, 0::2] << 8 | pair[:, :, 1::2]
     big = rawmode.endswith("B") or (rawmode.endswith("N") and struct.pack("=H", 1)[0] == 0)
     high = decode(image, rawmode)
-    with PIL.Image.open(source) as again:
+    with PIL.Image.open(source) as again:  # under the limits of the first
         return high << 8 | decode(again, rawmode[:-1] + ("L" if big else "B"))
 
 

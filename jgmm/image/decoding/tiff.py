@@ -18,10 +18,10 @@ from jgmm.image.decoding.pillow import (
     Decoded,
     ImageError,
     decode_pillow,
-    most_pixels,
     oriented,
     wanted,
 )
+from jgmm.image.limits import refuse_large
 
 NdArray = npt.NDArray[Any]
 
@@ -61,16 +61,18 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
     import tifffile
 
     with source.open("rb") as handle, tifffile.TiffFile(handle) as file:
+        refuse_large(1, 1, n_pages=len(file.pages))
         found = [_Series(s, _count(s, page)) for s in file.series if not _is_aside(s)]
         places = [(s, i) for s in found for i in range(s.total)]
+        refuse_large(1, 1, n_pages=len(places))
         chosen = [places[i] for i in wanted(page, len(places), source)]
         pages = []
         arrays: dict[int, NdArray] = {}  # a series is read once
         for series, index in chosen:
             keyframe = series.series.keyframe
             bits = keyframe.bitspersample
-            if keyframe.imagewidth * keyframe.imagelength > most_pixels():
-                raise ImageError(f"has more than {most_pixels():,} pixels: {source}")
+            n_bytes = math.prod(series.series.shape) * max(bits // 8, 1)
+            refuse_large(keyframe.imagewidth, keyframe.imagelength, n_bytes)
             if keyframe.photometric not in (0, 1, 2) or bits not in (1, 8, 16, 32, 64):
                 return decode_pillow(source, head, page)  # palettes, CMYK, odd depths
             try:

@@ -1,0 +1,114 @@
+"""What a run will take of memory, so that what cannot fit is refused before it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jgmm.cli.options import JobError, Options
+from jgmm.image.files import Image
+
+# Bytes as measured on images of 1 to 12 million pixels, rather too few: what is refused cannot fit.
+_PIXEL_OF_FEW_COLOURS, _FEATURE_OF_FEW_COLOURS = 55, 10
+_PIXEL, _FEATURE = 80, 5  # per byte of a feature
+_SPATIAL = 80
+_POTTS, _POTTS_COMPONENT = 500, 60
+
+
+def needed(
+    n_pixels: int,
+    n_features: int,
+    *,
+    few_colours: bool,
+    itemsize: int = 4,
+    spatial: bool = False,
+    potts_components: int = 0,
+    n_pictures: int = 0,
+) -> int:
+    """Bytes that segmenting an image takes, beyond those that it is held in.
+
+    Args:
+        n_pixels: all of them.
+        n_features: of each.
+        few_colours: whether only the distinct colours are samples.
+        itemsize: bytes of a number.
+        spatial: whether labels see their neighbours, or regions are joined.
+        potts_components: of the mixture of a Potts fit, 0 for none.
+        n_pictures: in mean colours, that are kept for a figure.
+
+    Example:
+        >>> needed(12_000_000, 3, few_colours=True) / 1e9
+        1.02
+    """
+    if few_colours:
+        each = _PIXEL_OF_FEW_COLOURS + _FEATURE_OF_FEW_COLOURS * n_features
+    else:
+        each = _PIXEL + _FEATURE * n_features * itemsize
+    if spatial:
+        each += _SPATIAL
+    if potts_components:
+        each += _POTTS + _POTTS_COMPONENT * potts_components
+    return n_pixels * (each + 3 * n_pictures)
+
+
+def available() -> int:
+    """Bytes that this process can still have; a great many where nothing says how many."""
+    return min(_limits(), default=sys.maxsize)
+
+
+def expect_room(pages: Sequence[Image], options: Options) -> None:
+    """Raise a JobError, which says how much the run would take, if there is less.
+
+    Args:
+        pages: that are held already.
+        options: of the run; what a saved model is applied to takes no more than the least.
+    """
+    height, width, channels = pages[0].pixels.shape
+    place = options.features.endswith("+xy")
+    plain = options.features.removesuffix("+xy")
+    taken = needed(
+        sum(page.pixels.shape[0] * page.pixels.shape[1] for page in pages),
+        (1 if plain == "gray" else channels) + 2 * place,
+        few_colours=pages[0].pixels.dtype.kind in "iu" and not place,
+        itemsize=8 if options.dtype == "float64" else 4,
+        spatial=bool(options.smooth or options.min_region or options.merge),
+        potts_components=0 if options.noise_model is None else max(options.ks, default=3),
+        n_pictures=len(options.ks),
+    )
+    there = available()
+    if taken > there:
+        size = f"{width} x {height} pixels" + (f" of {len(pages)} pages" if len(pages) > 1 else "")
+        raise JobError(
+            f"{size} would take about {_size(taken)} of memory, and {_size(there)} are "
+            f"free; try a smaller image: {pages[0].source}"
+        )
+
+
+def _size(n: int) -> str:
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
+
+
+def _limits() -> Iterator[int]:
+    """What each of those that limit memory leaves."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
+        yield known["MemAvailable"] + known.get("SwapFree", 0)
+    except (OSError, KeyError, ValueError, IndexError):
+        pass  # another system
+    try:  # of a container
+        most = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        yield max(most - int(Path("/sys/fs/cgroup/memory.current").read_text()), 0)
+    except (OSError, ValueError):
+        pass
+    try:
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most != resource.RLIM_INFINITY:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            yield max(most - used, 0)
+    except (ImportError, OSError, ValueError):
+        pass

@@ -1,0 +1,47 @@
+"""What cannot fit is refused before it starts, with what it would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import picture, write
+
+from jgmm.cli import app as cli
+from jgmm.cli import memory
+from jgmm.cli.options import JobError, Options
+from jgmm.image import Image
+
+pytestmark = pytest.mark.usefixtures("plain_process")
+
+
+def test_what_cannot_fit_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    assert cli.main(["segment", "x.png"]) == 2
+    said = capsys.readouterr().err
+    assert "16 x 12 pixels would take about 0 MiB of memory, and 0 MiB are free" in said
+    assert said.count("\n") == 1
+    assert not Path("jgmm-out").exists()
+
+
+def test_estimates_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Image(np.zeros((10, 10, 3), np.uint8), None, Path("x.png"))
+    monkeypatch.setattr(memory, "available", lambda: 10_000)
+    memory.expect_room([page], Options(ks=()))
+    for pages, options in (
+        ([page, page], Options()),
+        ([page], Options(smooth=True)),
+        ([page], Options(noise_model="potts")),
+        ([page], Options(features="rgb+xy", dtype="float64")),
+        ([page], Options(ks=tuple(range(2, 40)))),
+    ):
+        with pytest.raises(JobError, match=r"x\.png"):
+            memory.expect_room(pages, options)
+
+
+def test_what_is_free_is_known_or_without_limit() -> None:
+    assert memory.available() > 2**20
