@@ -35,7 +35,8 @@ class Status(enum.IntEnum):
 _ADVICE = {
     Status.MAX_ITER: "raise max_iter, or tol if a gain of so little does not matter",
     Status.NONFINITE: "look for NaN, infinite or huge values among the pixels, and for "
-    "weights that are all 0; missing='nan' takes NaN for missing",
+    "weights that are all 0; missing='nan' takes NaN for missing; or reg_covar is 0, and a "
+    "component of the start has no spread",
     Status.DEGENERATE: "ask for fewer components (the data may have fewer distinct samples), "
     "raise reg_covar, take prior='weak', or scale data whose squares the dtype cannot hold",
 }

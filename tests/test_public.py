@@ -27,3 +27,12 @@ def test_only_public_names_are_listed() -> None:
     assert all(hasattr(jgmm, name) for name in names)
     assert sorted(jgmm.__all__) == sorted(set(jgmm.__all__))
     assert not hasattr(jgmm, "nothing_of_the_kind")
+
+
+def test_recommended_options_are_everybodys() -> None:
+    """They merge with others, and cannot be changed for the whole process."""
+    merged = jgmm.image.RECOMMENDED | {"merge": 3.0}
+    assert merged["merge"] == 3.0
+    assert jgmm.image.RECOMMENDED["merge"] == 5.5
+    with pytest.raises(TypeError):
+        jgmm.image.RECOMMENDED["merge"] = 3.0  # type: ignore[index]

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import amend, struct
+from jgmm._warnings import PrecisionWarning, warn
 from jgmm.clustering.k_means import restart_keys
 from jgmm.data.devices import place
 from jgmm.data.origin import Origin, near_origin, plus
@@ -108,6 +109,7 @@ class Request:
         mixture = result.mixture
         if self.origin is not None:
             mixture = amend(mixture, means=plus(mixture.means, self.origin))
+            _tell_of_rounding(mixture)
         if self.by_weight:
             mixture = by_weight(mixture)
         return dataclasses.replace(result, mixture=mixture)
@@ -116,6 +118,25 @@ class Request:
     def one_prior(self) -> bool:
         """Whether all k have the same."""
         return len(set(map(id, self.settings.priors.values()))) == 1
+
+
+def _tell_of_rounding(mixture: Mixture) -> None:
+    """Warn where the means, far from the origin, are rounded to what matters to densities."""
+    if not _checks.all_concrete(mixture) or mixture.means.ndim != 2:
+        return
+    means = np.asarray(mixture.means)
+    covariances = mixture.family.dense(mixture.covariances, *means.shape)
+    deviations = np.sqrt(np.diagonal(np.asarray(covariances), axis1=-2, axis2=-1))
+    apart = np.spacing(np.abs(means))
+    if (apart > 0.1 * deviations).any():
+        worst = np.unravel_index(np.argmax(apart / np.maximum(deviations, 1e-30)), means.shape)
+        warn(
+            f"numbers of {means.dtype} are {apart[worst]:.3g} apart where a component lies that is "
+            f"{deviations[worst]:.3g} wide: the fit is right, but densities and labels of these "
+            "pixels under its rounded means are not. Subtract a center from the pixels, or call "
+            "jax.config.update('jax_enable_x64', True) before JAX is first used",
+            PrecisionWarning,
+        )
 
 
 def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool) -> Request:

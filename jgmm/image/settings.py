@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
@@ -79,12 +80,14 @@ class Spatial:
 
 NOT_SPATIAL = Spatial()
 # Segments of photographs such as people would draw: see experiments/NOTES-segmentation.md.
-RECOMMENDED: dict[str, Any] = {
-    "features": "lab",
-    "smooth": {"unary": 1.0},
-    "min_region": 100,
-    "merge": 5.5,
-}
+RECOMMENDED: Mapping[str, Any] = MappingProxyType(
+    {
+        "features": "lab",
+        "smooth": {"unary": 1.0},
+        "min_region": 100,
+        "merge": 5.5,
+    }
+)
 CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._atomic import write_whole
-from jgmm.mixture.mixture import Mixture, gaussian
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, gaussian
 from jgmm.mixture.soundness import sound
 
 _FORMAT = "jgmm.mixture"
@@ -32,20 +32,21 @@ class Described(Protocol):
 
 def save(
     path: str | os.PathLike[str],
-    mixture: Mixture | Described,
+    mixture: Mixture | FitLike | Described,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a mixture to a safetensors file, which appears whole or not at all.
 
     Args:
         path: the file to write.
-        mixture: K components in D dimensions, concrete; or a `Segmentation` or `ImageModel`, of
-            which the file keeps all that `jgmm.apply` needs.
+        mixture: K components in D dimensions, concrete, or the result of a fit, whose mixture is
+            written; or a `Segmentation` or `ImageModel`, of which the file keeps all that
+            `jgmm.apply` needs.
         metadata: anything JSON can say, to be had back by `load_with_metadata`.
 
     Raises:
         OSError: the file cannot be written.
-        TypeError: metadata that JSON cannot say.
+        TypeError: what holds no mixture; metadata that JSON cannot say.
         ValueError: components that are not Gaussian; parameters that `load` would refuse, such as
             those of a fit that went wrong.
 
@@ -59,9 +60,11 @@ def save(
     """
     from safetensors.numpy import save as to_bytes
 
-    if not isinstance(mixture, Mixture):
-        mixture, described = mixture.described()
+    describe = getattr(mixture, "described", None)
+    if describe is not None:
+        mixture, described = describe()
         metadata = {**described, **(metadata or {})}
+    mixture = as_mixture(mixture)
     try:
         mixture = sound(gaussian(mixture, "save"))
     except ValueError as error:

@@ -17,7 +17,10 @@ _SUM = 2e-3  # so far from 1 weights may sum, which people write with few digits
 def as_parameter(name: str, value: Any) -> Any:
     """A parameter as a caller may write it: lists become arrays, integers floating point."""
     if isinstance(value, list | tuple):
-        value = np.asarray(value)
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"mixture: expected {name} of one shape, got a ragged list") from None
         if value.dtype.kind not in "iuf":
             raise TypeError(f"mixture: expected {name} of numbers, got {value.dtype}")
         return jnp.asarray(value, jnp.result_type(float))

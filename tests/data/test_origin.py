@@ -49,7 +49,8 @@ def test_a_fit_far_away_is_the_fit_near_by(missing: str) -> None:
     if missing == "nan":
         near[::7, 1] = np.nan
     expected = jgmm.fit(near.astype(np.float32), K, missing=missing)
-    found = jgmm.fit(near + np.array([1e8, -3e6, 0]), K, missing=missing)
+    with pytest.warns(jgmm.PrecisionWarning, match="numbers of float32 are 8 apart"):
+        found = jgmm.fit(near + np.array([1e8, -3e6, 0]), K, missing=missing)
     np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=2e-5)
     np.testing.assert_allclose(found.mixture.weights, expected.mixture.weights, atol=5e-3)
     np.testing.assert_allclose(found.mixture.covariances, expected.mixture.covariances, atol=2e-2)
@@ -85,7 +86,7 @@ def test_whatever_reads_pixels_brings_them_near_the_origin() -> None:
 def test_it_is_done_on_the_host(caplog: pytest.LogCaptureFixture) -> None:
     """And compiles nothing."""
     jgmm.fit(X.astype(np.float32), K)
-    with jax.log_compiles():
+    with jax.log_compiles(), pytest.warns(jgmm.PrecisionWarning, match="apart"):
         jgmm.fit(FAR, K)
     assert [line for line in caplog.messages if line.startswith("Compiling")] == []
 

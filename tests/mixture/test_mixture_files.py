@@ -167,3 +167,16 @@ def test_numbers_that_numpy_does_not_have(dtype: str, tmp_path: Path) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + b"\0" * size)
     with pytest.raises(ValueError, match="expected a mixture"):
         jgmm.load(path)
+
+
+def test_the_result_of_a_fit_is_saved_as_its_mixture(tmp_path: Path) -> None:
+    result = jgmm.fit(X, 2, max_iter=0)
+    path = tmp_path / "model.safetensors"
+    jgmm.save(path, result)
+    assert jgmm.load(path) == result.mixture
+
+
+@pytest.mark.parametrize("value", [{}, None, [1.0]])
+def test_what_holds_no_mixture_is_refused_by_name(value: object, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"expected a Mixture .* got {type(value).__name__}"):
+        jgmm.save(tmp_path / "model.safetensors", value)  # type: ignore[arg-type]

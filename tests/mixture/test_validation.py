@@ -86,3 +86,8 @@ def test_a_result_stands_for_its_mixture() -> None:
     ):
         with pytest.raises(TypeError, match=f"mixture: expected a Mixture .*{advice}"):
             jgmm.score(other, X)
+
+
+def test_a_ragged_list_is_refused_in_words_of_ours() -> None:
+    with pytest.raises(ValueError, match="expected means of one shape, got a ragged list"):
+        jgmm.Mixture([0.5, 0.5], [[0.0], [1.0, 2.0]], [[1.0], [1.0]])  # type: ignore[arg-type]
