@@ -49,7 +49,7 @@ def potts_labels(
     Example:
         >>> import numpy as np, jax.numpy as jnp, jgmm
         >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
-        >>> image = np.zeros((8, 8, 1))
+        >>> image = np.zeros((8, 8, 1), np.float32)
         >>> image[:, 4:] = 1
         >>> image[3, 1] = 1  # a speck
         >>> potts_labels(mixture, image, beta=1.0)[0].sum(0).tolist()

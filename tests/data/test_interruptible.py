@@ -23,7 +23,7 @@ from jgmm.clustering import k_means
 from jgmm.data import interruptible as module
 from jgmm.data.interruptible import go_on, interruptible, side_by_side
 from jgmm.fitting import delivery, sweeps
-from jgmm.image import segmentation
+from jgmm.image import segmenting
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
 CALLS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
@@ -31,7 +31,7 @@ CALLS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
     "fit_gradient": (delivery, "fit_best", lambda: jgmm.fit_gradient(X, K)),
     "sweep": (sweeps, "fit_all", lambda: jgmm.sweep(X, [1, 2])),
     "kmeans": (k_means, "_kmeans", lambda: jgmm.kmeans(X, K)),
-    "segment": (segmentation, "fit_samples", lambda: jgmm.segment(IMAGE, 2)),
+    "segment": (segmenting, "fit_samples", lambda: jgmm.segment(IMAGE, 2)),
 }
 
 

@@ -19,7 +19,9 @@ def test_families_are_sweeps_and_the_best_is_the_least_of_all() -> None:
     np.testing.assert_allclose(jgmm.bic(result.best().mixture, X), least, rtol=1e-9)
     curves = {name: result[name].bic for name in ("full", "diag")}
     figure = plot.criteria(result["full"].n_components, curves, title="BIC")
-    assert [line.get_label() for line in figure.axes[0].lines][0].startswith("full, least at k =")
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text().startswith("full, least at k =")
 
 
 def test_what_is_no_family_or_curve_is_told() -> None:

@@ -69,7 +69,7 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "weak_prior": lambda m, x, w, seed: jgmm.weak_prior(x, K, w),
 }
 # These work on files, images and devices, from the host.
-HOST = {"load", "save", "segment", "use_all_cores"}
+HOST = {"apply", "keep_programs", "load", "load_model", "save", "segment", "use_all_cores"}
 
 
 def test_every_public_function_is_here() -> None:

@@ -132,6 +132,7 @@ def test_a_grey_image_is_refused_as_samples(dtype: str) -> None:
         assert _checks.as_pixels(said).shape == said.shape
 
 
+@pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_pillow_and_masked_arrays_as_samples() -> None:
     for mode in ("L", "P"):
         with pytest.raises(ValueError, match=f"one of Pillow's in mode {mode}: pass image.conv"):

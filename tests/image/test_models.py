@@ -17,6 +17,9 @@ from jgmm.image.regions import find_regions
 from jgmm.image.samples import samples_of
 from jgmm.image.table import write_table
 
+# Fits of few steps will do here.
+pytestmark = pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
+
 
 def photograph(h: int = 40, w: int = 56) -> np.ndarray:
     """Two halves of texture, uint8."""
