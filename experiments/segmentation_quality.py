@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ NdArray = npt.NDArray[Any]
 KS = (3, 5, 7, 10)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "bsds-train"
 PLAIN: dict[str, Any] = {"features": "rgb"}
-METHODS: dict[str, Mapping[str, Any]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "mixture, RGB": PLAIN,
     "mixture, Lab": {"features": "lab"},
     "mixture, Lab+xy": {"features": "lab+xy"},
-    "recommended": RECOMMENDED,
+    "recommended": dict(RECOMMENDED),
 }
 BETTER = {"covering": max, "voi": min, "pri": max}
 

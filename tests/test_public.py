@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import jgmm
 
 LATE = ("plot", "sklearn", "interop", "image")

@@ -42,9 +42,11 @@ def measure(samples: Samples, *, isotropic: bool = False) -> Frame:
 
     total, weight = fold_sum(square, samples).value
     variance = total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)
+    # Squares that the dtype cannot hold make no frame, and so a fit that says NONFINITE.
+    variance = jnp.where(jnp.isfinite(variance), variance, jnp.nan)
     # What rounding alone can leave of a constant feature does not count as variation.
     noise = (4 * np.finfo(variance.dtype).eps * jnp.abs(center)) ** 2
-    varies = variance > noise
+    varies = ~(variance <= noise)
     typical = jnp.sum(jnp.where(varies, variance, 0)) / jnp.maximum(
         jnp.sum(varies, dtype=variance.dtype), 1
     )

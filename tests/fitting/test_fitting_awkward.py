@@ -143,3 +143,23 @@ def test_many_features() -> None:
     expected, history = reference.fit(plain(mixture), x, np.ones(600), "full", np.zeros(20), 3)
     assert_mixtures_close(result.mixture, expected, 1e-9)
     np.testing.assert_allclose(result.history, history, rtol=1e-9)
+
+
+def test_covariances_are_symmetric_to_the_last_bit() -> None:
+    x = np.random.default_rng(0).normal(size=(48, 2)) * np.array([1.3, 7.1]) @ [[1, 0.4], [0.2, 1]]
+    covariances = np.asarray(jgmm.fit(x.astype(np.float32), 3).mixture.covariances)
+    np.testing.assert_array_equal(covariances, covariances.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("scales", "status"),
+    [((1e-17, 1e-17), jgmm.Status.DEGENERATE), ((1e13, 1e19), jgmm.Status.NONFINITE)],
+)
+def test_variances_that_the_dtype_cannot_hold_are_no_fit(
+    scales: tuple[float, float], status: jgmm.Status
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(48, 2)) + 3 * rng.integers(0, 3, (48, 1))
+    x = (x[rng.integers(0, 4, 48)] * np.array(scales)).astype(np.float32)
+    with pytest.warns(jgmm.FitWarning, match=status.name):
+        assert int(jgmm.fit(x, 3).status) == status

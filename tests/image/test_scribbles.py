@@ -101,3 +101,13 @@ def test_wrong_labels() -> None:
         jgmm.segment(image, 2, labels=labels * 1.0)
     with pytest.raises(ValueError, match="labels: expected none with noise_model"):
         jgmm.segment(image, 2, labels=labels, noise_model="potts")
+
+
+def test_what_pillow_is_set_to_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Image.new("P", (4, 4), 1)
+    drawn.putpalette([0, 0, 0, 255, 0, 0])
+    drawn.save(tmp_path / "labels.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    assert read_scribbles(tmp_path / "labels.png").colours.tolist() == [[255, 0, 0]]
