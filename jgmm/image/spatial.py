@@ -158,9 +158,13 @@ def _mean_field(
         whitened = kernel.evaluate(Block(features=pixels, weights=mask.reshape(-1)))
         logs = log_joint(mixture, whitened).reshape(k, *mask.shape)
         used = prior[:, None, None]
-        used = jnp.where(jnp.isfinite(used), used, 0)
+        known = jnp.where(jnp.isfinite(used), used, 0)
+        # Finite, so that λ = 0 makes nothing of it; what is unused stays so.
+        evidence = settings.unary * jnp.maximum(logs - known, -1e30)
         message = spread(grid, block) / jnp.maximum(spread(ones, block), 1e-6)
-        return settings.unary * (logs - used) + used + settings.coupling * message
+        return jnp.where(
+            jnp.isfinite(used), evidence + known + settings.coupling * message, -jnp.inf
+        )
 
     blocks = (problem.pixels, problem.mask, problem.rows, problem.starts)
     zeros = jnp.broadcast_to(problem.grid[:, None], (h, k, w))

@@ -139,3 +139,10 @@ def test_a_long_image_has_points_near_by_only() -> None:
     kernel = short.dense() @ short.dense().T
     expected = np.exp(-0.5 * (places[:, None] - places) ** 2 / 4.0**2)
     np.testing.assert_allclose(kernel / kernel[100, 100], expected, atol=0.02)
+
+
+def test_neighbours_alone_may_decide() -> None:
+    mixture, x = scene()  # of three components, which come with one that is unused
+    labels, sure = smooth(mixture, x, unary=0.0)
+    assert (labels == np.asarray(mixture.weights).argmax()).all()
+    assert np.isfinite(sure).all()
