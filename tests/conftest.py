@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,14 @@ import jax
 import pytest
 
 from jgmm.cli import runtime as _runtime
+
+# Programs that a shell starts in the background ignore interrupts, and so would those that tests
+# start and interrupt.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time: a test that fails, fails again.
 hypothesis.settings.register_profile(
