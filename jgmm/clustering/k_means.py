@@ -197,7 +197,7 @@ def restart_keys(key: Array | int | None, n_restarts: int) -> Array:
     key = _checks.as_key(key)
     if n_restarts > 1:
         return jax.random.split(key, n_restarts)
-    if not _checks.is_concrete(key):
+    if not _checks.is_concrete(key) or _checks.in_program():
         return key[None]
     data: Any = np.asarray(jax.random.key_data(key))[None]  # for which nothing is compiled
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
