@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -43,7 +41,6 @@ from jgmm.mixture import files
 from jgmm.mixture.density import score
 
 NdArray = npt.NDArray[Any]
-T = TypeVar("T")
 
 
 class Monitor(Protocol):
@@ -262,39 +259,21 @@ def _fit(
         which = f", start {restart + 1} of {options.restarts}" if options.restarts > 1 else ""
         monitor.step(f"fitted k = {k}{which} in {elapsed:.1f} s")
 
-    def work() -> SweepResult:
-        # The table says how fits ended.
-        with jax.enable_x64(options.dtype == "float64"), unheard():
-            return sweep(
-                samples.features,
-                offered,
-                key=jax.random.key(options.seed),
-                weights=samples.weights,
-                labels=samples.labels,
-                covariance_type=options.covariance,
-                n_restarts=options.restarts,
-                max_iter=options.max_iter,
-                tol=options.tol,
-                reg_covar=samples.floor,
-                short_runs=False,  # the learning curve shows the whole way
-                on_fit=on_fit,
-            )
-
-    result = _interruptible(work)
+    with unheard():  # the table says how fits ended
+        result = sweep(
+            samples.features,
+            offered,
+            key=jax.random.key(options.seed),
+            weights=samples.weights,
+            labels=samples.labels,
+            covariance_type=options.covariance,
+            n_restarts=options.restarts,
+            max_iter=options.max_iter,
+            tol=options.tol,
+            reg_covar=samples.floor,
+            short_runs=False,  # the learning curve shows the whole way
+            on_fit=on_fit,
+        )
     if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
         raise JobError(f"has values that {options.dtype} cannot work with: {name}")
     return result, seconds
-
-
-def _interruptible(work: Callable[[], T]) -> T:
-    """The result of ``work`` in a thread, so that an interrupt need not wait for its end."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future.result()
