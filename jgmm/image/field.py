@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpy.typing as npt
 from jax import lax
 
@@ -21,7 +20,7 @@ from jgmm.em.maximisation import maximisation
 from jgmm.em.problem import Problem
 from jgmm.em.statistics import statistics
 from jgmm.families.kernels import Whitened
-from jgmm.image.spatial import padded_size
+from jgmm.image.spatial import padded
 from jgmm.mixture.mixture import Mixture
 from jgmm.mixture.posterior import log_joint
 from jgmm.solvers.iterate import Step
@@ -35,12 +34,7 @@ _DIAGONAL = 0.5**0.5  # w of diagonal neighbours
 
 def as_samples(values: NdArray, inside: NdArray) -> Samples:
     """An image [H, W, D] and its mask [H, W], padded to one of few sizes."""
-    height, width, d = values.shape
-    tall, wide = padded_size(height), padded_size(width)
-    pixels = np.zeros((tall, wide, d), values.dtype)
-    pixels[:height, :width] = values
-    weights = np.zeros((tall, wide), values.dtype)
-    weights[:height, :width] = inside
+    pixels, weights = padded(values, inside)
     return Samples(
         features=jnp.asarray(pixels.swapaxes(1, 2)),
         weights=jnp.asarray(weights),

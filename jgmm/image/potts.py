@@ -59,6 +59,7 @@ from jgmm.image.field import (
     m_step,
 )
 from jgmm.image.settings import check_beta
+from jgmm.image.spatial import as_mask
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.iterate import iterate
@@ -138,7 +139,7 @@ def fit_potts(
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     check_beta(beta)
     height, width, d = values.shape
-    inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
+    inside = as_mask(mask, (height, width))
     part = inside.astype(values.dtype)
     image = as_samples(np.asarray(values), inside)
     start: dict[str, Any] = {

@@ -8,7 +8,6 @@ the highest objective are taken (see `jgmm.image.potts`).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -18,10 +17,12 @@ import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike
 
+from jgmm._struct import amend
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.image.field import as_samples, e_step, objective
 from jgmm.image.potts import AVERAGES, average
+from jgmm.image.spatial import as_mask
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture, conform
 from jgmm.mixture.posterior import centered
@@ -58,13 +59,13 @@ def potts_labels(
     mixture, values = conform(mixture, features)
     mixture, values = centered(mixture, values)
     height, width, d = values.shape
-    inside = np.ones((height, width), np.bool_) if mask is None else np.asarray(mask, np.bool_)
+    inside = as_mask(mask, (height, width))
     image = as_samples(np.asarray(values), inside)
     k = mixture.n_components
     starts = np.zeros((len(AVERAGES), k, *image.weights.shape), values.dtype)
     for start, size in zip(starts, AVERAGES, strict=True):
         narrow = jnp.full(d, 1 / size, values.dtype)
-        even = dataclasses.replace(
+        even = amend(
             mixture,
             weights=jnp.full_like(mixture.weights, 1 / k),
             covariances=mixture.family.rescale(mixture.covariances, narrow),

@@ -105,9 +105,7 @@ def smooth(
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     height, columns = values.shape[:2]
-    inside = np.ones((height, columns), np.bool_) if mask is None else np.asarray(mask, np.bool_)
-    if inside.shape != (height, columns):
-        raise ValueError(f"mask: expected shape {(height, columns)}, got {inside.shape}")
+    inside = as_mask(mask, (height, columns))
     mixture, values = centered(mixture, values)
     turned = columns > height
     if turned:
@@ -191,11 +189,8 @@ def _mean_field(
 def _problem(values: NdArray, inside: NdArray, sigma: float) -> _Problem:
     """Pixels [H, W, D], padded to one of few sizes, so that few programs are compiled."""
     height, width, d = values.shape
-    tall, wide = padded_size(height), padded_size(width)
-    pixels = np.zeros((tall, wide, d), values.dtype)
-    pixels[:height, :width] = values
-    mask = np.zeros((tall, wide), values.dtype)
-    mask[:height, :width] = inside
+    pixels, mask = padded(values, inside)
+    tall, wide = mask.shape
     n = tall // _ROWS
     columns = _at_points(width, wide, sigma)
     rows = _at_points(height, tall, sigma)
@@ -209,7 +204,24 @@ def _problem(values: NdArray, inside: NdArray, sigma: float) -> _Problem:
     )
 
 
-def padded_size(n: int) -> int:
+def as_mask(mask: ArrayLike | None, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Which pixels of an image [H, W] take part: those that are True; all, if it is None."""
+    inside = np.ones(shape, np.bool_) if mask is None else np.asarray(mask, np.bool_)
+    if inside.shape != shape:
+        raise ValueError(f"mask: expected shape {shape}, got {inside.shape}")
+    return inside
+
+
+def padded(values: NdArray, inside: NdArray) -> tuple[NdArray, NdArray]:
+    """Pixels [H, W, D] and 1 where they take part, both padded by zeros to one of few sizes."""
+    height, width, d = values.shape
+    size = _padded_size(height), _padded_size(width)
+    pixels, part = np.zeros((*size, d), values.dtype), np.zeros(size, values.dtype)
+    pixels[:height, :width], part[:height, :width] = values, inside
+    return pixels, part
+
+
+def _padded_size(n: int) -> int:
     """``n`` rounded up, by an eighth at most, to a multiple of the rows in a block."""
     step = max(_ROWS, (1 << max(n - 1, 1).bit_length()) // 16)
     return -(-n // step) * step
