@@ -94,9 +94,7 @@ def _first(
         lapack.wait()
         found = kept.load(place, traced)
     if found is None:
-        with kept.keeping(place) as programs:
-            program = _compile(function, fixed, traced, options)
-            programs.append(program)
+        program = kept.compiled(lambda: _compile(function, fixed, traced, options), place)
         found = program, program(traced)
     with _guard:
         _programs[key] = found[0]

@@ -13,7 +13,7 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +107,13 @@ def _listen(event: str, **about: Any) -> None:
         _compiling.found = True
 
 
-@contextlib.contextmanager
-def keeping(place: Path | None) -> Iterator[list[Compiled]]:
-    """Keep the program that is compiled inside and put into the list, if that can be done."""
+def compiled(compile: Callable[[], Compiled], place: Path | None) -> Compiled:
+    """A program, and kept in that place, if there is one and it can be done."""
     _compiling.found = False
-    programs: list[Compiled] = []
-    yield programs
+    program = compile()
     if place is not None and not _compiling.found:
-        _save(place, *programs)
+        _save(place, program)
+    return program
 
 
 def place_of(function: Callable[..., Any], fixed: dict[str, Any], kind: Any) -> Path | None:
