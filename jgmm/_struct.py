@@ -23,8 +23,8 @@ def struct(cls: type[T]) -> type[T]:
     makes so, and not when JAX rebuilds an object from tracers and placeholders, nor by `amend` and
     `build`.
     """
-    if "__repr__" not in cls.__dict__:
-        cls.__repr__ = _repr  # type: ignore[method-assign]
+    # In the class itself, for a dataclass would put its own over what is inherited.
+    cls.__repr__ = _repr if cls.__repr__ is object.__repr__ else cls.__repr__  # type: ignore[method-assign]
     made = chex.dataclass(cls, frozen=True, mappable_dataclass=False, eq=False)
     for name in ("to_tuple", "from_tuple"):
         delattr(made, name)
@@ -115,11 +115,6 @@ def values_known(instance: Any) -> bool:
     )
 
 
-def plain(instance: Any) -> str:
-    """How an instance is shown that has no values to show: fields, dtypes and shapes."""
-    return _repr(instance)
-
-
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A short table under a line of text; shown as text, or as HTML by Jupyter."""
@@ -153,6 +148,27 @@ class Table:
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         parts.extend(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return "".join(parts)
+
+
+class Shown:
+    """What shows itself as tables, where its values are known."""
+
+    def _tables(self) -> Sequence[Table]:
+        raise NotImplementedError
+
+    def _showable(self) -> bool:
+        """Whether there are values, of the shapes that tables are for."""
+        return values_known(self)
+
+    def __repr__(self) -> str:
+        """The tables as text; fields, dtypes and shapes where there are none."""
+        return "\n".join(map(str, self._tables())) if self._showable() else _repr(self)
+
+    def _repr_html_(self) -> str | None:
+        """The same for Jupyter."""
+        if not self._showable():
+            return None
+        return "".join(table._repr_html_() for table in self._tables())
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._status import Status, raise_for_status, warn_of_status
-from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.clustering.lloyd import Clusters, cluster, inertia, label
 from jgmm.data.devices import Placed, Shares, gather_rows, over_rows, over_samples, place
 from jgmm.data.frame import measure, standardize
@@ -26,7 +26,7 @@ from jgmm.data.subsample import few_and_all, pool_blocks
 
 
 @struct
-class KMeansResult:
+class KMeansResult(Shown):
     """The result of `kmeans`. With ``n_restarts`` it is the best of them.
 
     Attributes:
@@ -43,13 +43,8 @@ class KMeansResult:
     n_iter: Array
     status: Array
 
-    def __repr__(self) -> str:
-        """A table of sizes and centroids."""
-        return str(self._table(10)) if self._showable() else plain(self)
-
-    def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
-        return self._table(10)._repr_html_() if self._showable() else None
+    def _tables(self) -> tuple[Table]:
+        return (self._table(10),)
 
     def _showable(self) -> bool:
         return values_known(self) and np.ndim(self.inertia) == 0

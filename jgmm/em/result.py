@@ -10,14 +10,14 @@ import numpy.typing as npt
 from jax import Array
 
 from jgmm._status import Status, raise_for_status
-from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.mixture import shown
 from jgmm.mixture.criteria import criteria_of, n_parameters
 from jgmm.mixture.mixture import Mixture
 
 
 @struct
-class FitResult:
+class FitResult(Shown):
     """The result of `fit`: the best mixture met, and the way there.
 
     Log-likelihoods and objectives are means in nats per (weighted) pixel, in the units of the
@@ -85,16 +85,6 @@ class FitResult:
         total = self.log_likelihood * self.weight
         parameters = n_parameters(self.mixture)
         return criteria_of(total, parameters, self.weight, jnp.zeros_like(total))[name]
-
-    def __repr__(self) -> str:
-        """Tables of how it ended, and of weights and means."""
-        return "\n".join(map(str, self._tables())) if self._showable() else plain(self)
-
-    def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
-        if not self._showable():
-            return None
-        return "".join(table._repr_html_() for table in self._tables())
 
     def summary(self) -> Table:
         """All weights, means and standard deviations, as a table to print."""

@@ -31,6 +31,7 @@ from jgmm.fitting.batch import Cut, posed
 from jgmm.fitting.given import as_labels
 from jgmm.fitting.given import read as read_init
 from jgmm.mixture.mixture import FitLike, Mixture, by_weight
+from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
@@ -124,15 +125,13 @@ def _tell_of_rounding(mixture: Mixture) -> None:
     """Warn where the means, far from the origin, are rounded to what matters to densities."""
     if not _checks.all_concrete(mixture) or mixture.means.ndim != 2:
         return
-    means = np.asarray(mixture.means)
-    covariances = mixture.family.dense(mixture.covariances, *means.shape)
-    deviations = np.sqrt(np.diagonal(np.asarray(covariances), axis1=-2, axis2=-1))
+    means, widths = np.asarray(mixture.means), deviations(mixture)
     apart = np.spacing(np.abs(means))
-    if (apart > 0.1 * deviations).any():
-        worst = np.unravel_index(np.argmax(apart / np.maximum(deviations, 1e-30)), means.shape)
+    if (apart > 0.1 * widths).any():
+        worst = np.unravel_index(np.argmax(apart / np.maximum(widths, 1e-30)), means.shape)
         warn(
             f"numbers of {means.dtype} are {apart[worst]:.3g} apart where a component lies that is "
-            f"{deviations[worst]:.3g} wide: the fit is right, but densities and labels of these "
+            f"{widths[worst]:.3g} wide: the fit is right, but densities and labels of these "
             "pixels under its rounded means are not. Subtract a center from the pixels, or call "
             "jax.config.update('jax_enable_x64', True) before JAX is first used",
             PrecisionWarning,

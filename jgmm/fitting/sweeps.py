@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._status import Status, raise_for_status, warn_of_status
-from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.data.devices import over_blocks
 from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
@@ -36,7 +36,7 @@ CRITERIA = ("bic", "aic", "icl")
 
 
 @struct
-class SweepResult:
+class SweepResult(Shown):
     """The result of `sweep`: S numbers of components by R restarts.
 
     Mixtures are padded to the largest number of components with components of weight 0;
@@ -56,13 +56,8 @@ class SweepResult:
     aic: Array
     icl: Array
 
-    def __repr__(self) -> str:
-        """A table of the best restart for each number of components."""
-        return str(self.summary()) if self._showable() else plain(self)
-
-    def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
-        return self.summary()._repr_html_() if self._showable() else None
+    def _tables(self) -> tuple[Table]:
+        return (self.summary(),)
 
     def _showable(self) -> bool:
         return values_known(self) and np.ndim(self.fits.status) == 2

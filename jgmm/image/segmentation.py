@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from jgmm._status import Status
-from jgmm._struct import Table, number, plain, struct, values_known
+from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
@@ -32,7 +32,7 @@ NdArray = npt.NDArray[Any]
 
 
 @struct
-class Segmentation:
+class Segmentation(Shown):
     """An image cut into the segments of a mixture, on the host.
 
     Segment 0 is the component of the largest weight, and so on down, so that runs and numbers of
@@ -89,13 +89,8 @@ class Segmentation:
         """
         return segment_table(self.labels, self.image, self.certainty, self.regions, self.fit)
 
-    def __repr__(self) -> str:
-        """A table of the segments, and how the fit ended."""
-        return str(self._table(10)) if values_known(self) else plain(self)
-
-    def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
-        return self._table(10)._repr_html_() if values_known(self) else None
+    def _tables(self) -> tuple[Table]:
+        return (self._table(10),)
 
     def summary(self) -> Table:
         """How many pixels each segment has, and how certain they are, as a table to print."""

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._struct import Table, amend, plain, struct
+from jgmm._struct import Shown, Table, amend, struct
 from jgmm.data.frame import Frame
 from jgmm.data.origin import less, near_origin
 from jgmm.families.distribution import GAUSSIAN, Distribution
@@ -22,7 +22,7 @@ from jgmm.mixture import shown, validation
 
 
 @struct
-class Mixture:
+class Mixture(Shown):
     """A mixture of K Gaussians in D dimensions.
 
     The covariances are of one family: full [K, D, D], tied [1, D, D], diag [K, D] (variances) or
@@ -80,13 +80,11 @@ class Mixture:
             validation.check_shapes(self, batched=True)
             validation.check_values(self)
 
-    def __repr__(self) -> str:
-        """A table of weights and means."""
-        return str(self._table()) if shown.showable(self) else plain(self)
+    def _tables(self) -> tuple[Table]:
+        return (self._table(),)
 
-    def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
-        return self._table()._repr_html_() if shown.showable(self) else None
+    def _showable(self) -> bool:
+        return shown.showable(self)
 
     def _table(self, *, whole: bool = False) -> Table:
         columns, rows, notes = shown.component_table(self, whole=whole)

@@ -6,22 +6,25 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
-from jgmm import _checks
-from jgmm._struct import number
+from jgmm._struct import number, values_known
 
 COMPONENTS, FEATURES = 10, 6  # so many are shown at most
 
 
 def showable(mixture: Any) -> bool:
     """Whether it is one mixture whose values are known, and no batch, tracer or placeholder."""
-    leaves = (mixture.weights, mixture.means, mixture.covariances)
-    return (
-        all(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves)
-        and _checks.all_concrete(leaves)
-        and mixture.means.ndim == 2
-        and mixture.weights.ndim == 1
-    )
+    known = values_known((mixture.weights, mixture.means, mixture.covariances))
+    return known and mixture.means.ndim == 2 and mixture.weights.ndim == 1
+
+
+def deviations(mixture: Any) -> npt.NDArray[Any]:
+    """The standard deviation of each feature in each component [K, D], on the host."""
+    dense = mixture.family.dense(mixture.covariances, *mixture.means.shape)
+    variances = np.diagonal(np.asarray(dense), axis1=1, axis2=2)
+    found: npt.NDArray[Any] = np.sqrt(np.maximum(variances, 0))
+    return found
 
 
 def kind(mixture: Any) -> str:
@@ -42,16 +45,14 @@ def component_table(
     n_shown = k if whole else min(k, COMPONENTS)
     n_features = d if whole else min(d, FEATURES)
     columns = ["component", "weight", *(f"mean {j}" for j in range(n_features))]
-    deviations = None
     if whole:
         columns += [f"sd {j}" for j in range(n_features)]
-        dense = host.family.dense(host.covariances, k, d)
-        deviations = np.sqrt(np.maximum(np.diagonal(np.asarray(dense), axis1=1, axis2=2), 0))
+        widths = deviations(host)
     rows = []
     for i in range(n_shown):
         values = [*host.means[i, :n_features]]
-        if deviations is not None:
-            values += [*deviations[i]]
+        if whole:
+            values += [*widths[i]]
         rows.append((str(i), number(host.weights[i]), *map(number, values)))
     notes = []
     if k > n_shown:
