@@ -24,6 +24,7 @@ from experiments.benchmarks import (  # noqa: E402
     figure,
     first_call,
     fits,
+    optima,
     precision,
     scale,
     steps,
@@ -31,6 +32,9 @@ from experiments.benchmarks import (  # noqa: E402
 from jgmm.image import read_image, sample_image  # noqa: E402
 
 PHOTOGRAPH = Path(__file__).parents[3] / "shared" / "data" / "scenery.jpg"
+
+
+DATA = PHOTOGRAPH.parent / "bsds-train"
 
 
 def photograph() -> Any:
@@ -60,6 +64,7 @@ CASES: dict[str, Callable[[int], Any]] = {
     "scale": lambda n: scale.seconds_per_sample_and_step([10**5, 10**6, 10**7, 10**8]),
     "precision": lambda n: precision.table(PHOTOGRAPH.parent, [5, 10, 20], 6),
     "first-call": lambda n: first_call.compare(n),
+    "optima": lambda n: optima.compare(DATA, n),
     "memory": lambda n: scale.peak_memory(),
     "import": lambda n: scale.import_seconds(),
 }
@@ -70,11 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--repeats", type=int, default=5, help="timings of each (default: 5)")
+    parser.add_argument("--data", type=Path, help="a folder of photographs for optima")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--figure", type=Path, help="draw the times per step to this PNG")
     options = parser.parse_args()
     if unknown := set(options.cases) - CASES.keys():
         parser.error(f"expected cases among {', '.join(CASES)}; got {', '.join(sorted(unknown))}")
+    if options.data:
+        CASES["optima"] = lambda n: optima.compare(options.data, n)
     packages = ("jax", "numpy", "scikit-learn", "gmmx", "tgmm", "ott-jax", "torch")
     results: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
     results["versions"] = {name: _version(name) for name in packages}

@@ -34,6 +34,7 @@ from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.families.table import FAMILIES
 from jgmm.fitting.choice import RULES
+from jgmm.fitting.options import SEARCHES
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
 from jgmm.image.settings import MOST_SEGMENTS
@@ -119,6 +120,9 @@ def segment(
         ),
     ] = Options.tol,
     dtype: Annotated[str, one_of(("float32", "float64"), "Precision")] = Options.dtype,
+    search: Annotated[
+        str, one_of(SEARCHES, "For a better optimum than one start leads to")
+    ] = Options.search,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
@@ -161,7 +165,7 @@ def segment(
         numbers = parse_ks(ks)
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
-    options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype)
+    options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype, search)
     potts = None if noise_model == "none" else noise_model
     if potts and (smooth or recommended):
         name = "--smooth" if smooth else "--recommended"

@@ -271,7 +271,8 @@ def _fit(
             max_iter=options.max_iter,
             tol=options.tol,
             reg_covar=samples.floor,
-            short_runs=False,  # the learning curve shows the whole way
+            search=options.search,
+            short_runs=False,  # without a search the learning curve shows the whole way
             on_fit=on_fit,
         )
     if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():

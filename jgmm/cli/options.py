@@ -34,6 +34,7 @@ class Options:
     max_iter: int = 500
     tol: float = 1e-6
     dtype: str = "float32"
+    search: str = "best"
     smooth: bool | Mapping[str, float] = False
     noise_model: str | None = None
     beta: float | str = "auto"

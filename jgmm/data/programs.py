@@ -30,6 +30,8 @@ _QUICK: dict[str, Any] = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+# What goes over the data hundreds of times needs a little more.
+_QUICK_LOOP: dict[str, Any] = {**_QUICK, "xla_backend_optimization_level": 1}
 _ONCE: dict[str, Any] = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_backend_optimization_level": 1,
@@ -97,7 +99,8 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
             if not _whole_on_cpu(arrays) or _watched():
                 return plain(*args, **kwargs)
             few = are_few(max((getattr(leaf, "size", 1) for leaf in arrays), default=0))
-            options = _QUICK if few else _ONCE if once else _WELL
+            quick, well = (_QUICK, _ONCE) if once else (_QUICK_LOOP, _WELL)
+            options = quick if few else well
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             fixed = {name: bound.arguments.pop(name) for name in static}

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jgmm.data.fold import total_weight
 from jgmm.data.samples import Axis, Rows, Samples, Span, make_samples, padded_length
 
 _MOST = 1 << 14  # samples that starts are chosen among
@@ -93,18 +92,23 @@ def _fraction(i: Array, r: Array | int, m: int) -> Array:
     return (a * whole + (a * rest + b * r) // m).astype(jnp.int32)
 
 
-def fewer(samples: Samples, key: Array, most: int, weight: Array) -> Samples:
-    """``most`` of the samples, in blocks of the same size, that weigh as much as all do."""
-    some = subsample(samples, key, most, gather=False)
-    few = make_samples(
-        some,
-        samples.block_size,
-        axis=samples.layout.axis,
-        incomplete=samples.observed is not None,
-    )
-    mass = total_weight(few)
-    factor = weight / jnp.where(mass > 0, mass, 1)
-    return dataclasses.replace(few, weights=factor * few.weights)
+def fewer(samples: Samples, key: Array, most: int) -> Samples:
+    """``most`` of the samples, in blocks of the same size, that weigh as much as all do.
+
+    One from each of as many strata of equal weight: a few colours may weigh more than all others.
+    """
+    n, axis = most, samples.layout.axis
+    if axis is not None:
+        n //= axis.size
+        key = jax.random.fold_in(key, lax.axis_index(axis.name))
+    within, across = _sums(samples)
+    strata = jnp.arange(n, dtype=within.dtype)
+    lots = jax.random.uniform(key, (n,), within.dtype)
+    targets = (strata + lots) * (across[0, -1] / n)
+    block = _search(across, jnp.zeros(n, jnp.int32), targets)
+    before = jnp.where(block > 0, across[0, block - 1], 0)
+    row = _search(within, block, targets - before)
+    return _picked(samples, block, row, across[0, -1] / n, samples.block_size)
 
 
 def append(samples: Samples, few: Samples) -> Samples:
@@ -130,8 +134,7 @@ def batches(samples: Samples, batch_size: int, key: Array) -> Callable[[Array], 
     if axis is not None:
         n = -(-n // axis.size)
         key = jax.random.fold_in(key, lax.axis_index(axis.name))
-    within = jnp.cumsum(samples.weights, axis=1)
-    across = jnp.cumsum(within[:, -1])[None]
+    within, across = _sums(samples)
     total = across[0, -1]
 
     def draw(i: Array) -> Samples:
@@ -139,22 +142,32 @@ def batches(samples: Samples, batch_size: int, key: Array) -> Callable[[Array], 
         lots = jax.random.uniform(jax.random.fold_in(key, i), (2, n), within.dtype)
         block = _search(across, jnp.zeros(n, jnp.int32), lots[0] * total)
         row = _search(within, block, lots[1] * within[block, -1])
-        share = jnp.where(samples.weights[block, row] > 0, total / n, 0)
-        features = samples.features[block, :, row]
-        if samples.observed is not None:
-            features = jnp.where(samples.observed[block, :, row], features, jnp.nan)
-        return make_samples(
-            Rows(
-                features=features,
-                weights=share,
-                labels=None if samples.labels is None else samples.labels[block, row],
-            ),
-            min(n, samples.block_size),
-            axis=axis,
-            incomplete=samples.observed is not None,
-        )
+        return _picked(samples, block, row, total / n, min(n, samples.block_size))
 
     return draw
+
+
+def _sums(samples: Samples) -> tuple[Array, Array]:
+    """Cumulative weights within each block [B, S], and of the blocks [1, B]."""
+    within = jnp.cumsum(samples.weights, axis=1)
+    return within, jnp.cumsum(within[:, -1])[None]
+
+
+def _picked(samples: Samples, block: Array, row: Array, weight: Array, size: int) -> Samples:
+    """The samples at rows [n] of blocks [n], of that weight each, in blocks of ``size``."""
+    features = samples.features[block, :, row]
+    if samples.observed is not None:
+        features = jnp.where(samples.observed[block, :, row], features, jnp.nan)
+    return make_samples(
+        Rows(
+            features=features,
+            weights=jnp.where(samples.weights[block, row] > 0, weight, 0),
+            labels=None if samples.labels is None else samples.labels[block, row],
+        ),
+        size,
+        axis=samples.layout.axis,
+        incomplete=samples.observed is not None,
+    )
 
 
 def _search(sums: Array, rows: Array, targets: Array) -> Array:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from jgmm.data.arrays import module_of
 from jgmm.data.products import along
 from jgmm.families.kernels import Kernel
 
@@ -71,16 +71,16 @@ class Family(abc.ABC):
     def pad(self, covariances: Any, k: int) -> Any:
         """For K components, the first repeated; on the host for NumPy arrays."""
         more = 0 if self.shared else k - len(covariances)
-        xp: Any = np if isinstance(covariances, np.ndarray) else jnp
+        xp = module_of(covariances)
         return xp.concatenate([covariances, xp.repeat(covariances[:1], more, axis=0)])
 
-    def per_component(self, leaf: Array, k: int) -> Array:
+    def per_component(self, leaf: Any, k: int) -> Any:
         """A covariance or an inner form of it for each of K components, [K, ...]."""
-        return jnp.broadcast_to(leaf, (k, *leaf.shape[1:]))
+        return module_of(leaf).broadcast_to(leaf, (k, *leaf.shape[1:]))
 
     @abc.abstractmethod
-    def dense(self, covariances: Array, k: int, d: int) -> Array:
-        """As matrices [K, D, D]."""
+    def dense(self, covariances: Any, k: int, d: int) -> Any:
+        """As matrices [K, D, D]; NumPy arrays stay so."""
 
     @abc.abstractmethod
     def rescale(self, covariances: Array, scale: Array) -> Array:
@@ -204,6 +204,20 @@ class Family(abc.ABC):
             return covariances
         mean = jnp.tensordot(weights, covariances, axes=1, precision=jax.lax.Precision.HIGHEST)
         return jnp.broadcast_to(mean, covariances.shape)
+
+    def shared_out(self, matrices: Any, weights: Any) -> Any:
+        """Covariances of components whose own are ``matrices`` [K, D, D]; NumPy arrays stay so.
+
+        Those that components share are means under ``weights`` [K].
+        """
+        if not self.shared:
+            return self.of_matrices(matrices)
+        mean = (weights[:, None, None] * matrices).sum(axis=0) / weights.sum()
+        return self.of_matrices(mean[None])
+
+    @abc.abstractmethod
+    def of_matrices(self, matrices: Any) -> Any:
+        """What covariances keep of matrices [., D, D]; NumPy arrays stay so."""
 
     @abc.abstractmethod
     def diagonal(self, variances: Array) -> Array:

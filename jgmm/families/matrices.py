@@ -26,9 +26,13 @@ class Matrices(Family):
         """A matrix for each component."""
         return Full()
 
-    def dense(self, covariances: Array, k: int, d: int) -> Array:
+    def dense(self, covariances: Any, k: int, d: int) -> Any:
         """As they are, for each component."""
         return self.per_component(covariances, k)
+
+    def of_matrices(self, matrices: Any) -> Any:
+        """All of them."""
+        return matrices
 
     def rescale(self, covariances: Array, scale: Array) -> Array:
         """Rows and columns, symmetric to the last bit."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from jgmm.data.arrays import module_of
 from jgmm.families.family import Family
 from jgmm.families.gaps import VarianceGapKernel
 from jgmm.families.kernels import ElementwiseKernel, Kernel, matrix_kernel
@@ -26,10 +28,10 @@ class Variances(Family):
         """A variance for each component and feature."""
         return Diag()
 
-    def dense(self, covariances: Array, k: int, d: int) -> Array:
+    def dense(self, covariances: Any, k: int, d: int) -> Any:
         """Diagonal matrices."""
-        wide = jnp.broadcast_to(covariances, (k, d))
-        return wide[:, :, None] * jnp.eye(d, dtype=covariances.dtype)
+        wide = module_of(covariances).broadcast_to(covariances, (k, d))
+        return wide[:, :, None] * np.eye(d, dtype=covariances.dtype)
 
     def conditional(
         self, covariances: Array, rest: Any, index: Any, gaps: Array
@@ -148,6 +150,10 @@ class Diag(Variances):
         """By squares."""
         return covariances * scale**2
 
+    def of_matrices(self, matrices: Any) -> Any:
+        """Their diagonals."""
+        return matrices.diagonal(0, -2, -1)
+
     def marginal(self, covariances: Array, index: Any) -> Array:
         """Some columns."""
         return covariances[:, index]
@@ -178,6 +184,10 @@ class Spherical(Variances):
 
     name = "spherical"
     isotropic = True
+
+    def of_matrices(self, matrices: Any) -> Any:
+        """The means of their diagonals."""
+        return matrices.diagonal(0, -2, -1).mean(axis=-1, keepdims=True)
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         """[K, 1]."""

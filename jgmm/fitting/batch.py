@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.sharding import Mesh
 
 from jgmm._status import Status
 from jgmm.data.devices import Placed, Shares, over_blocks, to_blocks
 from jgmm.data.programs import program
-from jgmm.data.samples import Layout, Samples
+from jgmm.data.samples import Layout, Samples, Span
 from jgmm.data.subsample import append, fewer
 from jgmm.em import prior as priors
 from jgmm.em.prior import Prior
@@ -58,7 +58,7 @@ def posed(placed: Placed, floor: Array, family: Family, cut: Cut, mesh: Mesh | N
         if cut.few is not None:
             # The same for all restarts and numbers of components.
             most = cut.few * (1 if mesh is None else mesh.size)
-            few = fewer(samples, jax.random.key(0), most, problem.weight)
+            few = fewer(samples, jax.random.key(0), most)
             samples = append(samples, few)
         return samples, problem.on(None)
 
@@ -85,14 +85,14 @@ def few(problem: Problem, cut: Cut) -> Problem:
     return problem.on(problem.samples.behind(cut.spare, cut.few))
 
 
-def _with_prior(problem: Problem, prior: Prior | None) -> Problem:
+def with_prior(problem: Problem, prior: Prior | None) -> Problem:
     """A prior in the units of the data put in."""
     if prior is None:
         return problem
     return dataclasses.replace(problem, prior=priors.standardize(prior, problem.frame))
 
 
-@program("kind", "length", "mesh", once=True)
+@program("kind", "length", "mesh", "n_each", once=True)
 def started(
     problem: Problem,
     used: Array,
@@ -102,26 +102,30 @@ def started(
     kind: str,
     length: int | None,
     mesh: Mesh | None,
+    n_each: int | None = None,
 ) -> Mixture:
     """The mixtures to start from, in the frame, with leading axes [S, R].
 
     Args:
         problem: see `posed`.
         used: which components take part, [S, K].
-        keys: a key for each restart, [R].
+        keys: a key for each restart, [R]; with ``n_each`` one, of which so many are made.
         init: mixture or means that were given to start from.
         prior: in the units of the data.
         kind: of the start, see `given.Given`.
         length: of the samples, if they are fewer than all.
         mesh: where the samples are.
+        n_each: starts from a key.
     """
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Mixture:
         used, keys, init, prior = arguments
+        if n_each is not None:
+            keys = jax.random.split(keys[0], n_each)
         if length is not None:
             layout = Layout(length=length, axis=samples.layout.axis)
             samples = dataclasses.replace(samples, layout=layout)
-        problem = _with_prior(problem.on(samples), prior)
+        problem = with_prior(problem.on(samples), prior)
 
         def one(used: Array, key: Array) -> Mixture:
             if kind in starts.STARTS:
@@ -130,7 +134,7 @@ def started(
 
         shape = len(used), len(keys)
         every = jnp.broadcast_to(used[:, None], (*shape, used.shape[1]))
-        return _each(one, every, jnp.broadcast_to(keys, shape))
+        return each(one, every, jnp.broadcast_to(keys, shape))
 
     arguments = (used, keys, init, prior)
     mixtures: Mixture = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
@@ -147,20 +151,26 @@ def iterated(
     stages: tuple[Stage, ...],
     capacity: int,
     mesh: Mesh | None,
+    lanes: Span | None = None,
 ) -> Run[Mixture]:
-    """The runs from mixtures [S, R] with keys [R], in the frame."""
+    """The runs from mixtures [S, R] with keys [R], in the frame.
+
+    With ``lanes`` S is 1, and only these of the R are run, one after the other: one program for
+    any number of runs.
+    """
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Run[Mixture]:
-        mixtures, keys, prior, stop = arguments
-        problem = _with_prior(problem.on(samples), prior)
+        mixtures, keys, prior, stop, lanes = arguments
+        problem = with_prior(problem.on(samples), prior)
+        keys = jnp.broadcast_to(keys, mixtures.weights.shape[:2])
 
         def one(first: Mixture, key: Array) -> Run[Mixture]:
             run = run_stages(problem, first, stages, stop, capacity, key)
             return dataclasses.replace(run, state=())
 
-        return _each(one, mixtures, jnp.broadcast_to(keys, mixtures.weights.shape[:2]))
+        return each(one, mixtures, keys) if lanes is None else _some(one, lanes, mixtures, keys)
 
-    arguments = (mixtures, keys, prior, stop)
+    arguments = (mixtures, keys, prior, stop, lanes)
     runs: Run[Mixture] = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
     return runs
 
@@ -173,13 +183,13 @@ def finished(
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> FitResult:
         runs, used, prior = arguments
-        problem = _with_prior(problem.on(samples), prior)
+        problem = with_prior(problem.on(samples), prior)
 
         def one(used: Array, run: Run[Mixture]) -> FitResult:
             return _result(problem, run, used)
 
         every = jnp.broadcast_to(used[:, None], runs.best.weights.shape)
-        return _each(one, every, runs)
+        return each(one, every, runs)
 
     result: FitResult = over_blocks(
         on_device, problem.samples, mesh, problem.on(None), runs, used, prior
@@ -187,14 +197,37 @@ def finished(
     return result
 
 
-def _each(function: Callable[..., T], *arguments: Any) -> T:
+def each(function: Callable[..., T], *arguments: Any) -> T:
     """``function`` of arguments with leading axes [S, R]."""
-    if jax.tree.leaves(arguments)[0].shape[:2] == (1, 1):
-        # Without vmap it compiles faster, and cond branches.
-        alone = function(*jax.tree.map(lambda leaf: leaf[0, 0], arguments))
-        result: T = jax.tree.map(lambda leaf: leaf[None, None], alone)
-        return result
-    return jax.vmap(jax.vmap(function))(*arguments)
+    shape = jax.tree.leaves(arguments)[0].shape[:2]
+    if shape != (1, 1) and jax.default_backend() != "cpu":
+        return jax.vmap(jax.vmap(function))(*arguments)
+    # Without vmap it compiles faster, cond branches, and no lane runs until the slowest ends.
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), arguments)
+    if shape == (1, 1):
+        alone = function(*jax.tree.map(lambda leaf: leaf[0], flat))
+        found: T = jax.tree.map(lambda leaf: leaf[None], alone)
+    else:
+        found = lax.map(lambda lane: function(*lane), flat)
+    every: T = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
+    return every
+
+
+def _some(function: Callable[..., T], lanes: Span, *arguments: Any) -> T:
+    """The same for some of arguments with leading axes [1, R], in turn; zeros for the others."""
+    flat = jax.tree.map(lambda leaf: leaf[0], arguments)
+    shapes = jax.eval_shape(lambda leaves: function(*jax.tree.map(lambda x: x[0], leaves)), flat)
+    n = len(jax.tree.leaves(flat)[0])
+    nothing = jax.tree.map(lambda s: jnp.zeros((n, *s.shape), s.dtype), shapes)
+
+    def visit(lane: Array, found: T) -> T:
+        one = function(*jax.tree.map(lambda leaf: leaf[lane], flat))
+        kept: T = jax.tree.map(lambda every, leaf: every.at[lane].set(leaf), found, one)
+        return kept
+
+    found = lax.fori_loop(lanes.start, lanes.start + lanes.n, visit, nothing)
+    every: T = jax.tree.map(lambda leaf: leaf[None], found)
+    return every
 
 
 def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:

@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -16,24 +16,24 @@ import numpy as np
 from jax import Array
 
 from jgmm import _checks
+from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
-from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
-from jgmm.fitting.batch import few, finished, iterated, started, whole
-from jgmm.fitting.options import Request, as_int32
+from jgmm.fitting.batch import few, finished, started, whole
+from jgmm.fitting.options import Request
+from jgmm.fitting.running import Numbers, no_longer, prior_of, run
+from jgmm.fitting.search import search
 from jgmm.mixture.mixture import Mixture, take
 from jgmm.solvers.iterate import Run
-from jgmm.solvers.stopping import Gain
 
 T = TypeVar("T")
 
-Numbers = Sequence[int]  # which of a request's numbers of components
 # Results of some of them, from some keys [R], with leading axes [S, R].
 Fits = Callable[[Numbers, Array], T]
 Report = Callable[[int, int, float], None]
 # When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
 # all samples.
-_SHORT_TOL, _SHORT_STEPS = 1e-5, 200
+_SHORT = 1e-5, 200  # its tolerance, and steps at most
 
 
 def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> FitResult:
@@ -48,9 +48,7 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         if len(rows) > 1 and not request.one_prior:
             parts = [fit((s,), keys) for s in rows]
             return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
-        return _finish(
-            request, rows, keys, _iterate(request, rows, keys, _first(request, rows, keys))
-        )
+        return _finish(request, rows, _fit(request, rows, keys))
 
     return _dispatch(fit, request, report)
 
@@ -58,15 +56,17 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
 def fit_best(request: Request) -> FitResult:
     """The best of the fits of one number of components.
 
-    Where runs on a subsample come first, only the best of them goes on.
+    Where runs on a subsample come first without a search, only the best of them goes on.
     """
-    if request.options.cut.few is None or len(request.keys) == 1:
+    options = request.options
+    if options.cut.few is None or options.plan is not None or len(request.keys) == 1:
         return _best(request, fit_all(request))
+
+    problem = whole(request.problem, options.cut)
 
     def judge(rows: Numbers, keys: Array) -> Run[Mixture]:
         first = _first(request, rows, keys)
-        stay = dataclasses.replace(request.settings.stop, max_iter=as_int32(0))
-        return _iterate(request, rows, keys, first, stay)
+        return run(request, problem, rows, keys, first, no_longer(request, 0, 0))
 
     judged = _dispatch(judge, request)
     xp: Any = np if isinstance(judged.value.value, np.ndarray) else jnp
@@ -74,75 +74,57 @@ def fit_best(request: Request) -> FitResult:
     best = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
     first: Mixture = jax.tree.map(lambda leaf: leaf[:, best][:, None], judged.best)
     rows, keys = (0,), request.keys[:1]
-    run = _iterate(request, rows, keys, first)
-    return _best(request, _finish(request, rows, keys, run))
+    last = run(request, problem, rows, keys, first)
+    return _best(request, _finish(request, rows, last))
+
+
+def _fit(request: Request, rows: Numbers, keys: Array) -> Run[Mixture]:
+    """Runs on all samples, and how a search led up to them."""
+    options = request.options
+    problem = whole(request.problem, options.cut)
+    if options.plan is None:
+        return run(request, problem, rows, keys, _first(request, rows, keys))
+    found = search(request, rows, keys)
+    left = no_longer(request, 0, request.max_iter - request.n_told)
+    runs = run(request, problem, rows, keys, found.mixtures, left)
+    if request.n_told == 0:
+        return runs
+    length = runs.history.shape[-1]
+    history = module_of(runs.history).concatenate([found.way, runs.history], axis=-1)
+    n_iter = runs.n_iter + runs.n_iter.dtype.type(request.n_told)
+    return dataclasses.replace(runs, history=history[..., :length], n_iter=n_iter)
 
 
 def _first(request: Request, rows: Numbers, keys: Array) -> Mixture:
-    """Where runs on all samples start, in the frame: after runs on a subsample, or not."""
-    short = request.options.cut.few is not None
-    problem = (few if short else whole)(request.problem, request.options.cut)
-    used = request.used(rows)
-    prior = _prior(request, rows)
+    """Where runs on all samples start without a search: after a run on a subsample, or not."""
+    options = request.options
+    short = options.cut.few is not None
+    problem = (few if short else whole)(request.problem, options.cut)
     mixtures = started(
         problem,
-        used,
+        request.used(rows),
         keys,
         request.settings.init,
-        prior,
-        request.options.start,
-        request.options.cut.few,
+        prior_of(request, rows),
+        options.start,
+        options.cut.few,
         request.mesh,
     )
     if not short:
         return mixtures
-    stop = dataclasses.replace(
-        request.settings.stop,
-        tol=_maximum(request.settings.stop.tol, _SHORT_TOL),
-        max_iter=as_int32(min(request.max_iter, _SHORT_STEPS)),
-    )
-    return iterated(
-        problem,
-        mixtures,
-        keys,
-        prior,
-        stop,
-        request.options.stages,
-        request.options.capacity,
-        request.mesh,
-    ).best
+    return run(request, problem, rows, keys, mixtures, no_longer(request, *_SHORT)).best
 
 
-def _iterate(
-    request: Request, rows: Numbers, keys: Array, first: Mixture, stop: Gain | None = None
-) -> Run[Mixture]:
-    """Runs on all samples."""
-    return iterated(
-        whole(request.problem, request.options.cut),
-        first,
-        keys,
-        _prior(request, rows),
-        request.settings.stop if stop is None else stop,
-        request.options.stages,
-        request.options.capacity,
-        request.mesh,
-    )
-
-
-def _finish(request: Request, rows: Numbers, keys: Array, runs: Run[Mixture]) -> FitResult:
+def _finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
     used = request.used(rows)
     problem = whole(request.problem, request.options.cut)
-    results = finished(problem, runs, used, _prior(request, rows), request.mesh)
+    results = finished(problem, runs, used, prior_of(request, rows), request.mesh)
     if request.n_components == max(request.ks):
         return results
     # The padding is taken off on the host; padded fits are run one by one.
     host: Mixture = jax.device_get(results.mixture)
     alone = take(jax.tree.map(lambda leaf: leaf[0, 0], host), slice(max(request.ks)))
     return dataclasses.replace(results, mixture=jax.tree.map(lambda leaf: leaf[None, None], alone))
-
-
-def _prior(request: Request, rows: Numbers) -> Prior | None:
-    return request.settings.priors[max(request.ks[s] for s in rows)]
 
 
 def _dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, seconds: None) -> T:
@@ -207,8 +189,3 @@ def best_restart(results: FitResult, max_iter: int) -> FitResult:
     score = xp.where(xp.isfinite(results.objective), results.objective, -xp.inf)
     best: FitResult = jax.tree.map(lambda leaf: leaf[xp.argmax(score)], results)
     return dataclasses.replace(best, history=best.history[: max_iter + 1])
-
-
-def _maximum(traced: Any, least: float) -> Any:
-    xp: Any = np if isinstance(traced, np.ndarray) else jnp
-    return xp.maximum(traced, xp.asarray(least, traced.dtype))

@@ -32,6 +32,7 @@ def fit(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    search: str = "best",
     short_runs: bool = True,
     order: str | None = None,
 ) -> FitResult:
@@ -40,9 +41,12 @@ def fit(
     EM (Dempster, Laird and Rubin 1977) from a k-means start, accelerated by SQUAREM (Varadhan and
     Roland 2008). Each step is one pass over the data; no array of N times k values is made.
 
-    Of 65,536 samples or more (and 160 for each parameter) a start by name is first fitted to a
-    subsample, and with restarts only the best of these short runs goes on with all samples
-    (Biernacki, Celeux and Govaert 2003). Not so with labels, which a subsample might miss.
+    The likelihood has many optima. From a start by name a search looks for a good one: short runs
+    from six starts (Biernacki, Celeux and Govaert 2003), then rounds of moves, in which two
+    components are merged and another is split (Ueda, Nakano, Ghahramani and Hinton 2000). Of more
+    than 16,384 samples it sees a subsample, drawn by weight, so that it takes about as long as the
+    fit itself; under `jax.jit` it is a part of the program, and compiled with it. With labels,
+    which a subsample might miss, there is none.
 
     The mixture and its log-likelihood have derivatives by pixels, weights, reg_covar and prior,
     forwards and in reverse, at the cost of a few tens of passes over the data:
@@ -60,9 +64,10 @@ def fit(
             of k components or the result of a fit, means [K, D], integer labels [...] (-1 where
             unknown), or responsibilities [..., K].
         covariance_type: "full", "tied", "diag" or "spherical".
-        n_restarts: fits from different starts by name; the one of highest objective is returned.
-        max_iter: steps at most, each a pass over all pixels; a run on a subsample before them may
-            take as many of its own, but no more than 200. 0 returns the start itself.
+        n_restarts: fits from different starts by name, each with a search of its own; the one of
+            highest objective is returned.
+        max_iter: steps at most, each a pass over all pixels; runs on a subsample before them may
+            take as many of their own, but no more than 200 each. 0 returns the start itself.
         tol: stop when the log-likelihood per pixel gains less, in nats: per step, or per cycle of
             steps and extrapolation with ``accelerate``.
         reg_covar: least variance of a component along any direction, relative to the variance of
@@ -73,8 +78,13 @@ def fit(
         missing: "nan" takes NaN features as missing and fits the likelihood of the others;
             "error" refuses them.
         labels: known components of pixels, integers [...] with -1 for unknown.
-        short_runs: of many samples begin with a subsample; the history then begins where that
-            ends. False to see the whole way from the start.
+        search: "best" looks for a better optimum than one start leads to. Where ``max_iter`` is 50
+            or more, history and n_iter tell of it before the steps: the objective, of all pixels,
+            of a start, of the best after the runs from starts, and after each round of moves.
+            "none" goes on from the start alone.
+        short_runs: without a search, whether 65,536 samples or more (and 160 for each parameter)
+            begin with a run on a subsample, and of restarts only the best of these goes on; the
+            history then begins where that ends. False to see the whole way from the start.
         order: "weight" numbers the components by decreasing weight, so that fits of different
             data, such as the lanes of a vmap, compare; None as the start had them.
 
@@ -109,6 +119,7 @@ def fit(
         prior=prior,
         missing=missing,
         labels=labels,
+        search=search,
         short_runs=short_runs,
         order=order,
     )

@@ -30,6 +30,7 @@ from jgmm.families.table import family_of
 from jgmm.fitting.batch import Cut, posed
 from jgmm.fitting.given import as_labels
 from jgmm.fitting.given import read as read_init
+from jgmm.fitting.population import Plan, plan_for
 from jgmm.mixture.mixture import FitLike, Mixture, by_weight
 from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
@@ -37,6 +38,9 @@ from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
+SEARCHES = ("best", "none")
+_ALL = 1 << 14  # samples at most that a search goes over as they are
+_TELLING = 50  # steps at most, from which on the search is a part of the history
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
 
@@ -57,6 +61,7 @@ class Choices:
     prior: Prior | str | None = None
     missing: str = "error"
     labels: ArrayLike | None = None
+    search: str = "none"
     short_runs: bool = True
     order: str | None = None
     stages: tuple[Stage, ...] | None = None  # of `fit_gradient`, in the place of EM
@@ -71,6 +76,7 @@ class FitOptions:
     stages: tuple[Stage, ...]
     capacity: int  # length of the history
     cut: Cut
+    plan: Plan | None  # of the search for a better optimum; None for none
 
 
 @struct
@@ -114,6 +120,17 @@ class Request:
         if self.by_weight:
             mixture = by_weight(mixture)
         return dataclasses.replace(result, mixture=mixture)
+
+    @property
+    def n_fits(self) -> int:
+        """How many fits there are."""
+        return len(self.ks) * len(self.keys)
+
+    @property
+    def n_told(self) -> int:
+        """How many entries of the history are of the search before the steps."""
+        plan = self.options.plan
+        return 0 if plan is None or self.max_iter < _TELLING else plan.n_stages
 
     @property
     def one_prior(self) -> bool:
@@ -197,10 +214,16 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     sequential = jax.default_backend() == "cpu" and not traced
     most = round_up(max(ks), placed.rows.features.size) if sequential else max(ks)
     given = given.padded(most)
-    side_by_side = 1 if sequential else len(ks) * len(keys)
-    few = None
-    if choices.short_runs and given.by_name and labels is None and max_iter > 0:
-        few = subsample_size(math.prod(shape[:-1]), max(ks), d, family)
+    # On a CPU lanes go one after the other, under a trace too.
+    side_by_side = 1 if jax.default_backend() == "cpu" else len(ks) * len(keys)
+    _checks.one_of("search", choices.search, SEARCHES)
+    few, plan = None, None
+    if given.by_name and labels is None and max_iter > 0:
+        n = math.prod(shape[:-1])
+        if choices.search == "best":
+            few, plan = search_of(n, max(ks), d, family)
+        if choices.short_runs and plan is None:
+            few = subsample_size(n, max(ks), d, family)
     cut = Cut(
         block_size=block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
         incomplete=incomplete,
@@ -215,6 +238,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
             stages=choices.stages or (Stage(Squarem() if choices.accelerate else Em()),),
             capacity=history_capacity(max_iter),
             cut=cut,
+            plan=plan,
         ),
         settings=Settings(stop=stop, init=given.value, priors=priors),
         ks=tuple(ks),
@@ -233,10 +257,27 @@ def subsample_size(n: int, k: int, d: int, family: Family) -> int | None:
     An eighth, but so many that the parameters are well determined, and no more than it takes to
     come within a few steps of the optimum of all.
     """
-    parameters = k * (d + 1) + family.n_parameters(k, d)
-    determined = (20 * parameters - 1).bit_length()
+    determined = _determined(k, d, family)
     bits = min((n // 8).bit_length() - 1, max(17, determined))
     return 1 << bits if bits >= max(13, determined) else None
+
+
+def search_of(n: int, k: int, d: int, family: Family) -> tuple[int | None, Plan | None]:
+    """How many of ``n`` samples a search goes over, None for all; and its plan, None for none.
+
+    Of many samples it takes part of them, for which it has to be worth its while.
+    """
+    plan = plan_for(k, d)
+    if n <= _ALL:
+        return None, plan
+    bits = max(min((n // 8).bit_length() - 1, 17), 13, _determined(k, d, family))
+    return (1 << bits, plan) if 2 << bits <= n and plan is not None else (None, None)
+
+
+def _determined(k: int, d: int, family: Family) -> int:
+    """The logarithm of the number of samples that determine the parameters well."""
+    parameters = k * (d + 1) + family.n_parameters(k, d)
+    return (20 * parameters - 1).bit_length()
 
 
 def floor_of(reg_covar: ArrayLike, d: int, dtype: Any) -> Array:

@@ -171,6 +171,7 @@ def sweep(
     prior: Prior | str | None = None,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    search: str = "best",
     short_runs: bool = True,
     order: str | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
@@ -199,6 +200,7 @@ def sweep(
         prior: see `fit`; "weak" is another for each k.
         missing: see `fit`.
         labels: see `fit`; they have to be below the least of the ks.
+        search: see `fit`. "best" also tries each k from the fits of its neighbours.
         short_runs: see `fit`.
         order: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
@@ -238,6 +240,7 @@ def sweep(
         prior=prior,
         missing=missing,
         labels=labels,
+        search=search,
         short_runs=short_runs,
         order=order,
     )

@@ -41,7 +41,7 @@ def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) 
         "reg_covar": samples.floor,
         "weights": samples.weights,
         "labels": samples.labels,
-        "short_runs": False,  # the history is the whole way
+        "short_runs": False,  # without a search the history is the whole way
         **options,
     }
     if k != "auto":
@@ -74,6 +74,7 @@ def segment(
     reg_covar: ArrayLike | None = None,
     accelerate: bool | None = None,
     prior: Prior | str | None = None,
+    search: str | None = None,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
@@ -122,6 +123,8 @@ def segment(
             ``noise_model``.
         prior: for a fit of highest posterior density; not with a ``noise_model``, which has one
             of its own.
+        search: see `jgmm.fit`; None for "best", or for none with a ``noise_model``. With "none"
+            the learning curve shows the whole way from the start.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
@@ -146,7 +149,8 @@ def segment(
         k = _checks.as_count("k", k)
     spatial = Spatial(smooth, noise_model, beta, min_region, merge)
     if noise_model is not None:
-        for name, value in (("labels", labels), ("prior", prior), ("accelerate", accelerate)):
+        unused = {"labels": labels, "prior": prior, "accelerate": accelerate, "search": search}
+        for name, value in unused.items():
             if value is not None:
                 raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
     rule = choose_by or spatial.rule
@@ -168,7 +172,11 @@ def segment(
         "tol": tol,
         "reg_covar": samples.floor if reg_covar is None else reg_covar,
     }
-    beyond = {"accelerate": accelerate is not False, "prior": prior}
+    beyond = {
+        "accelerate": accelerate is not False,
+        "prior": prior,
+        "search": "best" if search is None else search,
+    }
 
     def work() -> Segmentation:
         with unheard():  # of the fits of other k

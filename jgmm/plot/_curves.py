@@ -25,7 +25,7 @@ def learning_curve(
     title: str | None = None,
     quantity: str = "mean log-likelihood",
 ) -> Figure:
-    """The mean log-likelihood of one fit against the EM iteration.
+    """The mean log-likelihood of one fit against the iteration.
 
     A start far below the rest is cut off at the edge, with its value written there, so that the
     later steps can be told apart.
@@ -131,7 +131,7 @@ def _draw(
     ax.set(ylim=(low, high), xlim=(-pad, max(last, 1) + pad))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    dress(ax, "EM iteration", f"{quantity} (nats per pixel)", title)
+    dress(ax, "iteration", f"{quantity} (nats per pixel)", title)
     _name_ends(ax, curves, labels, colors)
 
 

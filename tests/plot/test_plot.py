@@ -32,7 +32,7 @@ def test_learning_curve_ends_where_the_fit_ended(tmp_path: Path) -> None:
     (ax,) = figure.axes
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1, 2])
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2.0, 2.5, 2.75])
-    assert ax.get_xlabel() == "EM iteration"
+    assert ax.get_xlabel() == "iteration"
     assert ax.get_ylabel() == "mean log-likelihood (nats per pixel)"
     for part in ("k = 3", "2.750", "k-means start, 2.000"):
         assert part in texts(figure)

@@ -1,0 +1,122 @@
+"""Split and merge: mixtures near one that EM has come to, from which it may climb higher.
+
+Two components that hardly differ become one, and another becomes two (Ueda, Nakano, Ghahramani and
+Hinton 2000). The same code works on the host, where nothing is compiled for it, and under traces.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jgmm._struct import amend
+from jgmm.data.arrays import module_of
+from jgmm.mixture.mixture import Mixture
+
+_OFFSET = 0.7  # of the halves of a component from its mean, in standard deviations
+_NARROW = 0.25  # of the variance of a component, that of its core
+_TINY = float(np.finfo(np.float32).tiny)
+_EAGER = 0.25  # the chance that the pair of components that costs least is taken
+
+
+def lots(n_rounds: int, n_lanes: int) -> npt.NDArray[np.float32]:
+    """Numbers from 0 to 1 that say which move is made in which lane of a round [rounds, lanes, 3].
+
+    They fill the cube evenly: multiples of irrational numbers (Weyl 1916), here powers of the root
+    of x⁴ = x + 1.
+    """
+    numbers = 1 + np.arange(n_rounds * n_lanes).reshape(n_rounds, n_lanes)
+    steps = 1.2207440846057596 ** -np.arange(1.0, 4.0)
+    return (0.5 + numbers[..., None] * steps).astype(np.float64).__mod__(1).astype(np.float32)
+
+
+def merges_of(mixture: Mixture) -> tuple[Any, Any]:
+    """What merging each pair of components costs at most [K, K], and the spreads of the merged.
+
+    The bound of Runnalls (2007) on the Kullback-Leibler divergence of the mixtures. Infinite but
+    for pairs of different components that are used, each once.
+    """
+    xp, (k, d) = module_of(mixture.means), mixture.means.shape
+    weights, means = mixture.weights, mixture.means
+    spreads = mixture.family.dense(mixture.covariances, k, d)
+    joint = weights[:, None] + weights
+    share = weights[:, None] / xp.where(joint > 0, joint, 1)
+    gaps = means[:, None] - means
+    a, b = share[..., None, None], share.T[..., None, None]
+    merged = a * spreads[:, None] + b * spreads + (a * b) * gaps[..., :, None] * gaps[..., None, :]
+    used = weights > 0
+    pairs = used[:, None] & used & (np.arange(k)[:, None] < np.arange(k))
+    safe = xp.where(pairs[..., None, None], merged, np.eye(d, dtype=means.dtype))
+    logs = xp.linalg.slogdet(spreads)[1]
+    costs = joint * xp.linalg.slogdet(safe)[1] - weights[:, None] * logs[:, None] - weights * logs
+    return xp.where(pairs & xp.isfinite(costs), costs, np.inf), merged
+
+
+def move(mixture: Mixture, merges: tuple[Any, Any], floor: Any, lot: Any) -> Mixture:
+    """A mixture with two of its components merged, and one split into two.
+
+    Args:
+        mixture: in the frame, one for which there is a pair of components; another stays as it is.
+        merges: of this mixture; see `merges_of`.
+        floor: least variances [D].
+        lot: three numbers from 0 to 1: which are merged, which is split, and how.
+    """
+    xp = module_of(mixture.means)
+    family, (k, d) = mixture.family, mixture.means.shape
+    weights, means = mixture.weights, mixture.means
+    spreads = family.dense(mixture.covariances, k, d)
+    index, lot = np.arange(k, dtype=np.int32), xp.asarray(lot, means.dtype)
+
+    costs, joint_spreads = merges
+    n_pairs = xp.sum(xp.isfinite(costs), dtype=np.int32)
+    rank = xp.floor(xp.log1p(-lot[0]) / math.log1p(-_EAGER))
+    rank = xp.minimum(rank.astype(np.int32), xp.maximum(n_pairs - 1, 0))
+    pair = xp.argsort(costs.ravel())[rank].astype(np.int32)
+    one, two = index == pair // k, index == pair % k
+    first, second = pair // k, pair % k
+    joint = weights[first] + weights[second]
+    center = (weights[first] * means[first] + weights[second] * means[second]) / joint
+    weights = xp.where(two, 0, xp.where(one, joint, weights))
+    means = xp.where(one[:, None], center, means)
+    spreads = xp.where(one[:, None, None], joint_spreads[first, second], spreads)
+
+    sizes = xp.cumsum(xp.sqrt(weights))
+    chosen = xp.minimum(xp.sum(sizes <= lot[1] * sizes[-1], dtype=np.int32), k - 1)
+    split = index == chosen
+    # What stays above the floor: the halves of a component that is above it are so too.
+    least = xp.diag(floor)
+    above = spreads[chosen] - least
+    offset = _OFFSET * _principal(xp, above)
+    apart = above - offset[:, None] * offset[None, :]
+    along = family.shared | (lot[2] < 0.6)  # or else into a core and a halo
+    offset = xp.where(along, offset, 0)
+    half = least + xp.where(along, apart, _NARROW * above)
+    other = least + xp.where(along, apart, (2 - _NARROW) * above)
+    weights = xp.where(split | two, weights[chosen] / 2, weights)
+    center = means[chosen]
+    means = xp.where(split[:, None], center + offset, means)
+    means = xp.where(two[:, None], center - offset, means)
+    spreads = xp.where(split[:, None, None], half, spreads)
+    spreads = xp.where(two[:, None, None], other, spreads)
+
+    possible = n_pairs > 0
+    return amend(
+        mixture,
+        weights=xp.where(possible, weights, mixture.weights),
+        means=xp.where(possible, means, mixture.means),
+        covariances=xp.where(possible, family.shared_out(spreads, weights), mixture.covariances),
+    )
+
+
+def _principal(xp: Any, matrix: Any) -> Any:
+    """The first principal axis of a matrix, as long as its standard deviation."""
+    power = matrix
+    for _ in range(6):  # the 64th power, of which only the largest eigenvalue is left
+        power = power / xp.maximum(xp.trace(power), _TINY)
+        power = power @ power
+    column = power[:, xp.argmax(xp.diagonal(power))]
+    axis = column / xp.maximum(xp.sqrt(xp.sum(column**2)), _TINY)
+    return axis * xp.sqrt(xp.maximum(axis @ matrix @ axis, 0))

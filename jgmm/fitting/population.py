@@ -1,0 +1,127 @@
+"""A few mixtures that compete: which of them go on, and what is tried from there.
+
+The same code works on the host and under traces; see `jgmm.fitting.moves`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jgmm.data.arrays import module_of
+from jgmm.fitting.moves import merges_of, move
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.iterate import choose
+
+# Objectives nearer to each other than this, in nats per sample, are of the same optimum.
+_APART = 2e-4
+# S, and the variance from which on it is charged, both of that of the data.
+_SPREAD, _NARROW = 3e-4, 1e-4
+MOST_LANES = 12  # of a program
+# Pairs of components are compared by their covariances: so many numbers at most.
+_MOST_COMPARED = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is looked for a better optimum; static."""
+
+    n_starts: int
+    n_rounds: int  # of moves
+    n_lanes: int  # mixtures in a round, those that go on and those that are tried
+    n_parents: int  # those that go on, at most
+
+    @property
+    def n_stages(self) -> int:
+        """Of which there is something to tell: a start, the runs from starts, and each round."""
+        return 2 + self.n_rounds
+
+
+def rounds_for(k: int) -> int:
+    """How many rounds of moves it takes for K components."""
+    return 0 if k == 1 else min(1 + k // 2, 8)
+
+
+def plan_for(k: int, d: int) -> Plan | None:
+    """For K components in D dimensions; None where there is nothing to look for, or too much."""
+    if k == 1 or (k * d) ** 2 > _MOST_COMPARED:
+        return None
+    return Plan(n_starts=6, n_rounds=rounds_for(k), n_lanes=MOST_LANES, n_parents=3)
+
+
+def survivors(mixtures: Mixture, values: Any, most: int) -> tuple[Mixture, Any]:
+    """The best of mixtures [L] that are different, in ``most`` places, and how many there are.
+
+    Args:
+        mixtures: with a leading axis.
+        values: how good they are [L].
+        most: places. Those that are left over have the best again.
+    """
+    xp = module_of(values)
+    with np.errstate(invalid="ignore"):
+        values = xp.where(xp.isfinite(values), values, -np.inf)
+        order = xp.argsort(-values)
+        ranked = values[order]
+        new = xp.concatenate([xp.ones(1, bool), ranked[:-1] - ranked[1:] > _APART])
+    new = new & (xp.isfinite(ranked) | (np.arange(len(ranked)) == 0))
+    place = xp.cumsum(new) - 1
+    first = xp.argmax(new & (place == np.arange(most)[:, None]), axis=1)
+    chosen = order[first]
+    return jax.tree.map(lambda leaf: leaf[chosen], mixtures), xp.minimum(
+        xp.sum(new, dtype=np.int32), most
+    )
+
+
+def worth(mixtures: Mixture, values: Any, n: Any) -> Any:
+    """How good mixtures are [L]: their objectives, less what narrow components are charged.
+
+    The likelihood rises without end where a component shrinks onto equal samples, which is no
+    better fit. A charge of tr(S Σ⁻¹) / 2 in all for each component keeps it from passing for one
+    (Ciuperca, Ridolfi and Idier 2003; Chen and Tan 2009). It is that of one more sample in each,
+    and means little where there are many; nothing is charged above a hundredth of the spread.
+
+    Args:
+        mixtures: in the frame, with a leading axis.
+        values: their objectives [L], per sample.
+        n: how many samples there are.
+    """
+    xp, family = module_of(mixtures.means), mixtures.family
+    k, d = mixtures.means.shape[1:]
+    dense = xp.stack([family.dense(covariances, k, d) for covariances in mixtures.covariances])
+    usual = (mixtures.weights > 0) & xp.isfinite(dense).all(axis=(2, 3))
+    dense = xp.where(usual[:, :, None, None], dense, np.eye(d, dtype=dense.dtype))
+    variances = xp.maximum(xp.linalg.eigvalsh(dense), float(np.finfo(dense.dtype).tiny))
+    dues = xp.maximum(_SPREAD / variances - _SPREAD / _NARROW, 0)
+    charges = xp.where(usual, xp.sum(dues, axis=-1), 0)
+    return values - xp.sum(charges, axis=1) / (2 * n)
+
+
+def descendants(parents: Mixture, n: Any, lots: Any, floor: Any) -> Mixture:
+    """Those that go on, and moves from them, one for each of the lots [L, 3].
+
+    Args:
+        parents: with a leading axis, of which the first ``n`` count.
+        n: how many.
+        lots: see `jgmm.fitting.moves.lots`; the first ``n`` are not used.
+        floor: least variances [D].
+    """
+    if module_of(parents.means) is np:
+        singly = [jax.tree.map(lambda leaf, i=i: leaf[i], parents) for i in range(n)]
+        found = list(singly)
+        with np.errstate(all="ignore"):  # a mixture that is none is judged by its objective
+            merges = [merges_of(parent) for parent in singly]
+            for lane in range(n, len(lots)):
+                found.append(move(singly[lane % n], merges[lane % n], floor, lots[lane]))
+        stacked: Mixture = jax.tree.map(lambda *leaf: np.stack(leaf), *found)
+        return stacked
+
+    def one(lane: Any, lot: Any) -> Mixture:
+        parent = jax.tree.map(lambda leaf: leaf[lane % n], parents)
+        return choose(lane < n, parent, move(parent, merges_of(parent), floor, lot))
+
+    lanes = np.arange(len(lots), dtype=np.int32)
+    tried: Mixture = jax.vmap(one)(lanes, lots)
+    return tried

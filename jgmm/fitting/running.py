@@ -1,0 +1,111 @@
+"""Runs of a request from given mixtures, by the one program that they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from jgmm.data.arrays import module_of
+from jgmm.data.interruptible import side_by_side
+from jgmm.data.samples import Span
+from jgmm.em.prior import Prior
+from jgmm.em.problem import Problem
+from jgmm.fitting.batch import iterated
+from jgmm.fitting.options import Request, as_int32
+from jgmm.fitting.population import MOST_LANES
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.iterate import Run
+from jgmm.solvers.stopping import Gain
+
+Numbers = Sequence[int]  # which of a request's numbers of components
+
+
+def run(
+    request: Request,
+    problem: Problem,
+    rows: Numbers,
+    keys: Array,
+    mixtures: Mixture,
+    stop: Gain | None = None,
+) -> Run[Mixture]:
+    """Runs from mixtures [S, R] with keys [R]; on a CPU from one, as from one of many."""
+    if request.sequential:
+        return run_lanes(request, problem, rows, keys, mixtures, 1, stop)
+    stop = request.settings.stop if stop is None else stop
+    options, prior = request.options, prior_of(request, rows)
+    return iterated(
+        problem, mixtures, keys, prior, stop, options.stages, options.capacity, request.mesh
+    )
+
+
+def run_lanes(
+    request: Request,
+    problem: Problem,
+    rows: Numbers,
+    keys: Array,
+    mixtures: Mixture,
+    n: int,
+    stop: Gain | None = None,
+) -> Run[Mixture]:
+    """Runs from the first ``n`` of mixtures [1, L] with one key, results [1, n] on the host.
+
+    They are shared out over the cores where this is all that there is to do.
+    """
+    stop = request.settings.stop if stop is None else stop
+    options, prior = request.options, prior_of(request, rows)
+    wide = jax.tree.map(_widened, jax.device_get(mixtures))
+
+    def some(first: int, last: int) -> Run[Mixture]:
+        lanes = Span(start=as_int32(first), n=as_int32(last - first))
+        found = iterated(
+            problem,
+            wide,
+            keys,
+            prior,
+            stop,
+            options.stages,
+            options.capacity,
+            request.mesh,
+            lanes,
+        )
+        host: Run[Mixture] = jax.device_get(found)
+        return jax.tree.map(lambda leaf: leaf[:, first:last], host)
+
+    n_threads = 1 if request.mesh is not None or request.n_fits > 1 else os.cpu_count() or 1
+    n_threads = min(n, n_threads)
+    if n_threads == 1:
+        return some(0, n)
+    ends = np.linspace(0, n, n_threads + 1).round().astype(int).tolist()
+    tasks = [functools.partial(some, *ends[i : i + 2]) for i in range(n_threads)]
+    parts = side_by_side(tasks, n_threads)
+    joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
+    return joined
+
+
+def _widened(leaf: Any) -> Any:
+    """An array [1, R, ...] with as many lanes as the program has."""
+    more = MOST_LANES - leaf.shape[1]
+    return np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], axis=1) if more else leaf
+
+
+def no_longer(request: Request, tol: float, max_iter: int) -> Gain:
+    """The stopping rule of a run that need not be nearer to its optimum than ``tol``."""
+    stop = request.settings.stop
+    least = stop.tol.dtype.type(tol) if isinstance(stop.tol, np.ndarray) else tol
+    return dataclasses.replace(
+        stop,
+        tol=module_of(stop.tol).maximum(stop.tol, least),
+        max_iter=as_int32(min(request.max_iter, max_iter)),
+    )
+
+
+def prior_of(request: Request, rows: Numbers) -> Prior | None:
+    """The prior of some numbers of components that share one."""
+    return request.settings.priors[max(request.ks[s] for s in rows)]

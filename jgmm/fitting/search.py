@@ -1,0 +1,212 @@
+"""The search for a better optimum than one start leads to.
+
+Short runs on few samples from several starts; then rounds of moves from the best of those that
+differ, each followed by a few steps; and at last all samples say which is the best. What makes it
+cheap is that the samples are few, and what makes it fair that they are drawn by weight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh
+
+from jgmm._struct import struct
+from jgmm.data.arrays import module_of
+from jgmm.data.devices import over_blocks
+from jgmm.data.programs import program
+from jgmm.data.samples import Layout, Samples
+from jgmm.em.prior import Prior
+from jgmm.em.problem import Problem
+from jgmm.fitting import starts
+from jgmm.fitting.batch import Cut, each, few, started, whole, with_prior
+from jgmm.fitting.moves import lots
+from jgmm.fitting.options import Request
+from jgmm.fitting.population import Plan, descendants, rounds_for, survivors, worth
+from jgmm.fitting.running import Numbers, no_longer, prior_of, run_lanes
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.iterate import choose
+from jgmm.solvers.stages import Stage, run_stages
+from jgmm.solvers.stopping import Gain
+
+# Of runs from starts, and of those after a move: when they stop, and steps at most.
+_FROM_STARTS, _AFTER_MOVES = (1e-4, 50), (1e-5, 8)
+
+
+@struct
+class Searched:
+    """What a search found, in the frame [S, R]."""
+
+    mixtures: Mixture  # where runs on all samples best begin
+    way: Array  # [S, R, T]: for all samples, the best objective after each of its stages
+
+
+def search(request: Request, rows: Numbers, keys: Array) -> Searched:
+    """Where runs on all samples best begin; see `jgmm.fitting.options.Request.plan`."""
+    if request.sequential:
+        return _on_host(request, rows, keys)
+    options, plan = request.options, request.options.plan
+    assert plan is not None
+    return searched(
+        request.problem,
+        request.used(rows),
+        np.array([rounds_for(request.ks[s]) for s in rows], np.int32),
+        keys,
+        prior_of(request, rows),
+        no_longer(request, *_FROM_STARTS),
+        no_longer(request, *_AFTER_MOVES),
+        options.start,
+        options.stages,
+        options.cut,
+        plan,
+        request.mesh,
+    )
+
+
+def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
+    """One search, by the programs that the fit has anyway."""
+    options, plan = request.options, request.options.plan
+    assert plan is not None
+    every = whole(request.problem, options.cut)
+    some = every if options.cut.few is None else few(request.problem, options.cut)
+    floor, size = np.asarray(request.problem.floor.variances), n_samples(request.problem)
+
+    def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
+        lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
+        runs = run_lanes(request, problem, rows, keys, lanes, n, stop)
+        return jax.tree.map(lambda leaf: leaf[0], runs.best), runs.value.value[0]
+
+    def survivors_of(mixtures: Mixture, n: int, stop: Gain) -> tuple[Mixture, Any]:
+        best, values = run(mixtures, n, stop, some)
+        return survivors(best, worth(best, values, size), plan.n_parents)
+
+    first: Mixture = jax.device_get(
+        started(
+            some,
+            request.used(rows),
+            keys,
+            None,
+            prior_of(request, rows),
+            options.start,
+            options.cut.few,
+            request.mesh,
+            plan.n_starts,
+        )
+    )
+    first = jax.tree.map(lambda leaf: leaf[0], first)
+    parents, n = survivors_of(first, plan.n_starts, no_longer(request, *_FROM_STARTS))
+    told = [_leader(first), _leader(parents)]
+    n_rounds = rounds_for(max(request.ks[s] for s in rows))
+    for lot in lots(n_rounds, plan.n_lanes):
+        tried = descendants(parents, int(n), lot, floor)
+        parents, n = survivors_of(tried, plan.n_lanes, no_longer(request, *_AFTER_MOVES))
+        told.append(_leader(parents))
+    told += [told[-1]] * (plan.n_rounds - n_rounds)
+    told.append(jax.tree.map(lambda leaf: leaf[1:n], parents))
+    judged: Mixture = jax.tree.map(lambda *leaf: np.concatenate(leaf), *told)
+    _, values = run(judged, len(judged.weights), no_longer(request, 0, 0), every)
+    found = _chosen(judged, values, size, plan)
+    return jax.tree.map(lambda leaf: leaf[None, None], found)
+
+
+def _leader(mixtures: Mixture) -> Mixture:
+    first: Mixture = jax.tree.map(lambda leaf: leaf[:1], mixtures)
+    return first
+
+
+def _chosen(mixtures: Mixture, values: Any, size: Any, plan: Plan) -> Searched:
+    """The best of mixtures by their objectives over all samples, those of the stages first."""
+    xp = module_of(values)
+    merits = worth(mixtures, values, size)
+    best = xp.argmax(xp.where(xp.isfinite(merits), merits, -np.inf))
+    way = xp.maximum.accumulate(values[: plan.n_stages])
+    return Searched(
+        mixtures=jax.tree.map(lambda leaf: leaf[best], mixtures),
+        way=xp.minimum(way, values[best]),  # what was not taken was no better
+    )
+
+
+@program("kind", "stages", "cut", "plan", "mesh", once=True)
+def searched(
+    problem: Problem,
+    used: Array,
+    n_rounds: Any,
+    keys: Array,
+    prior: Prior | None,
+    from_starts: Gain,
+    after_moves: Gain,
+    kind: str,
+    stages: tuple[Stage, ...],
+    cut: Cut,
+    plan: Plan,
+    mesh: Mesh | None,
+) -> Searched:
+    """The same as one program, for fits [S, R]: for traces, and where lanes go side by side."""
+
+    def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Searched:
+        used, n_rounds, keys, prior, from_starts, after_moves = arguments
+        every = some = with_prior(whole(problem.on(samples), cut), prior)
+        if cut.few is not None:
+            some = with_prior(few(problem.on(samples), cut), prior)
+            layout = Layout(length=cut.few, axis=samples.layout.axis)
+            some = some.on(dataclasses.replace(some.samples, layout=layout))
+        floor, size = problem.floor.variances, n_samples(problem.on(samples))
+
+        def one(used: Array, n_rounds: Array, key: Array) -> Searched:
+            def survivors_of(mixtures: Mixture, stop: Gain) -> tuple[Mixture, Array]:
+                def run(first: Mixture) -> tuple[Mixture, Array]:
+                    run = run_stages(some, first, stages, stop, 1, key)
+                    return run.best, run.value.value
+
+                best, values = _over(run, mixtures)
+                return survivors(best, worth(best, values, size), plan.n_parents)
+
+            def start(key: Array) -> Mixture:
+                return starts.by_name(some, used, key, kind)
+
+            first = _over(start, jax.random.split(key, plan.n_starts))
+
+            def moved(
+                state: tuple[Mixture, Array], round: tuple[Array, Array]
+            ) -> tuple[tuple[Mixture, Array], Mixture]:
+                number, lot = round
+                moved = survivors_of(descendants(*state, lot, floor), after_moves)
+                state = choose(number < n_rounds, moved, state)
+                return state, jax.tree.map(lambda leaf: leaf[0], state[0])
+
+            state = survivors_of(first, from_starts)
+            told = [_leader(first), _leader(state[0])]
+            table = jnp.asarray(lots(plan.n_rounds, plan.n_lanes))
+            rounds = jnp.arange(plan.n_rounds, dtype=jnp.int32), table
+            state, leaders = lax.scan(moved, state, rounds)
+            told += [leaders, jax.tree.map(lambda leaf: leaf[1:], state[0])]
+            judged: Mixture = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *told)
+            values = _over(lambda mixture: every.evaluate(mixture).value, judged)
+            return _chosen(judged, values, size, plan)
+
+        shape = len(used), len(keys)
+        wide = jnp.broadcast_to(used[:, None], (*shape, used.shape[1]))
+        rounds = jnp.broadcast_to(n_rounds[:, None], shape)
+        return each(one, wide, rounds, jnp.broadcast_to(keys, shape))
+
+    arguments = (used, n_rounds, keys, prior, from_starts, after_moves)
+    found: Searched = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
+    return found
+
+
+def n_samples(problem: Problem) -> int:
+    """How many samples there are, whatever their weights."""
+    layout = problem.samples.layout
+    return layout.length * (1 if layout.axis is None else layout.axis.size)
+
+
+def _over(function: Any, lanes: Any) -> Any:
+    """``function`` of each lane: in turn on a CPU, where nothing is gained side by side."""
+    if jax.default_backend() == "cpu":
+        return lax.map(function, lanes)
+    return jax.vmap(function)(lanes)
