@@ -93,11 +93,7 @@ def segment(
     features: Annotated[str, one_of(FEATURES, "What describes a pixel")] = Options.features,
     xy_weight: Annotated[
         float,
-        typer.Option(
-            metavar="W",
-            callback=positive,
-            help="What position counts in +xy, with spherical covariance.",
-        ),
+        positive("W", "What position counts in +xy, with spherical covariance."),
     ] = Options.xy_weight,
     labels: Annotated[
         Path | None,
@@ -113,10 +109,7 @@ def segment(
     seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
     max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
-        float,
-        typer.Option(
-            metavar="T", callback=amount, help="Stop at gains below this, in nats per pixel."
-        ),
+        float, amount("T", "Stop at gains below this, in nats per pixel.")
     ] = Options.tol,
     dtype: Annotated[str, one_of(("float32", "float64"), "Precision")] = Options.dtype,
     smooth: Annotated[
@@ -137,10 +130,7 @@ def segment(
     min_region: Annotated[
         int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
     ] = Options.min_region,
-    merge: Annotated[
-        float,
-        typer.Option(metavar="M", callback=amount, help="Merge alike regions; 5 is typical."),
-    ] = Options.merge,
+    merge: Annotated[float, amount("M", "Merge alike regions; 5 is typical.")] = Options.merge,
     choose: Annotated[
         str | None,
         typer.Option(

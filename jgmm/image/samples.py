@@ -75,7 +75,9 @@ def samples_of(
     inside = np.ones(pixels.shape[:2], np.bool_) if part is None else part
     flat = pixels.reshape(-1, pixels.shape[2]) if part is None else pixels[inside]
     if len(flat) == 0:
-        raise ValueError("expected an image with pixels that are not transparent, got none")
+        raise ValueError(
+            "expected pixels that take part, got an image all transparent, not finite or no data"
+        )
     if not np.isfinite(flat).all():
         raise ValueError(
             "expected finite pixels, got NaN or infinity, which a mask may leave out: "
