@@ -1,18 +1,16 @@
 """The process: its streams, the signals it gets, its environment.
 
-All this is settled before JAX loads, so nothing here imports more than Python has.
+All this is settled before JAX loads. Until Ctrl-C is answered to, little is imported: it would show
+a traceback there.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from typing import TextIO
-
-from jgmm._atomic import discard_pending, printable
 
 MENDABLE, INTERNAL, UNHEARD = 2, 1, 128 + 13  # exit status; the last as after SIGPIPE
 
@@ -42,7 +40,9 @@ def end_at_once_on_signals() -> None:
     """
 
     def end(number: int, frame: object) -> None:
-        discard_pending()
+        writing = sys.modules.get("jgmm._atomic")
+        if discard := getattr(writing, "discard_pending", None):  # else nothing was written yet
+            discard()
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live display hides the cursor
         os._exit(128 + number)
@@ -72,6 +72,8 @@ def settle_environment() -> None:
 
 def _expect_flags(flags: str) -> None:
     """Have another process look at XLA's flags: it ends the one that has any it does not know."""
+    import subprocess
+
     code = (
         "from jaxlib import xla_client; print('loaded', flush=True)\n"
         "xla_client.CompileOptions().executable_build_options.debug_options"
@@ -110,6 +112,8 @@ def complain(message: str) -> None:
 
 def shown(text: str, stream: TextIO | None) -> str:
     """The text on one line, without anything that a stream cannot show."""
+    from jgmm._atomic import printable
+
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 

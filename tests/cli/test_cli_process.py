@@ -102,6 +102,19 @@ def test_an_interrupt_while_jax_is_imported(folder: Path) -> None:
     assert child.returncode == 130
 
 
+def test_little_is_imported_before_interrupts_are_answered() -> None:
+    code = "import sys, jgmm.cli; print(*sys.modules)"
+    root = os.fspath(Path(cli.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root}, capture_output=True
+    )
+    loaded = done.stdout.decode().split()
+    assert {name for name in loaded if name.startswith("jgmm")} == {
+        *("jgmm", "jgmm.cli", "jgmm.cli.entry", "jgmm.cli.process")
+    }
+    assert not {"jax", "numpy", "subprocess", "traceback", "pathlib"} & set(loaded)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "part"),
     [
