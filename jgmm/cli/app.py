@@ -28,6 +28,7 @@ from jgmm.cli.parameters import (
     count,
     one_of,
     parse_ks,
+    path,
     positive,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
@@ -71,6 +72,7 @@ def segment(
         list[Path] | None,
         typer.Argument(
             metavar="IMAGE",
+            parser=path,
             help="Image files or folders of them; without any, a built-in photograph.",
             show_default=False,
         ),
@@ -100,6 +102,7 @@ def segment(
         typer.Option(
             "--labels",
             metavar="PNG",
+            parser=path,
             help="Scribbles: a colour for each segment; black or transparent is unknown.",
         ),
     ] = None,
@@ -200,9 +203,12 @@ def segment(
 
 @app.command()
 def apply(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model_k*.safetensors file.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", parser=path, help="A model_k*.safetensors file.")
+    ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGE", parser=path, help="Image files, or folders of them."),
     ],
     output: Folder = Path("jgmm-applied"),
     mask: Mask = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,6 +47,13 @@ def count(least: int, most: int, text: str) -> Any:
     """An option that takes a whole number."""
     read = _number(int, least, most, f"a whole number from {least} to {most}")
     return typer.Option(metavar="N", parser=read, help=text)
+
+
+def path(value: str | Path) -> Path:
+    """A file or folder; the empty name would be the folder that one is in."""
+    if not str(value):
+        raise typer.BadParameter("expected the name of a file or folder, got an empty one")
+    return Path(value)
 
 
 def amount(metavar: str, text: str) -> Any:

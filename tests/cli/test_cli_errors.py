@@ -67,6 +67,22 @@ BAD_OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["segment", ""], ["segment", "x.png", "-o", ""], ["segment", "x.png", "--mask="]),
+        *(["segment", "x.png", "--labels", ""], ["apply", "", "x.png"], ["apply", "x", ""]),
+    ],
+)
+def test_the_empty_name_is_not_the_folder_one_is_in(
+    arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    assert cli.main(arguments) == 2
+    assert "expected the name of a file or folder, got an empty one" in one_line(capsys)
+    assert [path.name for path in folder.iterdir()] == ["x.png"]
+
+
 @pytest.mark.parametrize(("options", "part"), BAD_OPTIONS)
 def test_bad_options(
     options: str, part: str, folder: Path, capsys: pytest.CaptureFixture[str]
