@@ -65,5 +65,5 @@ def display_of(pixels: NdArray, mask: NdArray | None = None) -> Display:
         return Display(0.0, 1.0, mask)
     black, white = (float(v) for v in np.percentile(values.astype(np.float64), (0.1, 99.9)))
     if white <= black:
-        black, white = low, max(high, low + 1)
+        black, white = low, max(high, low + 1, np.nextafter(low, np.inf))
     return Display(black, white, mask)

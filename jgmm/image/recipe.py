@@ -157,7 +157,7 @@ def recipe_of(
     if recipe.base == "bands":
         unit = to_unit(counted, np.float64)
         spread = unit.std(axis=0)
-        spread = np.where(spread > 0, spread, 1)
+        spread = np.where(_varies(unit) & (spread > 0), spread, 1)
         center = unit.mean(axis=0)
         recipe = Recipe(features, tuple(center.tolist()), tuple(spread.tolist()))
     if not (math.isfinite(position) and position > 0):
@@ -165,8 +165,13 @@ def recipe_of(
     if not recipe.has_position:
         return recipe
     values = recipe.of_colours(counted, np.dtype(np.float64))
-    size = 3 * float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0
+    size = 3 * float(np.sqrt(np.mean(np.where(_varies(values), values.var(axis=0), 0)))) or 1.0
     return Recipe(recipe.features, recipe.center, recipe.scale, position * size)
+
+
+def _varies(values: NdArray) -> NdArray:
+    """Which columns [D] vary at all: the variance of a constant is not always 0, but rounding."""
+    return np.asarray(np.ptp(values, axis=0) > 0)
 
 
 def from_metadata(content: Any) -> Recipe:

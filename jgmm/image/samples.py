@@ -83,12 +83,16 @@ def samples_of(
             "expected finite pixels, got NaN or infinity, which a mask may leave out: "
             "mask=np.isfinite(image).all(axis=-1)"
         )
+    dtype = np.dtype(jnp.result_type(float))
+    # Of float64 there are squares to be summed.
+    most = min(float(np.finfo(dtype).max), 1e140)
+    if flat.dtype.kind == "f" and (largest := float(np.abs(flat).max())) > most:
+        raise ValueError(f"expected pixels of at most {most:.3g}, got {largest:.3g}")
     known = None if labels is None else _as_labels(labels, inside)
     if isinstance(features, Recipe):
         recipe = features
     else:
         recipe = recipe_of(features, pixels, part, xy_weight)
-    dtype = np.dtype(jnp.result_type(float))
     index = None
     weights = np.ones(len(flat))
     if recipe.pointwise:

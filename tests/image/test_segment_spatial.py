@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import jgmm
+from jgmm.image.display import display_of
 from jgmm.image.recipe import NAMES, from_metadata, recipe_of
 from jgmm.image.samples import samples_of
 
@@ -41,6 +43,39 @@ def test_bands_are_standardised() -> None:
     np.testing.assert_allclose(features.std((0, 1)), 1, rtol=1e-9)
     labels = jgmm.segment(bands, 2, features="bands").labels
     assert labels.shape == (20, 30)
+
+
+@pytest.mark.parametrize("value", [7, 101, 30_000])
+def test_what_is_constant_has_no_spread_but_that_of_rounding(value: int) -> None:
+    image = np.full((10, 10, 3), value, np.uint16)
+    for name in NAMES:
+        recipe = recipe_of(name, image)
+        assert set(recipe.scale) <= {1.0}
+        assert recipe.position == recipe.has_position
+    one = np.dstack([image[..., 0], np.arange(100).reshape(10, 10)])
+    assert recipe_of("bands", one).scale[0] == 1.0
+
+
+def test_values_that_the_dtype_cannot_work_with() -> None:
+    image = photograph(8, 8) / 255.0
+    for largest in (1e200, 1e308):
+        with pytest.raises(ValueError, match=r"expected pixels of at most 1e\+140, got"):
+            samples_of(image * largest, "bands")
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"at most 3.4e\+38, got"):
+        samples_of(image * 1e39, "rgb")
+    with jax.enable_x64(False), pytest.warns(jgmm.FitWarning):
+        found = jgmm.segment((image * 1e30).astype(np.float32), 2, noise_model="potts", max_iter=20)
+    assert found.fit.status == jgmm.Status.NONFINITE
+    assert found.labels.shape == (8, 8)
+
+
+def test_large_images_of_one_colour_are_shown_and_merged() -> None:
+    for value in (2e18, 2e30):
+        image = np.full((8, 8, 3), value, np.float32)
+        assert display_of(image)(image).max() == 0
+        with pytest.warns(jgmm.FitWarning):
+            found = jgmm.segment(image, 2, features="bands", merge=5.0, max_iter=20)
+        assert found.labels.max() == 0
 
 
 def test_position_makes_every_pixel_a_sample() -> None:
