@@ -202,6 +202,28 @@ def test_tiff_bands(dtype: type, planar: str, bands: int, tmp_path: Path) -> Non
     assert image.alpha is None
 
 
+def test_no_file_is_read_but_the_one_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    ours, theirs = RNG.integers(0, 256, (2, 20, 30)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "theirs.ome.tif", theirs, photometric="minisblack")
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}</UUID>'
+        "</TiffData>"
+        for z, name in enumerate(["a.ome.tif", "../theirs.ome.tif"])
+    )
+    about = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        'UUID="urn:uuid:0"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+        'Type="uint8" SizeX="30" SizeY="20" SizeC="1" SizeZ="2" SizeT="1">'
+        f"{planes}</Pixels></Image></OME>"
+    )
+    path = tmp_path / "open" / "a.ome.tif"
+    tifffile.imwrite(path, ours, photometric="minisblack", metadata=None, description=about)
+    assert len(tifffile.imread(path)) == 2  # left to itself it reads both
+    (page,) = read_pages(path)
+    np.testing.assert_array_equal(page.pixels[..., 0], ours)
+
+
 def test_tiff_axes_that_the_file_does_not_name(tmp_path: Path) -> None:
     array = RNG.random((20, 30, 5)).astype(np.float32)
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")

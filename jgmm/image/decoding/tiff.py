@@ -5,6 +5,7 @@ What tifffile leaves to optional packages, Pillow may know.
 
 from __future__ import annotations
 
+import io
 import math
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,11 +64,21 @@ class _Series:
             return None
 
 
+class _Alone(io.BufferedReader):
+    """A file that tifffile takes for none on a disk, beside which it would read others.
+
+    Metadata of OME and Micro-Manager name other files, anywhere.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
 def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
     """Decode a TIFF by tifffile, or by Pillow what that leaves to optional packages."""
     import tifffile
 
-    with source.open("rb") as handle, tifffile.TiffFile(handle) as file:
+    with _Alone(io.FileIO(source)) as handle, tifffile.TiffFile(handle, _multifile=False) as file:
         refuse_large(1, 1, n_pages=len(file.pages))
         found = [_Series(s, _count(s, page)) for s in file.series if not _is_aside(s)]
         places = [(s, i) for s in found for i in range(s.total)]
