@@ -22,9 +22,11 @@ _HARMLESS = 2**26  # bytes that a piece may come to without being looked into
 
 def _inflated(content: bytes) -> Iterator[int]:
     stream = zlib.decompressobj()
-    while content and not stream.eof:
-        yield len(stream.decompress(content, _STEP))
-        content = stream.unconsumed_tail
+    for start in range(0, len(content), _STEP):
+        piece = content[start : start + _STEP]
+        while piece and not stream.eof:
+            yield len(stream.decompress(piece, _STEP))
+            piece = stream.unconsumed_tail
 
 
 def _read(file: Any) -> Iterator[int]:
