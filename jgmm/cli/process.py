@@ -14,6 +14,8 @@ from typing import TextIO
 
 MENDABLE, INTERNAL, UNHEARD = 2, 1, 128 + 13  # exit status; the last as after SIGPIPE
 
+_MOST_DEVICES = 1024  # each of which starts threads
+
 
 def open_streams() -> None:
     """Give streams that are closed to the null device.
@@ -63,10 +65,16 @@ def settle_environment() -> None:
         RuntimeError: the system gives too few threads.
     """
     os.environ.pop("MPLBACKEND", None)  # figures are drawn into files
+    if not os.path.isfile(os.environ.get("MATPLOTLIBRC", "")):
+        os.environ.pop("MATPLOTLIBRC", None)  # of a device matplotlib would read on and on
     if not debugging() and os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in ("0", "2", "3"):
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no log lines
     if flags := os.environ.get("XLA_FLAGS", ""):
         _expect_flags(flags)
+    devices = os.environ.get("JAX_NUM_CPU_DEVICES", "")
+    if devices.isdigit() and (len(devices) > 9 or int(devices) > _MOST_DEVICES):
+        shown = f"{devices[:9]}…" if len(devices) > 9 else devices
+        raise ValueError(f"JAX_NUM_CPU_DEVICES: expected at most {_MOST_DEVICES}, got {shown}")
     _expect_threads(min(12 + 6 * (os.cpu_count() or 1), 256))
 
 
