@@ -122,7 +122,8 @@ def test_images_of_any_values(case: Case) -> None:
         w = samples.weights / samples.weights.sum()
         spreads = np.sqrt(w @ (x[:, :n] - w @ x[:, :n]) ** 2)
         assert ((spreads < 1e-3) | (abs(spreads - 1) < 1e-2)).all()
-    if recipe.has_position and np.ptp(x[:, :n]) == 0:
+    # Of what is constant; float32 may hide what varies far from 0.
+    if recipe.has_position and (image[inside] == image[inside][0]).all():
         assert recipe.position == pytest.approx(case.weight)
     colours = comparable_colours(samples)
     assert np.isfinite(colours).all()
