@@ -65,6 +65,7 @@ def settle_environment() -> None:
         RuntimeError: the system gives too few threads.
     """
     os.environ.pop("MPLBACKEND", None)  # figures are drawn into files
+    os.environ["FC_LANG"] = "en"  # matplotlib runs fc-list, which complains of unknown languages
     if not os.path.isfile(os.environ.get("MATPLOTLIBRC", "")):
         os.environ.pop("MATPLOTLIBRC", None)  # of a device matplotlib would read on and on
     if not debugging() and os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in ("0", "2", "3"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,15 @@ def test_what_would_never_end_or_take_all_memory(
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", number)
         with pytest.raises(ValueError, match=f"expected at most 1024, got {got}"):
             process.settle_environment()
+
+
+def test_fonts_are_listed_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("fc-list") is None:
+        pytest.skip("there is no fontconfig here")
+    monkeypatch.setenv("LC_ALL", "nonsense")
+    monkeypatch.setenv("FC_LANG", "nonsense")
+    process.settle_environment()
+    assert subprocess.run(["fc-list"], capture_output=True).stderr == b""
 
 
 def test_little_is_imported_before_interrupts_are_answered() -> None:
