@@ -28,6 +28,7 @@ from jgmm.cli.parameters import (
     count,
     one_of,
     parse_ks,
+    path,
     positive,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
@@ -72,6 +73,7 @@ def segment(
         list[Path] | None,
         typer.Argument(
             metavar="IMAGE",
+            parser=path,
             help="Image files or folders of them; without any, a built-in photograph.",
             show_default=False,
         ),
@@ -94,17 +96,14 @@ def segment(
     features: Annotated[str, one_of(FEATURES, "What describes a pixel")] = Options.features,
     xy_weight: Annotated[
         float,
-        typer.Option(
-            metavar="W",
-            callback=positive,
-            help="What position counts in +xy, with spherical covariance.",
-        ),
+        positive("W", "What position counts in +xy, with spherical covariance."),
     ] = Options.xy_weight,
     labels: Annotated[
         Path | None,
         typer.Option(
             "--labels",
             metavar="PNG",
+            parser=path,
             help="Scribbles: a colour for each segment; black or transparent is unknown.",
         ),
     ] = None,
@@ -114,10 +113,7 @@ def segment(
     seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
     max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
-        float,
-        typer.Option(
-            metavar="T", callback=amount, help="Stop at gains below this, in nats per pixel."
-        ),
+        float, amount("T", "Stop at gains below this, in nats per pixel.")
     ] = Options.tol,
     dtype: Annotated[str, one_of(("float32", "float64"), "Precision")] = Options.dtype,
     search: Annotated[
@@ -141,10 +137,7 @@ def segment(
     min_region: Annotated[
         int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
     ] = Options.min_region,
-    merge: Annotated[
-        float,
-        typer.Option(metavar="M", callback=amount, help="Merge alike regions; 5 is typical."),
-    ] = Options.merge,
+    merge: Annotated[float, amount("M", "Merge alike regions; 5 is typical.")] = Options.merge,
     choose: Annotated[
         str | None,
         typer.Option(
@@ -214,9 +207,12 @@ def segment(
 
 @app.command()
 def apply(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model_k*.safetensors file.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", parser=path, help="A model_k*.safetensors file.")
+    ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGE", parser=path, help="Image files, or folders of them."),
     ],
     output: Folder = Path("jgmm-applied"),
     mask: Mask = None,

@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from jgmm.cli.parameters import count
+from jgmm.cli.parameters import count, path
 
 Folder = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR", help="Write into DIR/<image name>/.")
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="DIR", parser=path, help="Write into DIR/<image name>/."
+    ),
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option("--mask", metavar="PNG", help="Leave out what is black or transparent there."),
+    typer.Option(
+        "--mask", metavar="PNG", parser=path, help="Leave out what is black or transparent there."
+    ),
 ]
 Page = Annotated[
     int | None, count(1, 10**9, "Of a file of several pages or frames, from 1 on; else the first.")

@@ -276,5 +276,8 @@ def _fit(
             on_fit=on_fit,
         )
     if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
-        raise JobError(f"has values that {options.dtype} cannot work with: {name}")
+        wider = "; --dtype float64 may" if options.dtype == "float32" else ""
+        raise JobError(
+            f"expected values whose squares {options.dtype} can hold, got others{wider}: {name}"
+        )
     return result, seconds

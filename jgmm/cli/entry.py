@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 
 from jgmm.cli import process
@@ -25,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from jgmm.cli import app
     except Exception as error:  # JAX looks at its settings while it is imported
         if process.debugging():
+            import traceback
+
             traceback.print_exception(error)
         process.complain(f"cannot start in this environment: {error}")
         return process.MENDABLE

@@ -171,6 +171,8 @@ def writing_to(folder: Path) -> Iterator[None]:
             pass
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise JobError(f"cannot write to {folder}: there is a file of that name") from error
+        raise JobError(
+            f"cannot write to {folder}: a file stands where a folder has to be"
+        ) from error
     except OSError as error:
         raise JobError(f"cannot write to {folder}: {error.strerror or error}") from error

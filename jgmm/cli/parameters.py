@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,6 +13,9 @@ from jgmm._checks import LARGEST
 from jgmm.fitting.choice import RULES
 from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
+_SHORT = reprlib.Repr()  # of what was typed, which may be of any length
+_SHORT.maxstring = 80
+
 
 def one_of(names: Iterable[str], what: str) -> Any:
     """An option that takes one of some names."""
@@ -18,39 +23,49 @@ def one_of(names: Iterable[str], what: str) -> Any:
 
     def check(value: str) -> str:
         if value not in names:
-            raise typer.BadParameter(f"expected one of {listed}; got {value!r}")
+            raise typer.BadParameter(f"expected one of {listed}; got {_SHORT.repr(value)}")
         return value
 
     return typer.Option(metavar="NAME", callback=check, help=f"{what}: {listed}.")
 
 
+def _number(kind: type, least: float, most: float, expected: str) -> Callable[[Any], Any]:
+    """How an option is read that takes a number of some kind."""
+
+    def read(value: Any) -> Any:
+        try:
+            if least <= (number := kind(value)) <= most:
+                return number
+        except ValueError:
+            pass
+        raise typer.BadParameter(f"expected {expected}, got {_SHORT.repr(value)}")
+
+    return read
+
+
 def count(least: int, most: int, text: str) -> Any:
     """An option that takes a whole number."""
-
-    def check(value: int | None) -> int | None:
-        if value is not None and not least <= value <= most:
-            raise typer.BadParameter(f"expected a number from {least} to {most}, got {value}")
-        return value
-
-    return typer.Option(metavar="N", callback=check, help=text)
+    read = _number(int, least, most, f"a whole number from {least} to {most}")
+    return typer.Option(metavar="N", parser=read, help=text)
 
 
-def amount(value: float) -> float:
-    """A number of at least 0 that float32 can hold."""
-    if not 0 <= value <= LARGEST:
-        raise typer.BadParameter(
-            f"expected a finite number of at least 0, and {LARGEST:g} at most; got {value}"
-        )
-    return value
+def path(value: str | Path) -> Path:
+    """A file or folder; the empty name would be the folder that one is in."""
+    if not str(value):
+        raise typer.BadParameter("expected the name of a file or folder, got an empty one")
+    return Path(value)
 
 
-def positive(value: float) -> float:
-    """A number above 0 that float32 can hold."""
-    if not 1 / LARGEST <= value <= LARGEST:
-        raise typer.BadParameter(
-            f"expected a finite number above 0, and {LARGEST:g} at most; got {value}"
-        )
-    return value
+def amount(metavar: str, text: str) -> Any:
+    """An option that takes a number of at least 0 that float32 can hold."""
+    read = _number(float, 0, LARGEST, f"a finite number of at least 0 and at most {LARGEST:g}")
+    return typer.Option(metavar=metavar, parser=read, help=text)
+
+
+def positive(metavar: str, text: str) -> Any:
+    """An option that takes a number above 0 that float32 can hold."""
+    read = _number(float, 1 / LARGEST, LARGEST, f"a finite number above 0, at most {LARGEST:g}")
+    return typer.Option(metavar=metavar, parser=read, help=text)
 
 
 def as_beta(value: str) -> str:
@@ -61,7 +76,8 @@ def as_beta(value: str) -> str:
         good = False
     if not good:
         raise typer.BadParameter(
-            f"expected auto or a number of at least 0, and {MOST_BETA:g} at most; got {value!r}"
+            f"expected auto or a number of at least 0 and at most {MOST_BETA:g}, "
+            f"got {_SHORT.repr(value)}"
         )
     return value
 
@@ -69,7 +85,7 @@ def as_beta(value: str) -> str:
 def as_rule(value: str | None) -> str | None:
     """A rule that chooses k, or none."""
     if value not in (None, *RULES):
-        raise typer.BadParameter(f"expected one of {', '.join(RULES)}; got {value!r}")
+        raise typer.BadParameter(f"expected one of {', '.join(RULES)}; got {_SHORT.repr(value)}")
     return value
 
 
@@ -89,13 +105,18 @@ def parse_ks(text: str) -> tuple[int, ...]:
         ends = [end.strip() for end in part.split("-")]
         if len(ends) > 2 or not all(end.isascii() and end.isdigit() for end in ends):
             raise typer.BadParameter(
-                f"expected whole numbers such as 3,5,7, a range such as 2-12, or auto; got {text!r}"
+                "expected whole numbers such as 3,5,7, a range such as 2-12, or auto; "
+                f"got {_SHORT.repr(text)}"
             )
         # Only so many digits are looked at: int refuses thousands, and leading zeros say nothing.
         low, high = (int(end.lstrip("0")[:9] or 0) for end in (ends[0], ends[-1]))
         if not 1 <= low or not high <= MOST_SEGMENTS:
-            raise typer.BadParameter(f"expected numbers from 1 to {MOST_SEGMENTS}, got {text!r}")
+            raise typer.BadParameter(
+                f"expected numbers from 1 to {MOST_SEGMENTS}, got {_SHORT.repr(text)}"
+            )
         if low > high:
-            raise typer.BadParameter(f"expected a range from low to high, got {part.strip()!r}")
+            raise typer.BadParameter(
+                f"expected a range from low to high, got {_SHORT.repr(part.strip())}"
+            )
         ks.update(range(low, high + 1))
     return tuple(sorted(ks))

@@ -1,20 +1,20 @@
 """The process: its streams, the signals it gets, its environment.
 
-All this is settled before JAX loads, so nothing here imports more than Python has.
+All this is settled before JAX loads. Until Ctrl-C is answered to, little is imported: it would show
+a traceback there.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from typing import TextIO
 
-from jgmm._atomic import discard_pending, printable
-
 MENDABLE, INTERNAL, UNHEARD = 2, 1, 128 + 13  # exit status; the last as after SIGPIPE
+
+_MOST_DEVICES = 1024  # each of which starts threads
 
 
 def open_streams() -> None:
@@ -42,7 +42,9 @@ def end_at_once_on_signals() -> None:
     """
 
     def end(number: int, frame: object) -> None:
-        discard_pending()
+        writing = sys.modules.get("jgmm._atomic")
+        if discard := getattr(writing, "discard_pending", None):  # else nothing was written yet
+            discard()
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live display hides the cursor
         os._exit(128 + number)
@@ -63,15 +65,24 @@ def settle_environment() -> None:
         RuntimeError: the system gives too few threads.
     """
     os.environ.pop("MPLBACKEND", None)  # figures are drawn into files
+    os.environ["FC_LANG"] = "en"  # matplotlib runs fc-list, which complains of unknown languages
+    if not os.path.isfile(os.environ.get("MATPLOTLIBRC", "")):
+        os.environ.pop("MATPLOTLIBRC", None)  # of a device matplotlib would read on and on
     if not debugging() and os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in ("0", "2", "3"):
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no log lines
     if flags := os.environ.get("XLA_FLAGS", ""):
         _expect_flags(flags)
+    devices = os.environ.get("JAX_NUM_CPU_DEVICES", "")
+    if devices.isdigit() and (len(devices) > 9 or int(devices) > _MOST_DEVICES):
+        shown = f"{devices[:9]}…" if len(devices) > 9 else devices
+        raise ValueError(f"JAX_NUM_CPU_DEVICES: expected at most {_MOST_DEVICES}, got {shown}")
     _expect_threads(min(12 + 6 * (os.cpu_count() or 1), 256))
 
 
 def _expect_flags(flags: str) -> None:
     """Have another process look at XLA's flags: it ends the one that has any it does not know."""
+    import subprocess
+
     code = (
         "from jaxlib import xla_client; print('loaded', flush=True)\n"
         "xla_client.CompileOptions().executable_build_options.debug_options"
@@ -110,6 +121,8 @@ def complain(message: str) -> None:
 
 def shown(text: str, stream: TextIO | None) -> str:
     """The text on one line, without anything that a stream cannot show."""
+    from jgmm._atomic import printable
+
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 

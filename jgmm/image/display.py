@@ -34,7 +34,8 @@ class Display:
         shown = as_rgb(image)
         if shown.dtype != np.uint8:
             unit = (shown.astype(np.float64) - self.black) / (self.white - self.black)
-            shown = np.rint(255 * np.clip(unit, 0, 1)).astype(np.uint8)
+            # Pixels that are left out may be anything.
+            shown = np.rint(255 * np.nan_to_num(np.clip(unit, 0, 1))).astype(np.uint8)
         if self.mask is None:
             return shown
         return np.dstack([shown, np.where(self.mask, 255, 0).astype(np.uint8)])
@@ -65,5 +66,5 @@ def display_of(pixels: NdArray, mask: NdArray | None = None) -> Display:
         return Display(0.0, 1.0, mask)
     black, white = (float(v) for v in np.percentile(values.astype(np.float64), (0.1, 99.9)))
     if white <= black:
-        black, white = low, max(high, low + 1)
+        black, white = low, max(high, low + 1, np.nextafter(low, np.inf))
     return Display(black, white, mask)

@@ -59,8 +59,8 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
 
     Args:
       path: the file.
-      page: which frame, page or slice to take, from 1 on. None takes the first, and warns where
-        there are others; pages of a TIFF that nothing names are then bands of one image.
+      page: which frame, page or slice to take, from 1 on. None takes the first; pages of a TIFF
+        that nothing names are then bands of one image. Of both there is a warning.
 
     Raises:
       ImageError: no such file, not an image, damaged, of fewer pages, or of a kind whose pixels
@@ -82,13 +82,14 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
 
 
 def tell_of_pages(image: Image, stacklevel: int) -> None:
-    """Warn where a file has pages that were not taken."""
+    """Warn where a file has pages that were not taken, or taken for bands."""
+    others = "jgmm.image.read_image(path, page=...) takes"
     if image.pages > 1:
-        warnings.warn(
-            f"{image.source} has {image.pages} pages, of which the first is taken; "
-            "jgmm.image.read_image(path, page=...) takes another, read_pages(path) all",
-            stacklevel=stacklevel,
-        )
+        text = f"pages, of which the first is taken; {others} another, read_pages(path) all"
+        warnings.warn(f"{image.source} has {image.pages} {text}", stacklevel=stacklevel)
+    elif image.page_bands:
+        text = f"pages without names, taken as bands of one image; {others} one of them"
+        warnings.warn(f"{image.source} has {image.page_bands} {text}", stacklevel=stacklevel)
 
 
 def read_pages(path: str | os.PathLike[str]) -> list[Image]:
@@ -114,7 +115,7 @@ def open_pages(path: str | os.PathLike[str], page: int | None) -> list[Image]:
         with source.open("rb") as file:
             head = file.read(4096)
         if not head:
-            raise ImageError(f"is empty: {source}")
+            raise ImageError(f"expected an image, got an empty file: {source}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large photographs, odd metadata
             found = decode(source, head, page)

@@ -49,16 +49,17 @@ def refuse_large(width: int, height: int, n_bytes: int = 0, n_pages: int = 1) ->
       >>> refuse_large(10**5, 10**5)
       Traceback (most recent call last):
       ...
-      jgmm.image.limits.LimitError: has more than 268,435,456 pixels (JGMM_MOST_PIXELS takes others)
+      jgmm.image.limits.LimitError: expected at most 268,435,456 pixels, got 10,000,000,000 \
+(JGMM_MOST_PIXELS takes others)
     """
     most = most_pixels()
-    raised = "(JGMM_MOST_PIXELS takes others)"
-    if width * height > most:
-        raise LimitError(f"has more than {most:,} pixels {raised}")
-    if n_bytes > _BYTES * most:
-        raise LimitError(f"has more than {_BYTES * most:,} bytes of pixels {raised}")
-    if n_pages > MOST_PAGES:
-        raise LimitError(f"has more than {MOST_PAGES:,} pages")
+    for got, limit, what, how in (
+        (width * height, most, "pixels", " (JGMM_MOST_PIXELS takes others)"),
+        (n_bytes, _BYTES * most, "bytes of pixels", " (JGMM_MOST_PIXELS takes others)"),
+        (n_pages, MOST_PAGES, "pages", ""),
+    ):
+        if got > limit:
+            raise LimitError(f"expected at most {limit:,} {what}, got {got:,}{how}")
 
 
 @contextmanager

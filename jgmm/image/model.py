@@ -17,11 +17,8 @@ from jgmm.image.settings import Spatial
 from jgmm.mixture.mixture import Mixture
 
 _MOST_CHANNELS = 65_535
-_DTYPES = tuple(
-    str(np.dtype(order + kind))
-    for kind in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
-    for order in "<>"
-)
+_KINDS = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+_DTYPES = tuple(dict.fromkeys(str(np.dtype(order + kind)) for kind in _KINDS for order in "<>"))
 
 
 @jax.tree_util.register_static

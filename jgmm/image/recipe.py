@@ -64,10 +64,12 @@ class Recipe:
         """Features of colours [..., C], but for the position: [..., D]."""
         if self.base != "bands":
             return of_colours(colours, self.base, dtype)
-        unit = to_unit(colours, dtype)
+        # Centered before they are rounded, where they have more digits than ``dtype`` may have.
+        unit = to_unit(colours, np.float64 if colours.dtype in (np.int32, np.float64) else dtype)
         if unit.shape[-1] != len(self.center):
             raise ValueError(f"expected {len(self.center)} bands, got {unit.shape[-1]}")
-        return np.asarray((unit - np.array(self.center, dtype)) / np.array(self.scale, dtype))
+        center, scale = (np.array(values, unit.dtype) for values in (self.center, self.scale))
+        return np.asarray((unit - center) / scale).astype(dtype, copy=False)
 
     def of_image(self, pixels: NdArray, dtype: npt.DTypeLike) -> NdArray:
         """Features of every pixel of an image, [H, W, C] -> [H, W, D]."""
@@ -140,7 +142,8 @@ def recipe_of(
         to any scale, so that this matters for spherical covariances alone.
 
     Raises:
-      ValueError: an unknown name, or a weight of position that is not above 0.
+      ValueError: an unknown name, a weight of position that is not above 0, or numbers that no
+        model can hold.
 
     Example:
       >>> image = np.array([[[0, 10], [2, 10]]], np.float32)
@@ -157,16 +160,31 @@ def recipe_of(
     if recipe.base == "bands":
         unit = to_unit(counted, np.float64)
         spread = unit.std(axis=0)
-        spread = np.where(spread > 0, spread, 1)
+        spread = np.where(_varies(unit) & (spread >= 1 / LARGEST), spread, 1)
         center = unit.mean(axis=0)
+        if (largest := np.abs([center, spread]).max()) > LARGEST:
+            raise ValueError(f"bands: expected values of at most {LARGEST:g}, got {largest:.3g}")
         recipe = Recipe(features, tuple(center.tolist()), tuple(spread.tolist()))
     if not (math.isfinite(position) and position > 0):
         raise ValueError(f"xy_weight: expected a finite number above 0, got {position!r}")
     if not recipe.has_position:
         return recipe
     values = recipe.of_colours(counted, np.dtype(np.float64))
-    size = 3 * float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0
+    size = 3 * float(np.sqrt(np.mean(np.where(_varies(values), values.var(axis=0), 0))))
+    if size < 1 / LARGEST:
+        size = 1.0
+    height, width = pixels.shape[:2]
+    if (reach := position * size * max(height, width) / math.sqrt(height * width)) > LARGEST:
+        raise ValueError(
+            f"xy_weight: expected positions of at most {LARGEST:g} beside these pixels, "
+            f"got {reach:.3g}"
+        )
     return Recipe(recipe.features, recipe.center, recipe.scale, position * size)
+
+
+def _varies(values: NdArray) -> NdArray:
+    """Which columns [D] vary at all: the variance of a constant is not always 0, but rounding."""
+    return np.asarray(np.ptp(values, axis=0) > 0)
 
 
 def from_metadata(content: Any) -> Recipe:

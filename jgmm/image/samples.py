@@ -75,18 +75,24 @@ def samples_of(
     inside = np.ones(pixels.shape[:2], np.bool_) if part is None else part
     flat = pixels.reshape(-1, pixels.shape[2]) if part is None else pixels[inside]
     if len(flat) == 0:
-        raise ValueError("expected an image with pixels that are not transparent, got none")
+        raise ValueError(
+            "expected pixels that take part, got an image all transparent, not finite or no data"
+        )
     if not np.isfinite(flat).all():
         raise ValueError(
             "expected finite pixels, got NaN or infinity, which a mask may leave out: "
             "mask=np.isfinite(image).all(axis=-1)"
         )
+    dtype = np.dtype(jnp.result_type(float))
+    # Of float64 there are squares to be summed.
+    most = min(float(np.finfo(dtype).max), 1e140)
+    if flat.dtype.kind == "f" and (largest := float(np.abs(flat).max())) > most:
+        raise ValueError(f"expected pixels of at most {most:.3g}, got {largest:.3g}")
     known = None if labels is None else _as_labels(labels, inside)
     if isinstance(features, Recipe):
         recipe = features
     else:
         recipe = recipe_of(features, pixels, part, xy_weight)
-    dtype = np.dtype(jnp.result_type(float))
     index = None
     weights = np.ones(len(flat))
     if recipe.pointwise:

@@ -181,6 +181,9 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
     """Fit under a Potts prior, and infer the labels under it; see `fit_potts`, `potts_labels`."""
     grid = spread(samples, samples.features, 0)
     found = fit_potts(grid, k, samples.mask, beta=spatial.beta, **options)
+    if found.fit.status == Status.NONFINITE:  # there is nothing to infer them by
+        untied = dataclasses.replace(spatial, beta=0.0)
+        return _segmentation(samples, found.fit, found.labels, found.certainty, untied)
     return segmentation_of(samples, found.fit, dataclasses.replace(spatial, beta=found.beta))
 
 

@@ -46,22 +46,41 @@ BAD_OPTIONS = [
     ("--dtype half", "float32, float64"),
     ("--restarts 0", "from 1 to"),
     ("--seed -1", "from 0 to"),
-    ("--seed x", "integer"),
+    ("--seed x", "expected a whole number from 0 to 4294967295, got 'x'"),
     ("--max-iter -1", "from 0 to"),
+    ("--max-iter 1e9", "expected a whole number from 0 to 1000000, got '1e9'"),
+    ("--seed " + "9" * 5000, "99...99"),
+    ("--tol x", "expected a finite number of at least 0 and at most 1e+37, got 'x'"),
     ("--tol nan", "finite"),
     ("--tol -1", "at least 0"),
-    ("--tol 1e39", "and 1e+37 at most"),
+    ("--tol 1e39", "at most 1e+37"),
     ("--tol inf", "finite"),
-    ("--merge 1e39", "and 1e+37 at most"),
-    ("--xy-weight 1e39", "and 1e+37 at most"),
+    ("--merge 1e39", "at most 1e+37"),
+    ("--xy-weight 1e39", "at most 1e+37"),
     ("--xy-weight 1e-46", "above 0"),
-    ("--beta 1e39", "and 10000 at most"),
+    ("--beta 1e39", "at most 10000"),
     ("--beta -1", "at least 0"),
     ("--beta nan", "at least 0"),
     ("-k 00000000512345", "from 1 to 1000"),
     ("-k 1-" + "9" * 5000, "from 1 to 1000"),
     ("--nonsense", "--nonsense"),
 ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["segment", ""], ["segment", "x.png", "-o", ""], ["segment", "x.png", "--mask="]),
+        *(["segment", "x.png", "--labels", ""], ["apply", "", "x.png"], ["apply", "x", ""]),
+    ],
+)
+def test_the_empty_name_is_not_the_folder_one_is_in(
+    arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    assert cli.main(arguments) == 2
+    assert "expected the name of a file or folder, got an empty one" in one_line(capsys)
+    assert [path.name for path in folder.iterdir()] == ["x.png"]
 
 
 @pytest.mark.parametrize(("options", "part"), BAD_OPTIONS)
@@ -88,13 +107,13 @@ def make_bad(name: str) -> list[str]:
     return {
         "no such file": ["segment", "missing.png"],
         "not an image": ["segment", "text.png"],
-        "is empty": ["segment", "empty.png"],
+        "an empty file": ["segment", "empty.png"],
         "cannot read": ["segment", "cut.png"],
         "no image in the folder": ["segment", "hollow"],
-        "not transparent": ["segment", "clear.png"],
+        "take part": ["segment", "clear.png"],
         "1 or 3 channels": ["segment", "bands.tif", "--features", "lab"],
-        "float32 cannot": ["segment", "big.tif", "-k", "2,3", "-q"],
-        "there is a file": ["segment", "x.png", "-o", "text.png"],
+        "float32 can hold": ["segment", "big.tif", "-k", "2,3", "-q"],
+        "a file stands": ["segment", "x.png", "-o", "text.png"],
         "cannot write": ["segment", "x.png", "-o", "/proc/nowhere"],
         "damaged": ["apply", "text.png", "x.png"],
         "cannot read missing": ["apply", "missing", "x.png"],
@@ -106,9 +125,9 @@ def make_bad(name: str) -> list[str]:
 @pytest.mark.parametrize(
     "message",
     [
-        *("no such file", "not an image", "is empty", "cannot read"),
+        *("no such file", "not an image", "an empty file", "cannot read"),
         "no image in the folder",
-        *("not transparent", "1 or 3 channels", "float32 cannot", "there is a file"),
+        *("take part", "1 or 3 channels", "float32 can hold", "a file stands"),
         *("cannot write", "damaged", "cannot read missing", "Missing argument", "No such command"),
     ],
 )

@@ -121,8 +121,8 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ("segment x.png --page 0", "expected a number from 1"),
-        ("segment x.png --page 2", "has 1 page, got page 2: x.png"),
+        ("segment x.png --page 0", "expected a whole number from 1"),
+        ("segment x.png --page 2", "page: expected 1, as there are no others, got 2: x.png"),
         ("segment x.png --page 1 --stack", "expected one of --page and --stack, got both"),
         ("apply m x.png --page 1 --stack", "expected one of --page and --stack, got both"),
         ("segment x.png c.png --mask x.png", "expected one image for --mask, got 2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,44 @@ def test_an_interrupt_while_jax_is_imported(folder: Path) -> None:
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=30) == ("", "")
     assert child.returncode == 130
+
+
+def test_what_would_never_end_or_take_all_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATPLOTLIBRC", "/dev/full")  # where there is no end of what is read
+    process.settle_environment()
+    assert "MATPLOTLIBRC" not in os.environ
+    (tmp_path / "rc").write_text("text.usetex: True")
+    monkeypatch.setenv("MATPLOTLIBRC", os.fspath(tmp_path / "rc"))
+    process.settle_environment()
+    assert "MATPLOTLIBRC" in os.environ
+    for number, got in (("1025", "1025"), ("9" * 5000, "999999999…")):
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", number)
+        with pytest.raises(ValueError, match=f"expected at most 1024, got {got}"):
+            process.settle_environment()
+
+
+def test_fonts_are_listed_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("fc-list") is None:
+        pytest.skip("there is no fontconfig here")
+    monkeypatch.setenv("LC_ALL", "nonsense")
+    monkeypatch.setenv("FC_LANG", "nonsense")
+    process.settle_environment()
+    assert subprocess.run(["fc-list"], capture_output=True).stderr == b""
+
+
+def test_little_is_imported_before_interrupts_are_answered() -> None:
+    code = "import sys, jgmm.cli; print(*sys.modules)"
+    root = os.fspath(Path(cli.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root}, capture_output=True
+    )
+    loaded = done.stdout.decode().split()
+    assert {name for name in loaded if name.startswith("jgmm")} == {
+        *("jgmm", "jgmm.cli", "jgmm.cli.entry", "jgmm.cli.process")
+    }
+    assert not {"jax", "numpy", "subprocess", "traceback", "pathlib"} & set(loaded)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ X = overlapping(seed=5, n=N, k=K)
 
 
 def test_it_ends_no_lower_than_its_starts_do() -> None:
-    x = overlapping(seed=7, n=N, k=6)
-    found = jgmm.fit(x, 8)
-    starts = jgmm.sweep(x, [8], n_restarts=6, search="none").fits.log_likelihood
+    found = jgmm.fit(X, K)
+    starts = jgmm.sweep(X, [K], n_restarts=6, search="none").fits.log_likelihood
     assert found.log_likelihood > float(np.max(starts)) - 1e-3
 
 

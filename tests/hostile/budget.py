@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 
 _SEED = os.environ.get("JGMM_HOSTILE_SEED")
-_SHARES = {"arrays": 0.3, "files": 0.35, "models": 0.1, "options": 0.25}
+_SHARES = {"arrays": 0.3, "files": 0.3, "images": 0.1, "models": 0.1, "options": 0.2}
 CASES = int(os.environ.get("JGMM_HOSTILE_CASES", "2000"))
 PROCESSES = int(os.environ.get("JGMM_HOSTILE_PROCESSES", "2"))  # that are killed
 

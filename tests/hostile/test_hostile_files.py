@@ -43,6 +43,12 @@ def by_tifffile(array: np.ndarray, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def by_numpy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, array)
+    return file.getvalue()
+
+
 def seeds() -> dict[str, bytes]:
     """A whole file of each kind."""
     frames = [PIL.Image.fromarray(RGB[::step]) for step in (1, -1)]
@@ -61,10 +67,17 @@ def seeds() -> dict[str, bytes]:
         "jp2": by_pillow("JPEG2000"),
         "ico": by_pillow("ICO"),
         "pcx": by_pillow("PCX"),
+        "dds": by_pillow("DDS"),
+        "sgi": by_pillow("SGI"),
+        "icns": by_pillow("ICNS"),
+        "mpo": by_pillow("MPO"),
+        "eps": by_pillow("EPS"),
+        "npz": by_numpy(RGB),
         "pillow.tif": by_pillow("TIFF", compression="tiff_deflate"),
         "rgb.tif": by_tifffile(RGB, photometric="rgb"),
         "deep.tif": by_tifffile(deep, photometric="rgb", planarconfig="separate"),
         "float.tif": by_tifffile(RGB[..., 0].astype(np.float32) / 7, compression="zlib"),
+        "lzma.tif": by_tifffile(deep, photometric="rgb", compression="lzma"),
         "stack.tif": by_tifffile(np.stack([RGB, RGB]), photometric="rgb"),
         "big.tif": by_tifffile(RGB[..., :2].astype(np.int16), bigtiff=True),
     }

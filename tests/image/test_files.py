@@ -169,7 +169,7 @@ def test_first_frame_of_several(tmp_path: Path) -> None:
         pages = read_pages(target)
         assert [(page.page, page.pages) for page in pages] == [(1, 2), (2, 2)]
         assert [int(page.pixels[2, 2, 0]) for page in pages] == [255, 0]
-        with pytest.raises(ImageError, match="has 2 pages, got page 3"):
+        with pytest.raises(ImageError, match="page: expected a number from 1 to 2, got 3"):
             read_image(target, page=3)
 
 
@@ -202,11 +202,42 @@ def test_tiff_bands(dtype: type, planar: str, bands: int, tmp_path: Path) -> Non
     assert image.alpha is None
 
 
+def test_no_file_is_read_but_the_one_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    ours, theirs = RNG.integers(0, 256, (2, 20, 30)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "theirs.ome.tif", theirs, photometric="minisblack")
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}</UUID>'
+        "</TiffData>"
+        for z, name in enumerate(["a.ome.tif", "../theirs.ome.tif"])
+    )
+    about = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        'UUID="urn:uuid:0"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+        'Type="uint8" SizeX="30" SizeY="20" SizeC="1" SizeZ="2" SizeT="1">'
+        f"{planes}</Pixels></Image></OME>"
+    )
+    path = tmp_path / "open" / "a.ome.tif"
+    tifffile.imwrite(path, ours, photometric="minisblack", metadata=None, description=about)
+    assert len(tifffile.imread(path)) == 2  # left to itself it reads both
+    (page,) = read_pages(path)
+    np.testing.assert_array_equal(page.pixels[..., 0], ours)
+
+
 def test_tiff_axes_that_the_file_does_not_name(tmp_path: Path) -> None:
     array = RNG.random((20, 30, 5)).astype(np.float32)
-    for stored in (array, np.moveaxis(array, 2, 0)):
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
+    found = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found.pixels, array)
+    assert found.page_bands == 0
+    for shape in (20, 30, 5), (2, 30, 5):  # fewer rows than bands too
+        stored = np.moveaxis(array[: shape[0]], 2, 0)
         tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack")
-        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, array)
+        with pytest.warns(UserWarning, match="has 5 pages without names, taken as bands") as told:
+            found = read_image(tmp_path / "a.tif")
+        assert told[0].filename == __file__
+        np.testing.assert_array_equal(found.pixels, array[: shape[0]])
+        assert found.page_bands == 5
     tifffile.imwrite(tmp_path / "a.tif", array[..., 0])
     assert read_image(tmp_path / "a.tif").pixels.shape == (20, 30, 1)
 
@@ -221,7 +252,8 @@ def test_tiff_channels_and_stacks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", page=3).pixels, expected[2])
     # Of pages that nothing names it is for the reader to say what they are.
     tifffile.imwrite(tmp_path / "b.tif", stack[:, 0], photometric="minisblack")
-    assert read_image(tmp_path / "b.tif").pixels.shape == (20, 30, 4)
+    with pytest.warns(UserWarning, match="4 pages without names"):
+        assert read_image(tmp_path / "b.tif").pixels.shape == (20, 30, 4)
     again = read_image(tmp_path / "b.tif", page=3)
     assert (again.pixels.shape, again.pages) == ((20, 30, 1), 4)
     np.testing.assert_array_equal(again.pixels[..., 0], stack[2, 0])
@@ -349,7 +381,7 @@ def test_what_is_wrong_is_one_clear_line(tmp_path: Path) -> None:
         ".": "is a folder",
         "text.jpg": "not an image",
         "archive.zip": "not an image",
-        "empty.png": "is empty",
+        "empty.png": "expected an image, got an empty file",
     }
     for name, message in cases.items():
         with pytest.raises(ImageError, match=message) as caught:

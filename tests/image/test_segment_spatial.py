@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import jgmm
+from jgmm.image.display import display_of
 from jgmm.image.recipe import NAMES, from_metadata, recipe_of
 from jgmm.image.samples import samples_of
 
@@ -41,6 +43,60 @@ def test_bands_are_standardised() -> None:
     np.testing.assert_allclose(features.std((0, 1)), 1, rtol=1e-9)
     labels = jgmm.segment(bands, 2, features="bands").labels
     assert labels.shape == (20, 30)
+
+
+@pytest.mark.parametrize("value", [7, 101, 30_000])
+def test_what_is_constant_has_no_spread_but_that_of_rounding(value: int) -> None:
+    image = np.full((10, 10, 3), value, np.uint16)
+    for name in NAMES:
+        recipe = recipe_of(name, image)
+        assert set(recipe.scale) <= {1.0}
+        assert recipe.position == recipe.has_position
+    one = np.dstack([image[..., 0], np.arange(100).reshape(10, 10)])
+    assert recipe_of("bands", one).scale[0] == 1.0
+
+
+def test_bands_far_from_0_keep_their_digits() -> None:
+    steps = np.arange(256).reshape(16, 16, 1)
+    for image in ((10**9 + steps).astype(np.int32), 1e9 + steps.astype(float)):
+        x = recipe_of("bands", image).of_image(image, np.float32)
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(x, (steps - 127.5) / steps.std(), rtol=1e-6)
+
+
+def test_recipes_are_such_that_models_can_hold() -> None:
+    image = photograph(8, 8).astype(float)
+    with pytest.raises(ValueError, match=r"bands: expected values of at most 1e\+37, got"):
+        recipe_of("bands", image * 1e36)
+    with pytest.raises(ValueError, match=r"xy_weight: expected positions of at most 1e\+37"):
+        recipe_of("rgb+xy", image * 1e10, position=1e30)
+    assert recipe_of("bands", image * 1e-50).scale == (1.0,) * 3
+    assert recipe_of("rgb+xy", image * 1e-50).position == 1.0
+
+
+def test_values_that_the_dtype_cannot_work_with() -> None:
+    image = photograph(8, 8) / 255.0
+    for largest in (1e200, 1e308):
+        with pytest.raises(ValueError, match=r"expected pixels of at most 1e\+140, got"):
+            samples_of(image * largest, "bands")
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"at most 3.4e\+38, got"):
+        samples_of(image * 1e39, "rgb")
+    with jax.enable_x64(False), pytest.warns(jgmm.FitWarning):
+        found = jgmm.segment((image * 1e30).astype(np.float32), 2, noise_model="potts", max_iter=20)
+    assert found.fit.status == jgmm.Status.NONFINITE
+    assert found.labels.shape == (8, 8)
+
+
+def test_large_images_of_one_colour_are_shown_and_merged() -> None:
+    for value in (2e18, 2e30):
+        image = np.full((8, 8, 3), value, np.float32)
+        assert display_of(image)(image).max() == 0
+        inside = np.mgrid[:8, :8][0] > 0
+        holes = np.where(inside[..., None], image, np.float32(np.nan))
+        assert display_of(holes, inside)(holes)[..., 3].tolist() == (255 * inside).tolist()
+        with pytest.warns(jgmm.FitWarning):
+            found = jgmm.segment(image, 2, features="bands", merge=5.0, max_iter=20)
+        assert found.labels.max() == 0
 
 
 def test_position_makes_every_pixel_a_sample() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jgmm.image.decoding.other import decode_other
 from jgmm.image.decoding.pillow import TIFF_MAGIC, Decoded, decode_pillow
 from jgmm.image.decoding.pillow import ImageError as ImageError
 from jgmm.image.decoding.pillow import of_pillow as of_pillow
@@ -23,4 +24,11 @@ def decode(source: Path, head: bytes, page: int | None) -> Decoded:
         head: its first bytes.
         page: from 1 on; 0 for all; None for the first, where pages without names may be bands.
     """
-    return (decode_tiff if head[:4] in TIFF_MAGIC else decode_pillow)(source, head, page)
+    import PIL
+
+    if head[:4] in TIFF_MAGIC:
+        return decode_tiff(source, head, page)
+    try:
+        return decode_pillow(source, head, page)
+    except PIL.UnidentifiedImageError:
+        return decode_other(source, head, page)

@@ -1,19 +1,18 @@
-"""Photographs and animations, by Pillow; and by imageio what Pillow does not know."""
+"""Photographs and animations, by Pillow."""
 
 from __future__ import annotations
 
-import math
 import re
 import struct
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.image.limits import LimitError, most_pixels, pillow_limits, refuse_large
+from jgmm.image.limits import pillow_limits, refuse_large
 
 NdArray = npt.NDArray[Any]
 
@@ -37,8 +36,8 @@ def wanted(page: int | None, total: int, source: Path) -> Sequence[int]:
     if page == 0:
         return range(total)
     if (page or 1) > total:
-        pages = "1 page" if total == 1 else f"{total} pages"
-        raise ImageError(f"has {pages}, got page {page}: {source}")
+        there = f"a number from 1 to {total}" if total > 1 else "1, as there are no others"
+        raise ImageError(f"page: expected {there}, got {page}: {source}")
     return [(page or 1) - 1]
 
 
@@ -61,11 +60,17 @@ def oriented(array: NdArray, orientation: int) -> NdArray:
 
 
 def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
-    """Decode anything but TIFF; see `jgmm.image.decoding.decode`."""
+    """Decode what Pillow knows; see `jgmm.image.decoding.decode`.
+
+    Raises:
+        PIL.UnidentifiedImageError: Pillow does not know it.
+    """
     import PIL.Image
 
     try:
         with pillow_limits(), PIL.Image.open(source) as image:
+            if image.format == "EPS":  # Pillow would have Ghostscript run it
+                raise ImageError(f"expected pixels, got PostScript, which is a program: {source}")
             # The layers of a PSD file are parts of one image.
             total = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
             chosen = wanted(page, total, source)
@@ -80,9 +85,11 @@ def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
     except PIL.UnidentifiedImageError:
         if head[:4] in TIFF_MAGIC:
             raise ImageError(f"this kind of TIFF is not supported: {source}") from None
-        return _decode_other(source, page)
-    except PIL.Image.DecompressionBombError:  # in a part of the file
-        raise LimitError(f"has more than {most_pixels():,} pixels") from None
+        raise
+    except PIL.Image.DecompressionBombError as error:  # of the image, or of a part of the file
+        found = re.search(r"[0-9]+", str(error))
+        refuse_large(int(found[0]) if found else sys.maxsize, 1)
+        raise
 
 
 def _expect_size(image: Any, n_pages: int) -> None:
@@ -121,31 +128,6 @@ def _split(array: NdArray, key: Any) -> tuple[NdArray, NdArray | None]:
         value = array * np.uint8(255) if array.dtype == np.bool_ else array
         return array, (value.reshape(*array.shape[:2], -1) != np.asarray(key)).any(axis=-1)
     return array, None
-
-
-def _decode_other(source: Path, page: int | None) -> Decoded:
-    """Decode what only other plugins of imageio know."""
-    import imageio.v3 as iio
-
-    try:
-        with source.open("rb") as file:  # plugins that fail leave files open
-            hint: Any = source.suffix or None
-            every: Any = ...  # index of all, which the types do not know
-            total, size = 1, 0
-            with suppress(Exception):  # not every plugin counts
-                about = iio.improps(file, index=every, extension=hint)
-                total = int(about.n_images or 1)
-                size = math.prod(about.shape) * about.dtype.itemsize
-            refuse_large(1, 1, size, total)
-            pages: list[tuple[NdArray, NdArray | None]] = []
-            for i in wanted(page, total, source):
-                file.seek(0)
-                pages.append((np.asarray(iio.imread(file, index=i, extension=hint)), None))
-            return Decoded(pages, total)
-    except (ImageError, LimitError):
-        raise
-    except Exception:
-        raise ImageError(f"not an image: {source}") from None
 
 
 def _plain(image: Any) -> Any:

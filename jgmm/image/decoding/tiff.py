@@ -5,6 +5,7 @@ What tifffile leaves to optional packages, Pillow may know.
 
 from __future__ import annotations
 
+import io
 import math
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.image.decoding.packed import refuse_overfull
 from jgmm.image.decoding.pillow import (
     Decoded,
     ImageError,
@@ -38,8 +40,14 @@ class _Series:
 
     @property
     def is_bands(self) -> bool:
-        """Whether pages that the file does not name are taken as bands."""
+        """Whether an axis that the file does not name is that of the bands."""
         return self.series.axes == "QYX" and self.total == 1
+
+    @property
+    def page_bands(self) -> int:
+        """How many pages are taken as bands; none where the bands stand last."""
+        n, _, last = self.series.shape if self.is_bands else (0, 0, 0)
+        return n if len(self.series.pages) > 1 and last >= n else 0
 
     @property
     def orientation(self) -> int:
@@ -56,11 +64,21 @@ class _Series:
             return None
 
 
+class _Alone(io.BufferedReader):
+    """A file that tifffile takes for none on a disk, beside which it would read others.
+
+    Metadata of OME and Micro-Manager name other files, anywhere.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
 def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
     """Decode a TIFF by tifffile, or by Pillow what that leaves to optional packages."""
     import tifffile
 
-    with source.open("rb") as handle, tifffile.TiffFile(handle) as file:
+    with _Alone(io.FileIO(source)) as handle, tifffile.TiffFile(handle, _multifile=False) as file:
         refuse_large(1, 1, n_pages=len(file.pages))
         found = [_Series(s, _count(s, page)) for s in file.series if not _is_aside(s)]
         places = [(s, i) for s in found for i in range(s.total)]
@@ -68,24 +86,25 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
         chosen = [places[i] for i in wanted(page, len(places), source)]
         pages = []
         arrays: dict[int, NdArray] = {}  # a series is read once
+        n_bytes = 0
         for series, index in chosen:
             keyframe = series.series.keyframe
             bits = keyframe.bitspersample
-            n_bytes = math.prod(series.series.shape) * max(bits // 8, 1)
+            if id(series) not in arrays:
+                n_bytes += math.prod(series.series.shape) * max(bits // 8, 1)
             refuse_large(keyframe.imagewidth, keyframe.imagelength, n_bytes)
             if keyframe.photometric not in (0, 1, 2) or bits not in (1, 8, 16, 32, 64):
                 return decode_pillow(source, head, page)  # palettes, CMYK, odd depths
             try:
                 if id(series) not in arrays:
+                    refuse_overfull(handle, series.series)
                     arrays[id(series)] = series.series.asarray()
             except (ValueError, KeyError, ImportError) as error:
                 if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
                     raise
                 return _by_pillow(source, head, page, series.series, error)
             pages.append(_image(series, arrays[id(series)], index))
-        first = chosen[0][0]
-        bands = min(first.series.shape) if first.is_bands and len(first.series.pages) > 1 else 0
-    return Decoded(pages, len(places), bands)
+    return Decoded(pages, len(places), chosen[0][0].page_bands)
 
 
 def _by_pillow(
