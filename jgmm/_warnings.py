@@ -27,7 +27,8 @@ class FitWarning(UserWarning):
     Example:
         >>> import pytest, jgmm
         >>> with pytest.warns(jgmm.FitWarning, match="MAX_ITER"):
-        ...     result = jgmm.fit([[0.0], [1.0], [5.0], [7.0]], 2, max_iter=1, tol=1e-9)
+        ...     pixels = [[0.0], [1.0], [5.0], [7.0]]
+        ...     result = jgmm.fit(pixels, 2, max_iter=1, tol=1e-9, search="none")
     """
 
 

@@ -27,8 +27,9 @@ def pixels_of(image: NdArray) -> NdArray:
 
 
 def fit_image(image: NdArray, k: int, **options: Any) -> jgmm.FitResult:
-    """What `jgmm.segment` does up to the fit: distinct colours, k-means, EM."""
+    """What `jgmm.segment` does up to the fit, from one start: distinct colours, k-means, EM."""
     samples = samples_of(image)
+    options = {"search": "none", **options}
     return jax.block_until_ready(
         jgmm.fit(samples.features, k, weights=samples.weights, reg_covar=samples.floor, **options)
     )

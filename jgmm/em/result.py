@@ -28,9 +28,9 @@ class FitResult(Shown):
         mixture: the best `Mixture` met, in the units of the data.
         log_likelihood: of this mixture [].
         objective: of this mixture []; restarts are compared by it.
-        history: the objective of the start and after every step [max_iter + 1], NaN after the
-            last; `learning_curve` is without those.
-        n_iter: steps taken [], each a pass over all pixels.
+        history: the objective of the start, after the stages of a search, and after every step
+            [max_iter + 1], NaN after the last; `learning_curve` is without those.
+        n_iter: stages and steps [], each a pass over all pixels.
         status: how it ended [], a `Status` as int32.
         weight: of all pixels together [], their number if they have no weights; None if unknown.
 
@@ -40,7 +40,7 @@ class FitResult(Shown):
         >>> result
         FitResult of 2 full components in 1 dimension
           log-likelihood     BIC  steps     status
-                -1.41894  18.283      3  CONVERGED
+                -1.41894  18.283      4  CONVERGED
           component  weight  mean 0
                   0     0.5     0.5
                   1     0.5    10.5

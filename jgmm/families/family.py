@@ -215,9 +215,11 @@ class Family(abc.ABC):
         mean = (weights[:, None, None] * matrices).sum(axis=0) / weights.sum()
         return self.of_matrices(mean[None])
 
-    @abc.abstractmethod
     def of_matrices(self, matrices: Any) -> Any:
         """What covariances keep of matrices [., D, D]; NumPy arrays stay so."""
+        n = jnp.ones(len(matrices), matrices.dtype)
+        kept = self.maximise(jnp.asarray(matrices), n, n, n > 0, None)
+        return module_of(matrices).asarray(kept)
 
     @abc.abstractmethod
     def diagonal(self, variances: Array) -> Array:

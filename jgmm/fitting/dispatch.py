@@ -90,7 +90,9 @@ def _fit(request: Request, rows: Numbers, keys: Array) -> Run[Mixture]:
     if request.n_told == 0:
         return runs
     length = runs.history.shape[-1]
-    history = module_of(runs.history).concatenate([found.way, runs.history], axis=-1)
+    xp = module_of(runs.history)
+    way = xp.minimum(found.way, runs.history[..., :1])  # which another program may round otherwise
+    history = xp.concatenate([way, runs.history], axis=-1)
     n_iter = runs.n_iter + runs.n_iter.dtype.type(request.n_told)
     return dataclasses.replace(runs, history=history[..., :length], n_iter=n_iter)
 

@@ -179,7 +179,7 @@ def sweep(
     """Fit mixtures of several numbers of components, each from several starts.
 
     One compiled program serves all of them, by padding to the largest k with components of
-    weight 0. Under a trace and on accelerators they run side by side, as lanes of a vmap.
+    weight 0. On accelerators they run side by side, as lanes of a vmap; on a CPU in turn.
 
     Every fit is what `fit` gives for that k and key: restart r of R takes the key
     ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1. Where a subsample comes first,
@@ -200,7 +200,7 @@ def sweep(
         prior: see `fit`; "weak" is another for each k.
         missing: see `fit`.
         labels: see `fit`; they have to be below the least of the ks.
-        search: see `fit`. "best" also tries each k from the fits of its neighbours.
+        search: see `fit`.
         short_runs: see `fit`.
         order: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the

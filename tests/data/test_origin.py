@@ -48,9 +48,10 @@ def test_a_fit_far_away_is_the_fit_near_by(missing: str) -> None:
     near = X.copy()
     if missing == "nan":
         near[::7, 1] = np.nan
-    expected = jgmm.fit(near.astype(np.float32), K, missing=missing)
+    # A search among optima may turn on the last digit: both have the same start.
+    expected = jgmm.fit(near.astype(np.float32), K, missing=missing, search="none")
     with pytest.warns(jgmm.PrecisionWarning, match="numbers of float32 are 8 apart"):
-        found = jgmm.fit(near + np.array([1e8, -3e6, 0]), K, missing=missing)
+        found = jgmm.fit(near + np.array([1e8, -3e6, 0]), K, missing=missing, search="none")
     np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=2e-5)
     np.testing.assert_allclose(found.mixture.weights, expected.mixture.weights, atol=5e-3)
     np.testing.assert_allclose(found.mixture.covariances, expected.mixture.covariances, atol=2e-2)

@@ -63,7 +63,13 @@ def test_results_are_trees_and_arguments_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "n", "once"), [("_QUICK", FEW, False), ("_ONCE", MANY, True), ("_WELL", MANY, False)]
+    ("name", "n", "once"),
+    [
+        ("_QUICK", FEW, True),
+        ("_QUICK_LOOP", FEW, False),
+        ("_ONCE", MANY, True),
+        ("_WELL", MANY, False),
+    ],
 )
 def test_each_amount_has_its_options_and_does_without(
     name: str, n: int, once: bool, monkeypatch: pytest.MonkeyPatch
