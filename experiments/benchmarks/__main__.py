@@ -32,8 +32,6 @@ from experiments.benchmarks import (  # noqa: E402
 from jgmm.image import read_image, sample_image  # noqa: E402
 
 PHOTOGRAPH = Path(__file__).parents[3] / "shared" / "data" / "scenery.jpg"
-
-
 DATA = PHOTOGRAPH.parent / "bsds-train"
 
 

@@ -200,17 +200,24 @@ def finished(
 def each(function: Callable[..., T], *arguments: Any) -> T:
     """``function`` of arguments with leading axes [S, R]."""
     shape = jax.tree.leaves(arguments)[0].shape[:2]
-    if shape != (1, 1) and jax.default_backend() != "cpu":
-        return jax.vmap(jax.vmap(function))(*arguments)
-    # Without vmap it compiles faster, cond branches, and no lane runs until the slowest ends.
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), arguments)
-    if shape == (1, 1):
+    if shape == (1, 1):  # without a loop it compiles faster
         alone = function(*jax.tree.map(lambda leaf: leaf[0], flat))
         found: T = jax.tree.map(lambda leaf: leaf[None], alone)
     else:
-        found = lax.map(lambda lane: function(*lane), flat)
+        found = over(lambda lane: function(*lane), flat)
     every: T = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
     return every
+
+
+def over(function: Callable[[Any], T], lanes: Any) -> T:
+    """``function`` of each lane.
+
+    On a CPU in turn: cond branches, and no lane runs until the slowest ends.
+    """
+    if jax.default_backend() == "cpu":
+        return lax.map(function, lanes)
+    return jax.vmap(function)(lanes)
 
 
 def _some(function: Callable[..., T], lanes: Span, *arguments: Any) -> T:

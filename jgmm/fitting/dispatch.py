@@ -8,7 +8,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def fit_best(request: Request) -> FitResult:
         return run(request, problem, rows, keys, first, no_longer(request, 0, 0))
 
     judged = _dispatch(judge, request)
-    xp: Any = np if isinstance(judged.value.value, np.ndarray) else jnp
+    xp = module_of(judged.value.value)
     value = judged.value.value[0]
     best = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
     first: Mixture = jax.tree.map(lambda leaf: leaf[:, best][:, None], judged.best)
@@ -187,7 +187,7 @@ def _best(request: Request, results: FitResult) -> FitResult:
 
 def best_restart(results: FitResult, max_iter: int) -> FitResult:
     """Of results [R] that of the highest objective, its history cut to ``max_iter`` + 1."""
-    xp: Any = np if isinstance(results.objective, np.ndarray) else jnp
+    xp = module_of(results.objective)
     score = xp.where(xp.isfinite(results.objective), results.objective, -xp.inf)
     best: FitResult = jax.tree.map(lambda leaf: leaf[xp.argmax(score)], results)
     return dataclasses.replace(best, history=best.history[: max_iter + 1])

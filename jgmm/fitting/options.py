@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -18,6 +17,7 @@ from jgmm import _checks
 from jgmm._struct import amend, struct
 from jgmm._warnings import PrecisionWarning, warn
 from jgmm.clustering.k_means import restart_keys
+from jgmm.data.arrays import module_of
 from jgmm.data.devices import place
 from jgmm.data.origin import Origin, near_origin, plus
 from jgmm.data.programs import round_up
@@ -30,7 +30,8 @@ from jgmm.families.table import family_of
 from jgmm.fitting.batch import Cut, posed
 from jgmm.fitting.given import as_labels
 from jgmm.fitting.given import read as read_init
-from jgmm.fitting.population import Plan, plan_for
+from jgmm.fitting.population import Plan
+from jgmm.fitting.sizes import search_of, subsample_size
 from jgmm.mixture.mixture import FitLike, Mixture, by_weight
 from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
@@ -39,7 +40,6 @@ from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
 SEARCHES = ("best", "none")
-_ALL = 1 << 14  # samples at most that a search goes over as they are
 _TELLING = 50  # steps at most, from which on the search is a part of the history
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
@@ -251,42 +251,12 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     )
 
 
-def subsample_size(n: int, k: int, d: int, family: Family) -> int | None:
-    """How many of ``n`` samples a short run takes; None where it is not worth its while.
-
-    An eighth, but so many that the parameters are well determined, and no more than it takes to
-    come within a few steps of the optimum of all.
-    """
-    determined = _determined(k, d, family)
-    bits = min((n // 8).bit_length() - 1, max(17, determined))
-    return 1 << bits if bits >= max(13, determined) else None
-
-
-def search_of(n: int, k: int, d: int, family: Family) -> tuple[int | None, Plan | None]:
-    """How many of ``n`` samples a search goes over, None for all; and its plan, None for none.
-
-    Of many samples it takes part of them, for which it has to be worth its while.
-    """
-    plan = plan_for(k, d)
-    if n <= _ALL:
-        return None, plan
-    bits = max(min((n // 8).bit_length() - 1, 17), 13, _determined(k, d, family))
-    return (1 << bits, plan) if 2 << bits <= n and plan is not None else (None, None)
-
-
-def _determined(k: int, d: int, family: Family) -> int:
-    """The logarithm of the number of samples that determine the parameters well."""
-    parameters = k * (d + 1) + family.n_parameters(k, d)
-    return (20 * parameters - 1).bit_length()
-
-
 def floor_of(reg_covar: ArrayLike, d: int, dtype: Any) -> Array:
     """The floor of each feature [D], relative to its variance."""
     floor = _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype))
     if floor.shape not in ((), (d,)):
         raise ValueError(f"reg_covar: expected a number or shape ({d},), got {floor.shape}")
-    xp: Any = np if isinstance(floor, np.ndarray) else jnp
-    wide: Array = xp.broadcast_to(floor, (d,))
+    wide: Array = module_of(floor).broadcast_to(floor, (d,))
     return wide
 
 

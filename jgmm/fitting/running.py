@@ -38,11 +38,7 @@ def run(
     """Runs from mixtures [S, R] with keys [R]; on a CPU from one, as from one of many."""
     if request.sequential:
         return run_lanes(request, problem, rows, keys, mixtures, 1, stop)
-    stop = request.settings.stop if stop is None else stop
-    options, prior = request.options, prior_of(request, rows)
-    return iterated(
-        problem, mixtures, keys, prior, stop, options.stages, options.capacity, request.mesh
-    )
+    return _iterated(request, problem, rows, keys, mixtures, stop)
 
 
 def run_lanes(
@@ -58,23 +54,11 @@ def run_lanes(
 
     They are shared out over the cores where this is all that there is to do.
     """
-    stop = request.settings.stop if stop is None else stop
-    options, prior = request.options, prior_of(request, rows)
     wide = jax.tree.map(_widened, jax.device_get(mixtures))
 
     def some(first: int, last: int) -> Run[Mixture]:
         lanes = Span(start=as_int32(first), n=as_int32(last - first))
-        found = iterated(
-            problem,
-            wide,
-            keys,
-            prior,
-            stop,
-            options.stages,
-            options.capacity,
-            request.mesh,
-            lanes,
-        )
+        found = _iterated(request, problem, rows, keys, wide, stop, lanes)
         host: Run[Mixture] = jax.device_get(found)
         return jax.tree.map(lambda leaf: leaf[:, first:last], host)
 
@@ -87,6 +71,29 @@ def run_lanes(
     parts = side_by_side(tasks, n_threads)
     joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
     return joined
+
+
+def _iterated(
+    request: Request,
+    problem: Problem,
+    rows: Numbers,
+    keys: Array,
+    mixtures: Mixture,
+    stop: Gain | None,
+    lanes: Span | None = None,
+) -> Run[Mixture]:
+    options = request.options
+    return iterated(
+        problem,
+        mixtures,
+        keys,
+        prior_of(request, rows),
+        request.settings.stop if stop is None else stop,
+        options.stages,
+        options.capacity,
+        request.mesh,
+        lanes,
+    )
 
 
 def _widened(leaf: Any) -> Any:

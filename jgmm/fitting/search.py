@@ -24,7 +24,7 @@ from jgmm.data.samples import Layout, Samples
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.fitting import starts
-from jgmm.fitting.batch import Cut, each, few, started, whole, with_prior
+from jgmm.fitting.batch import Cut, each, few, over, started, whole, with_prior
 from jgmm.fitting.moves import lots
 from jgmm.fitting.options import Request
 from jgmm.fitting.population import Plan, descendants, rounds_for, survivors, worth
@@ -47,7 +47,7 @@ class Searched:
 
 
 def search(request: Request, rows: Numbers, keys: Array) -> Searched:
-    """Where runs on all samples best begin; see `jgmm.fitting.options.Request.plan`."""
+    """Where runs on all samples best begin; see `jgmm.fitting.population.Plan`."""
     if request.sequential:
         return _on_host(request, rows, keys)
     options, plan = request.options, request.options.plan
@@ -163,13 +163,13 @@ def searched(
                     run = run_stages(some, first, stages, stop, 1, key)
                     return run.best, run.value.value
 
-                best, values = _over(run, mixtures)
+                best, values = over(run, mixtures)
                 return survivors(best, worth(best, values, size), plan.n_parents)
 
             def start(key: Array) -> Mixture:
                 return starts.by_name(some, used, key, kind)
 
-            first = _over(start, jax.random.split(key, plan.n_starts))
+            first = over(start, jax.random.split(key, plan.n_starts))
 
             def moved(
                 state: tuple[Mixture, Array], round: tuple[Array, Array]
@@ -186,7 +186,7 @@ def searched(
             state, leaders = lax.scan(moved, state, rounds)
             told += [leaders, jax.tree.map(lambda leaf: leaf[1:], state[0])]
             judged: Mixture = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *told)
-            values = _over(lambda mixture: every.evaluate(mixture).value, judged)
+            values = over(lambda mixture: every.evaluate(mixture).value, judged)
             return _chosen(judged, values, size, plan)
 
         shape = len(used), len(keys)
@@ -203,10 +203,3 @@ def n_samples(problem: Problem) -> int:
     """How many samples there are, whatever their weights."""
     layout = problem.samples.layout
     return layout.length * (1 if layout.axis is None else layout.axis.size)
-
-
-def _over(function: Any, lanes: Any) -> Any:
-    """``function`` of each lane: in turn on a CPU, where nothing is gained side by side."""
-    if jax.default_backend() == "cpu":
-        return lax.map(function, lanes)
-    return jax.vmap(function)(lanes)
