@@ -151,8 +151,9 @@ def segment(
     For each k, DIR/<image name>/ gets segmented_k3.png (each pixel in the mean colour of its
     segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
-    segments_k3.csv, a table; then learning_curves.png, comparison.png, criteria.png and
-    summary.json. With --stack the pictures of each page are in a folder of its own.
+    segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
+    criteria.png and summary.json. With --stack the pictures of each page are in a folder of its
+    own.
     """
     try:
         numbers = parse_ks(ks)
@@ -223,7 +224,7 @@ def apply(
     """Segment other images by a model that `jgmm segment` wrote.
 
     DIR/<image name>/ gets segmented_k3.png, labels_k3.png, overlay_k3.png, regions_k3.png,
-    certainty_k3.png, segments_k3.csv and summary.json.
+    certainty_k3.png, segments_k3.csv, regions_k3.csv and summary.json.
     """
     if page is not None and stack:
         raise typer.BadParameter("expected one of --page and --stack, got both")

@@ -18,8 +18,9 @@ from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.display import Display
 from jgmm.image.files import Image, write_png
+from jgmm.image.indexed import MOST_COLOURS, write_indexed_png
 from jgmm.image.segmentation import Segmentation
-from jgmm.image.table import write_table
+from jgmm.image.table import region_table, segment_table, write_table
 
 NdArray = npt.NDArray[Any]
 
@@ -27,9 +28,11 @@ NdArray = npt.NDArray[Any]
 def write_all(folder: Path, k: int, found: Segmentation, image: Image, show: Display) -> NdArray:
     """Everything that shows a segmentation; returns the picture in mean colours."""
     picture = shown(show, image, found.image)
-    write_segments(folder, k, found.labels, picture)
+    table = segment_table(found, show)
+    write_segments(folder, k, found.labels, picture, table["hex"])
     write_spatial(folder, k, found, shown(show, image, image.pixels))
-    write_table(folder / f"segments_k{k}.csv", found.table())
+    write_table(folder / f"segments_k{k}.csv", table)
+    write_table(folder / f"regions_k{k}.csv", region_table(found, show))
     return picture
 
 
@@ -38,16 +41,24 @@ def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:
     return replace(show, mask=image.alpha)(pixels)
 
 
-def write_segments(folder: Path, k: int, labels: NdArray, picture: NdArray) -> None:
+def write_segments(
+    folder: Path, k: int, labels: NdArray, picture: NdArray, colours: NdArray
+) -> None:
     """The label indices, and each pixel in its segment's colour.
 
-    Labels have 8 bits, or 16 if those do not suffice. Pixels that were left out have the largest
-    value, 255 or 65535.
+    The picture is an indexed PNG, the number of a segment that of its colour, where 256 colours
+    suffice. Labels have 8 bits, or 16 if those do not suffice; pixels that were left out have the
+    largest value there, 255 or 65535.
     """
     left_out = labels < 0
-    depth = np.uint8 if k + left_out.any() <= 256 else np.uint16
+    few = k + left_out.any() <= MOST_COLOURS
+    depth = np.uint8 if few else np.uint16
+    if few:
+        palette = [list(bytes.fromhex(code[1:] or "000000")) for code in colours]
+        write_indexed_png(folder / f"segmented_k{k}.png", labels, palette)
+    else:
+        write_png(folder / f"segmented_k{k}.png", picture)
     coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)
-    write_png(folder / f"segmented_k{k}.png", picture)
     write_png(folder / f"labels_k{k}.png", coded)
 
 

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
+from jgmm.image.borders import borders, local_means
+
 NdArray = npt.NDArray[Any]
 
 
@@ -98,7 +100,7 @@ class _Graph:
         self.parents = list(range(n))
         # Of each neighbour the length of the border, and the sum of squared steps along it.
         self.borders: list[dict[int, tuple[int, float]]] = [{} for _ in range(n)]
-        for i, j, length, step in zip(*_borders(parts, _local(values, inside), n), strict=True):
+        for i, j, length, step in zip(*borders(parts, local_means(values, inside), n), strict=True):
             self.borders[i][j] = self.borders[j][i] = length, step
 
     def distance(self, i: int, j: int) -> float:
@@ -176,46 +178,3 @@ class _Graph:
             if (further == names).all():
                 return names
             names = further
-
-
-def _local(values: NdArray, inside: NdArray) -> NdArray:
-    """Means of 3 by 3 pixels, of those that are not left out; NaN where all are."""
-    from scipy.ndimage import uniform_filter
-
-    if inside.all():
-        return np.asarray(uniform_filter(values, (3, 3, 1), mode="nearest"))
-    part = inside.astype(values.dtype)
-    share = uniform_filter(part, 3, mode="nearest")
-    some = share > 0.5 / 9  # sums that run along rows are rounded
-    masked = np.where(inside[..., None], values, values.dtype.type(0))
-    mean = uniform_filter(masked, (3, 3, 1), mode="nearest") / np.where(some, share, 1)[..., None]
-    return np.where(some[..., None], mean, values.dtype.type(np.nan))
-
-
-def _borders(
-    parts: NdArray, local: NdArray, n: int
-) -> tuple[list[int], list[int], list[int], list[float]]:
-    """Pairs of regions i < j that touch, the number of pairs of pixels where they do, and the sum.
-
-    That is of squared differences between the local means [H, W, C], two pixels off either side,
-    or at the border where those are left out.
-    """
-    codes, steps = [], []
-    for axis in (0, 1):
-        p, colours = np.moveaxis(parts, axis, 0), np.moveaxis(local, axis, 0)
-        place = np.arange(len(p) - 1)
-        behind, ahead = np.maximum(place - 2, 0), np.minimum(place + 3, len(p) - 1)
-        touch = (p[1:] != p[:-1]) & (p[1:] >= 0) & (p[:-1] >= 0)
-        row, column = np.nonzero(touch)
-        a, b = p[row + 1, column].astype(np.int64), p[row, column].astype(np.int64)
-        codes.append(np.minimum(a, b) * n + np.maximum(a, b))
-        one, other = colours[behind[row], column], colours[ahead[row], column]
-        one = np.where(np.isnan(one), colours[row, column], one)
-        other = np.where(np.isnan(other), colours[row + 1, column], other)
-        difference = one - other
-        steps.append(np.sum(difference.astype(np.float64) ** 2, axis=-1))
-    code, inverse, lengths = np.unique(
-        np.concatenate(codes), return_inverse=True, return_counts=True
-    )
-    sums = np.bincount(inverse, np.concatenate(steps), minlength=len(code))
-    return (code // n).tolist(), (code % n).tolist(), lengths.tolist(), sums.tolist()

@@ -22,7 +22,7 @@ from jgmm.image.regions import find_regions
 from jgmm.image.samples import Samples, comparable_colours, spread
 from jgmm.image.settings import NOT_SPATIAL, Spatial
 from jgmm.image.spatial import smooth as spatial_prior
-from jgmm.image.table import segment_table
+from jgmm.image.table import region_table, segment_table
 from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture, few_sizes, take
@@ -45,6 +45,7 @@ class Segmentation(Shown):
     Attributes:
         labels: [H, W] int32, -1 where left out.
         image: [H, W, 3] in the image's dtype, each pixel in the mean colour of its segment.
+        original: [H, W, 3], the image itself, of many bands the first three; 0 where left out.
         certainty: the posterior probability of the label [H, W]; 0 where left out.
         regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
         fit: the `FitResult` of the features of the pixels, components by decreasing weight.
@@ -62,6 +63,7 @@ class Segmentation(Shown):
 
     labels: NdArray
     image: NdArray
+    original: NdArray
     certainty: NdArray
     regions: NdArray
     fit: FitResult
@@ -87,7 +89,20 @@ class Segmentation(Shown):
             >>> table["pixels"].tolist(), table["red"].tolist()
             ([16, 8], [0, 200])
         """
-        return segment_table(self.labels, self.image, self.certainty, self.regions, self.fit)
+        return segment_table(self)
+
+    def region_table(self) -> dict[str, NdArray]:
+        """A row for each connected region, as columns: see `jgmm.image.table.region_table`.
+
+        Example:
+            >>> import numpy as np, jgmm
+            >>> image = np.zeros((4, 6, 3), np.uint8)
+            >>> image[:, 4:] = 200, 100, 0
+            >>> table = jgmm.segment(image, 2).region_table()
+            >>> table["hex"].tolist(), table["neighbours"].tolist()
+            (['#000000', '#c86400'], ['1', '0'])
+        """
+        return region_table(self)
 
     def _tables(self) -> tuple[Table]:
         return (self._table(10),)
@@ -195,9 +210,10 @@ def _segmentation(
         drawn = spread(samples, samples.labels, -1)
         known = drawn >= 0
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
+    original = spread(samples, samples.colours, 0)
     plain = not (spatial.min_region or spatial.merge)
     if plain:
-        colours = spread(samples, samples.colours, 0)
+        colours = original
     else:
         colours = with_texture(spread(samples, comparable_colours(samples), 0), samples.mask)
     options = {"min_region": spatial.min_region, "merge": spatial.merge}
@@ -208,7 +224,8 @@ def _segmentation(
         labels = voted
     return Segmentation(
         labels=labels,
-        image=paint(spread(samples, samples.colours, 0), labels),
+        image=paint(original, labels),
+        original=original,
         certainty=sure,
         regions=regions,
         fit=fit,

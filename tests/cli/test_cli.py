@@ -38,7 +38,7 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["segment", "photo.png", "-k", "3,2"]) == 0
     pictures = ("segmented", "labels", "learning_curve", "overlay", "certainty", "regions")
     kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
-    more = ("model_k{}.safetensors", "segments_k{}.csv")
+    more = ("model_k{}.safetensors", "segments_k{}.csv", "regions_k{}.csv")
     names = {kind.format(k) for k in (2, 3) for kind in (*kinds, *more)}
     names |= {"learning_curves.png", "comparison.png", "criteria.png", "summary.json"}
     made = Path("jgmm-out/photo")
@@ -52,6 +52,8 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     for label in (0, 1):
         colour = picture()[labels == label].mean(axis=0)
         assert (segmented[labels == label] == np.rint(colour)).all()
+    with Image.open(made / "segmented_k2.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), labels)
 
     content = summary("jgmm-out/photo/summary.json")
     assert content["input"]["path"] == "photo.png"
@@ -130,7 +132,8 @@ def test_left_out_pixels(folder: Path) -> None:
     write("holes.png", holes())
     assert cli.main(["segment", "holes.png", "-k", "2,3", "-q"]) == 0
     labels = iio.imread("jgmm-out/holes/labels_k3.png")
-    segmented = iio.imread("jgmm-out/holes/segmented_k3.png")
+    with Image.open("jgmm-out/holes/segmented_k3.png") as image:  # imageio reads no transparency
+        segmented = np.asarray(image.convert("RGBA"))
     out = holes()[..., 3] == 0
     assert (labels[out] == 255).all()
     assert (labels[~out] < 3).all()
