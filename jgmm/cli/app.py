@@ -138,6 +138,9 @@ def segment(
         int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
     ] = Options.min_region,
     merge: Annotated[float, amount("M", "Merge alike regions; 5 is typical.")] = Options.merge,
+    regions: Annotated[
+        int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
+    ] = None,
     choose: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +169,8 @@ def segment(
         raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
     if potts and labels:
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
+    if regions is not None and merge:
+        raise typer.BadParameter("expected one of --regions and --merge, got both")
     if page is not None and stack:
         raise typer.BadParameter("expected one of --page and --stack, got both")
     found = images_of(images or ())
@@ -181,6 +186,7 @@ def segment(
         beta=beta if beta == "auto" else float(beta),
         min_region=min_region,
         merge=merge,
+        regions=regions,
         choose_by=choose,
         xy_weight=xy_weight,
         labels=None if labels is None else os.fspath(labels),

@@ -73,7 +73,7 @@ def expect_room(pages: Sequence[Image], options: Options) -> None:
         (1 if plain == "gray" else channels) + 2 * place,
         few_colours=pages[0].pixels.dtype.kind in "iu" and not place,
         itemsize=8 if options.dtype == "float64" else 4,
-        spatial=bool(options.smooth or options.min_region or options.merge),
+        spatial=bool(options.smooth or options.min_region or options.merge or options.regions),
         potts_components=0 if options.noise_model is None else max(options.ks, default=3),
         n_pictures=len(options.ks),
     )

@@ -40,6 +40,7 @@ class Options:
     beta: float | str = "auto"
     min_region: int = 0
     merge: float = 0.0
+    regions: int | None = None  # that merging leaves
     choose_by: str | None = None  # None: BIC among given ks, otherwise the knee
     xy_weight: float = 1.0
     labels: str | None = None  # a file; see `read_scribbles`
@@ -50,13 +51,22 @@ class Options:
     @property
     def spatial(self) -> Spatial:
         """How labels and regions see their neighbours."""
-        return Spatial(self.smooth, self.noise_model, self.beta, self.min_region, self.merge)
+        return Spatial(
+            self.smooth,
+            self.noise_model,
+            self.beta,
+            self.min_region,
+            self.merge,
+            self.regions,
+        )
 
 
 def with_recommended(options: Options) -> Options:
     """The options, with what is recommended for photographs where they are the default."""
     default = Options()
     names = [n for n in RECOMMENDED if getattr(options, n) == getattr(default, n)]
+    if options.regions is not None:  # which takes the place of merging by cost
+        names.remove("merge")
     return replace(options, **{name: RECOMMENDED[name] for name in names})
 
 

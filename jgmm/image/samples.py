@@ -174,10 +174,17 @@ def spread(samples: Samples, values: NdArray, fill: int) -> NdArray:
     return image
 
 
-def comparable_colours(samples: Samples) -> NdArray:
-    """The colours of the samples [M, 3] as shown, so that distances between them mean something.
+def comparable_colours(original: NdArray, inside: NdArray) -> NdArray:
+    """The colours of an image [H, W, 3] as shown, so that distances between them mean something.
 
-    L*a*b* with half the weight on L, which light and shadow change most.
+    L*a*b* with half the weight on L, which light and shadow change most; 0 where not ``inside``.
     """
-    shown = display_of(samples.colours[None])(samples.colours[None])[0]
-    return of_colours(shown, "lab") * np.array([0.5, 1, 1], np.float32)
+    colours = original[inside]
+    index = None
+    if colours.dtype.kind in "iu":  # there are fewer colours than pixels
+        colours, index, _ = unique_colours(colours)
+    shown = display_of(colours[None])(colours[None])[0]
+    values = of_colours(shown, "lab") * np.array([0.5, 1, 1], np.float32)
+    found = np.zeros(original.shape, values.dtype)
+    found[inside] = values if index is None else values[index]
+    return found

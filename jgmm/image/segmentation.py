@@ -14,16 +14,16 @@ from jax.typing import ArrayLike
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult
+from jgmm.image.hierarchy import Hierarchy, by_size, connected_parts
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
 from jgmm.image.potts import fit_potts
 from jgmm.image.potts_labels import potts_labels
-from jgmm.image.regions import find_regions
-from jgmm.image.samples import Samples, comparable_colours, spread
+from jgmm.image.samples import Samples, spread
 from jgmm.image.settings import NOT_SPATIAL, Spatial
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.table import region_table, segment_table
-from jgmm.image.texture import with_texture
+from jgmm.image.trees import Trees
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture, few_sizes, take
 from jgmm.mixture.shown import kind
@@ -48,6 +48,7 @@ class Segmentation(Shown):
         original: [H, W, 3], the image itself, of many bands the first three; 0 where left out.
         certainty: the posterior probability of the label [H, W]; 0 where left out.
         regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
+        parts: what regions are merged from: the same before any was absorbed or merged; int32.
         fit: the `FitResult` of the features of the pixels, components by decreasing weight.
         setup: the features, and how labels see their neighbours; static.
 
@@ -66,8 +67,10 @@ class Segmentation(Shown):
     original: NdArray
     certainty: NdArray
     regions: NdArray
+    parts: NdArray
     fit: FitResult
     setup: Setup
+    trees: Trees = dataclasses.field(default_factory=Trees)  # for `hierarchy` alone
 
     @property
     def model(self) -> ImageModel:
@@ -77,6 +80,23 @@ class Segmentation(Shown):
     def described(self) -> tuple[Mixture, dict[str, Any]]:
         """The mixture, and what `jgmm.save` writes beside it."""
         return self.model.described()
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """All scales of the regions: see `jgmm.image.hierarchy.Hierarchy`.
+
+        Its finest cut has parts of fewer than ``min_region`` pixels absorbed. It is made when first
+        asked for, unless regions were merged, and then kept; from ten thousands of parts that
+        takes seconds, and with ``min_region`` a fraction of one.
+
+        Example:
+            >>> import numpy as np, jgmm
+            >>> image = np.zeros((4, 6, 3), np.uint8)
+            >>> image[:, 2:4], image[:, 4:] = 20, 200
+            >>> jgmm.segment(image, 3).hierarchy.cut(n_regions=2)[0].tolist()
+            [0, 0, 0, 0, 1, 1]
+        """
+        return self.trees.of(self.parts, self.original, self.setup.spatial.min_region)
 
     def table(self) -> dict[str, NdArray]:
         """A row for each segment, as columns: see `jgmm.image.table.segment_table`.
@@ -211,14 +231,11 @@ def _segmentation(
         known = drawn >= 0
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
     original = spread(samples, samples.colours, 0)
-    plain = not (spatial.min_region or spatial.merge)
-    if plain:
-        colours = original
+    parts, trees = connected_parts(labels), Trees()
+    if spatial.as_drawn:
+        regions = by_size(parts, parts >= 0)
     else:
-        colours = with_texture(spread(samples, comparable_colours(samples), 0), samples.mask)
-    options = {"min_region": spatial.min_region, "merge": spatial.merge}
-    regions = find_regions(labels, colours, **options)
-    if not plain:
+        regions = spatial.cut(trees.of(parts, original, spatial.min_region))
         voted = vote(regions, labels, known)
         sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
         labels = voted
@@ -228,8 +245,10 @@ def _segmentation(
         original=original,
         certainty=sure,
         regions=regions,
+        parts=parts,
         fit=fit,
         setup=setup_of(samples, spatial),
+        trees=trees,
     )
 
 

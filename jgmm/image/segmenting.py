@@ -64,6 +64,7 @@ def segment(
     beta: float | str = "auto",
     min_region: float = 0,
     merge: float = 0.0,
+    n_regions: int | None = None,
     choose_by: str | None = None,
     key: jax.Array | int | None = None,
     init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
@@ -99,8 +100,8 @@ def segment(
             the square root of the image's area three standard deviations of the other features.
             The other families adapt to the scale of each feature, and give the same for any.
         labels: [H, W] integers, the known components of pixels, -1 for unknown: scribbles. They
-            stay so, and segments that have labels keep those as their numbers. With ``merge`` or
-            ``min_region`` known pixels decide on the label of their region.
+            stay so, and segments that have labels keep those as their numbers. With ``merge``,
+            ``n_regions`` or ``min_region`` known pixels decide on the label of their region.
         smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
             the default settings of `jgmm.image.spatial.smooth`.
         noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
@@ -109,8 +110,9 @@ def segment(
         merge: merge neighbouring regions, the more the larger; see
             `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
             of its pixels.
+        n_regions: merge neighbouring regions until so many are left, in place of ``merge``.
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
-            ``merge``, which does best from many segments.
+            ``merge`` or ``n_regions``, which do best from many segments.
         key: as of `jgmm.fit`, like those that follow.
         init: where to start; also an earlier `Segmentation` of the same features.
         covariance_type: "full", "tied", "diag" or "spherical".
@@ -147,7 +149,7 @@ def segment(
         raise ValueError(f"k: expected an integer or 'auto', got {k!r}")
     if k != "auto":
         k = _checks.as_count("k", k)
-    spatial = Spatial(smooth, noise_model, beta, min_region, merge)
+    spatial = Spatial(smooth, noise_model, beta, min_region, merge, n_regions)
     if noise_model is not None:
         unused = {"labels": labels, "prior": prior, "accelerate": accelerate, "search": search}
         for name, value in unused.items():

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from jgmm._checks import LARGEST, as_number, one_of
+from jgmm._checks import LARGEST, as_count, as_number, one_of
+from jgmm.image.hierarchy import Hierarchy
 
 # Beyond these nothing sensible is asked for, and what is asked for might never end.
 _SMOOTHING = {
@@ -50,6 +51,7 @@ class Spatial:
     beta: float | str = "auto"
     min_region: float = 0
     merge: float = 0.0
+    n_regions: int | None = None
 
     def __post_init__(self) -> None:
         """Check what a caller chose, and keep it in a form that can be hashed."""
@@ -65,6 +67,10 @@ class Spatial:
             raise ValueError("smooth: expected False with noise_model, which smooths by itself")
         for name in ("min_region", "merge"):
             as_number(name, getattr(self, name), 0, LARGEST)
+        if self.n_regions is not None:
+            as_count("n_regions", self.n_regions)
+            if self.merge:
+                raise ValueError("expected one of merge and n_regions, got both")
         check_beta(self.beta)
 
     @property
@@ -73,9 +79,20 @@ class Spatial:
         return dict(self.smooth) if isinstance(self.smooth, tuple) else {}
 
     @property
+    def as_drawn(self) -> bool:
+        """Whether regions are the connected parts of labels as they are."""
+        return not (self.min_region or self.merge or self.n_regions)
+
+    def cut(self, tree: Hierarchy) -> npt.NDArray[Any]:
+        """The regions of a hierarchy that are asked for."""
+        if self.n_regions is not None:
+            return tree.cut(n_regions=self.n_regions)
+        return tree.cut(merge=self.merge)
+
+    @property
     def rule(self) -> str:
         """How k is chosen, unless told otherwise."""
-        return "bic" if self.merge else "knee"
+        return "bic" if self.merge or self.n_regions else "knee"
 
 
 NOT_SPATIAL = Spatial()

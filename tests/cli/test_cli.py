@@ -257,6 +257,13 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
     for folder in ("jgmm-out", "jgmm-applied"):
         np.testing.assert_array_equal(iio.imread(f"{folder}/x/regions_k3.png"), found.regions)
+    # So many regions, which the model makes of other images too.
+    options = ["-k", "3", "-q", "--regions", "4", "--recommended"]
+    assert cli.main(["segment", "x.png", *options]) == 0
+    assert cli.main(["apply", "jgmm-out/x/model_k3.safetensors", "x.png", "-q"]) == 0
+    for folder in ("jgmm-out", "jgmm-applied"):
+        assert len(np.unique(iio.imread(f"{folder}/x/regions_k3.png"))) in (2, 3, 4)
+    assert cli.main(["segment", "x.png", "-q", "--regions", "4", "--merge", "2"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2

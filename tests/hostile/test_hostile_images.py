@@ -125,9 +125,9 @@ def test_images_of_any_values(case: Case) -> None:
     # Of what is constant; float32 may hide what varies far from 0.
     if recipe.has_position and (image[inside] == image[inside][0]).all():
         assert recipe.position == pytest.approx(case.weight)
-    colours = comparable_colours(samples)
+    colours = comparable_colours(spread(samples, samples.colours, 0), inside)
     assert np.isfinite(colours).all()
-    pictured = with_texture(spread(samples, colours, 0), inside)
+    pictured = with_texture(colours, inside)
     labels = np.where(inside, np.random.default_rng(case.seed).integers(0, 2, inside.shape), -1)
     regions = find_regions(labels, pictured, min_region=2, merge=5.0)
     np.testing.assert_array_equal(regions >= 0, inside)

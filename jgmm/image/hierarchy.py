@@ -1,0 +1,196 @@
+"""All scales of one image: regions that merge, two at a time, into ever fewer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
+
+from jgmm import _checks
+from jgmm.image.merging import Graph
+
+NdArray = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """Regions from the finest to the coarsest, nested by construction; on the host.
+
+    Regions are joined one pair after the other, the pair that costs least first (see
+    `jgmm.image.merging`). A cut takes the first so many of these steps, so that of two cuts each
+    region of the finer lies in one of the coarser.
+
+    Attributes:
+        parts: [H, W] int32, the parts that all began with; -1 where left out.
+        parents: [P], for each part one that it was joined to, itself if to none.
+        steps: [P], the step in which that was: -1 before the first, for parts that were absorbed
+            as too small; the number of steps for those that were joined to none.
+        costs: [M], of each step, in squared colour units times pixels per pixel of border.
+
+    Example:
+        >>> labels = np.array([[0, 0, 1, 1, 2, 2]] * 4)
+        >>> colours = np.array([0.0, 1.0, 5.0])[labels][..., None]
+        >>> tree = hierarchy_of(labels, colours)
+        >>> tree.cut(n_regions=2)[0].tolist()
+        [0, 0, 0, 0, 1, 1]
+        >>> tree.n_regions, tree.strengths.round(2).tolist()
+        (3, [0.75, 5.72])
+    """
+
+    parts: NdArray
+    parents: NdArray
+    steps: NdArray
+    costs: NdArray
+
+    @property
+    def n_regions(self) -> int:
+        """How many regions the finest cut has."""
+        return int(np.count_nonzero(self.steps >= 0))
+
+    @property
+    def fewest(self) -> int:
+        """How many regions the coarsest cut has: those that nothing connects stay apart."""
+        return self.n_regions - len(self.costs)
+
+    @property
+    def strengths(self) -> NdArray:
+        """[M] ascending: the least ``merge`` at which each step is not yet taken."""
+        return np.maximum.accumulate(self.costs) / math.sqrt(self.parts.size)
+
+    def cut(self, *, n_regions: int | None = None, merge: float | None = None) -> NdArray:
+        """The regions of one scale [H, W] int32, the largest 0 and so on; -1 where left out.
+
+        Args:
+            n_regions: so many, as far as there are: at most those of the finest cut, at least
+                those that nothing connects.
+            merge: take the steps that cost less than that times √(H·W), as
+                `jgmm.image.regions.find_regions` does; 0 takes none.
+
+        Raises:
+            ValueError: none or both of the arguments, or one out of bounds.
+        """
+        if (n_regions is None) == (merge is None):
+            raise ValueError("cut: expected one of n_regions and merge")
+        names = self.names(n_regions=n_regions, merge=merge)
+        return by_size(np.append(names, -1)[self.parts], self.parts >= 0)
+
+    def names(self, *, n_regions: int | None = None, merge: float | None = None) -> NdArray:
+        """For each part [P] the one that stands for its region in a cut; see `cut`."""
+        if n_regions is not None:
+            wanted = _checks.as_count("n_regions", n_regions)
+            taken = min(max(self.n_regions - wanted, 0), len(self.costs))
+        else:
+            least = _checks.as_number("merge", merge, 0, _checks.LARGEST)
+            limit = least * math.sqrt(self.parts.size)
+            taken = int(np.searchsorted(np.maximum.accumulate(self.costs), limit, side="left"))
+        names = np.where(self.steps < taken, self.parents, np.arange(len(self.parents)))
+        while True:
+            further = names[names]
+            if (further == names).all():
+                return names
+            names = further
+
+    def contours(self) -> NdArray:
+        """The strength of every boundary: an ultrametric contour map [2H-1, 2W-1] float32.
+
+        Pixels of the image are those with an even row and column. Between two neighbours is the
+        least ``merge`` that joins their regions, 0 within a region, infinity where only one of
+        them takes part; between four, the largest around. (Arbelaez et al. 2011; theirs has a
+        frame in addition.) So what is below M is cut into ``cut(merge=M)``.
+
+        Example:
+            >>> labels = np.array([[0, 1], [0, 1]])
+            >>> hierarchy_of(labels, labels[..., None] * 3.0).contours().tolist()
+            [[0.0, 0.75, 0.0], [0.0, 0.75, 0.0], [0.0, 0.75, 0.0]]
+        """
+        height, width = self.parts.shape
+        found = np.zeros((2 * height - 1, 2 * width - 1), np.float32)
+        found[1::2, ::2] = self._strength(self.parts[1:], self.parts[:-1])
+        found[::2, 1::2] = self._strength(self.parts[:, 1:], self.parts[:, :-1])
+        beside = np.maximum(found[1::2, :-2:2], found[1::2, 2::2])
+        found[1::2, 1::2] = np.maximum(beside, np.maximum(found[:-2:2, 1::2], found[2::2, 1::2]))
+        return found
+
+    def _strength(self, one: NdArray, other: NdArray) -> NdArray:
+        """The strength between parts [...]."""
+        found = np.where((one < 0) != (other < 0), np.inf, 0.0)
+        apart = (one != other) & (one >= 0) & (other >= 0)
+        a, b = one[apart], other[apart]
+        last = np.full(len(a), -1)  # step on the way to where both meet
+        while (a != b).any():
+            # Steps ascend on the way to the root, so that the end of the earlier goes on.
+            first = (a != b) & (self.steps[a] <= self.steps[b])
+            second = (a != b) & ~first
+            last = np.where(first, self.steps[a], np.where(second, self.steps[b], last))
+            a, b = np.where(first, self.parents[a], a), np.where(second, self.parents[b], b)
+        found[apart] = np.concatenate([self.strengths, [0.0]])[last]
+        return found
+
+
+def hierarchy_of(labels: ArrayLike, colours: ArrayLike, *, min_region: float = 0.0) -> Hierarchy:
+    """The hierarchy of the connected parts of labels.
+
+    Args:
+        labels: [H, W] integers; those below 0 are left out and belong to no region.
+        colours: [H, W, C], in units in which distances mean something, such as L*a*b*.
+        min_region: parts of fewer pixels are absorbed before the first cut.
+    """
+    return tree_of(connected_parts(labels), colours, min_region)
+
+
+def connected_parts(labels: ArrayLike) -> NdArray:
+    """The connected parts of labels, along sides of pixels [H, W] int32; -1 where left out."""
+    from skimage.measure import label
+
+    pixels = np.asarray(labels)
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected integers [H, W], got {pixels.dtype} {pixels.shape}")
+    # skimage takes 0 for background, unless told otherwise
+    connected: Any = label
+    parts = connected(np.maximum(pixels, -1), background=-1, connectivity=1)
+    return np.asarray(parts, np.int32) - 1
+
+
+def as_colours(colours: ArrayLike, parts: NdArray) -> NdArray:
+    """Colours as floats [H, W, C].
+
+    Raises:
+        ValueError: another shape.
+    """
+    values = np.asarray(colours)
+    if values.ndim != 3 or values.shape[:2] != parts.shape:
+        raise ValueError(f"colours: expected {(*parts.shape, 'C')}, got shape {values.shape}")
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def tree_of(parts: NdArray, colours: ArrayLike, min_region: float = 0.0) -> Hierarchy:
+    """The hierarchy of parts [H, W], each connected, numbered from 0; see `hierarchy_of`."""
+    values = as_colours(colours, parts)
+    n = int(parts.max()) + 1
+    if n == 0:
+        return Hierarchy(parts, np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
+    graph = Graph(parts, values)
+    graph.absorb(min_region)
+    absorbed = len(graph.joins)
+    graph.merge()
+    parents, steps = np.arange(n), np.full(n, len(graph.costs))
+    if graph.joins:
+        kept, gone = np.array(graph.joins).T
+        parents[gone] = kept
+        steps[gone] = np.maximum(np.arange(-absorbed, len(graph.costs)), -1)
+    return Hierarchy(parts, parents, steps, np.array(graph.costs))
+
+
+def by_size(labels: NdArray, inside: NdArray) -> NdArray:
+    """Labels [H, W] numbered anew, the largest 0; -1 where not ``inside``."""
+    flat = np.where(inside, labels, -1)
+    counts = np.bincount(flat[inside], minlength=1)
+    order = np.argsort(-counts, kind="stable")
+    rank = np.empty(len(counts) + 1, np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    rank[-1] = -1
+    return rank[flat]

@@ -1,0 +1,167 @@
+"""All scales of an image: nested, the same as merging step by step, and the map of boundaries."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+import pickle
+import time
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from skimage.measure import label
+
+import jgmm
+from jgmm.image.hierarchy import Hierarchy, connected_parts, hierarchy_of, tree_of
+from jgmm.image.merging import Graph
+from jgmm.image.regions import find_regions
+
+RNG = np.random.default_rng(1)
+small = hnp.arrays(np.int64, (5, 7), elements=st.integers(-1, 3))
+
+
+def colours_of(labels: np.ndarray) -> np.ndarray:
+    """No two distances alike, so that the order of merging is one."""
+    noise = np.random.default_rng(0).normal(size=(*labels.shape, 2))
+    return labels[..., None] * [1.0, 0.3] + 0.2 * noise
+
+
+def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+    pairs = set(zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+    return len(pairs) == len(set(a.ravel().tolist())) == len(set(b.ravel().tolist()))
+
+
+def merged_up_to(labels: np.ndarray, colours: np.ndarray, least: int, merge: float) -> np.ndarray:
+    """Merging that stops at a cost, as it was done before there was a tree."""
+    parts = connected_parts(labels)
+    if parts.max() < 0:
+        return parts
+    graph = Graph(parts, colours)
+    graph.absorb(least)
+    limit = merge * math.sqrt(parts.size)
+    queue = [(c, i, j) for i in range(len(graph.sizes)) for c, j in graph.costs_of(i) if c < limit]
+    heapq.heapify(queue)
+    while queue:
+        cost, i, j = heapq.heappop(queue)
+        if (cost, j) in graph.costs_of(i):  # neighbours still, and neither has changed
+            kept = graph.join(i, j)
+            for c, other in graph.costs_of(kept):
+                if c < limit:
+                    heapq.heappush(queue, (c, kept, other))
+    graph.absorb(least)
+    names = np.arange(parts.max() + 2)
+    for kept, gone in reversed(graph.joins):
+        names[gone] = names[kept]
+    names[-1] = -1
+    return names[parts]
+
+
+@given(small, st.sampled_from([0, 3]), st.floats(0, 3))
+def test_a_cut_is_what_merging_up_to_a_cost_makes(
+    labels: np.ndarray, least: int, merge: float
+) -> None:
+    colours = colours_of(labels)
+    tree = hierarchy_of(labels, colours, min_region=least)
+    expected = merged_up_to(labels, colours, least, merge)
+    found = tree.cut(merge=merge)
+    assert same_partition(found, expected)
+    if least or merge:
+        options = {"min_region": least, "merge": merge}
+        np.testing.assert_array_equal(find_regions(labels, colours, **options), found)
+
+
+@given(small)
+def test_cuts_are_nested_and_as_many_as_asked_for(labels: np.ndarray) -> None:
+    tree = hierarchy_of(labels, colours_of(labels))
+    finest = connected_parts(labels)
+    assert same_partition(tree.cut(merge=0), finest)
+    before = finest
+    islands = label(labels >= 0, connectivity=1).max()
+    assert tree.fewest == islands
+    for n in range(tree.n_regions, 0, -1):
+        found = tree.cut(n_regions=n)
+        assert found.max() + 1 == max(n, islands)
+        pairs = set(zip(before.ravel().tolist(), found.ravel().tolist(), strict=True))
+        assert len(pairs) == len(set(before.ravel().tolist()))
+        before = found
+    np.testing.assert_array_equal(tree.cut(n_regions=1000), tree.cut(merge=0))
+
+
+@given(small, st.sampled_from([0, 3]))
+def test_below_a_strength_the_contours_are_the_cut(labels: np.ndarray, least: int) -> None:
+    tree = hierarchy_of(labels, colours_of(labels), min_region=least)
+    contours, strengths = tree.contours(), tree.strengths
+    height, width = labels.shape
+    assert contours.shape == (2 * height - 1, 2 * width - 1)
+    middle = (strengths[1:] + strengths[:-1]) / 2
+    for merge in [*middle[np.diff(strengths) > 1e-6], 1e6]:
+        inside = contours <= merge
+        inside[::2, ::2] &= labels >= 0
+        inside[1::2, 1::2] = False
+        inside[1::2, ::2] &= (labels[1:] >= 0) & (labels[:-1] >= 0)
+        inside[::2, 1::2] &= (labels[:, 1:] >= 0) & (labels[:, :-1] >= 0)
+        connected = np.where(labels >= 0, label(inside, connectivity=1)[::2, ::2] - 1, -1)
+        assert same_partition(connected, tree.cut(merge=merge))
+
+
+def test_a_cut_takes_milliseconds() -> None:
+    labels = RNG.integers(0, 4, (200, 300))
+    tree = tree_of(connected_parts(labels), RNG.random((200, 300, 3)), min_region=4)
+    assert tree.n_regions > 500
+    taken = []
+    for n in (2, 20, 200):
+        began = time.perf_counter()
+        assert tree.cut(n_regions=n).max() == n - 1
+        taken.append(time.perf_counter() - began)
+    assert min(taken) < 0.05
+
+
+def test_wrong_cuts() -> None:
+    labels = np.zeros((3, 4), int)
+    tree = hierarchy_of(labels, colours_of(labels))
+    for options in ({}, {"n_regions": 2, "merge": 1.0}, {"n_regions": 0}, {"merge": -1.0}):
+        with pytest.raises(ValueError, match=r"expected|merge"):
+            tree.cut(**options)
+
+
+IMAGE = np.clip(
+    np.kron(RNG.uniform(20, 230, (4, 5, 3)), np.ones((6, 6, 1))) + RNG.normal(0, 6, (24, 30, 3)),
+    0,
+    255,
+).astype(np.uint8)
+QUICK = {"max_iter": 20, "search": "none", "tol": 1e-3}
+
+
+def test_a_segmentation_has_all_scales() -> None:
+    plain = jgmm.segment(IMAGE, 4, **QUICK)
+    tree = plain.hierarchy
+    assert isinstance(tree, Hierarchy)
+    assert plain.hierarchy is tree
+    np.testing.assert_array_equal(tree.cut(merge=0), plain.regions)
+    merged = jgmm.segment(IMAGE, 4, merge=1.5, **QUICK)
+    np.testing.assert_array_equal(merged.regions, tree.cut(merge=1.5))
+    np.testing.assert_array_equal(merged.hierarchy.cut(merge=0), plain.regions)
+    six = jgmm.segment(IMAGE, 4, n_regions=6, **QUICK)
+    np.testing.assert_array_equal(six.regions, tree.cut(n_regions=6))
+    again = jgmm.apply(six, IMAGE)
+    np.testing.assert_array_equal(again.regions, six.regions)
+    # What is kept belongs to the arrays that it was made of, and is no part of the value.
+    other = dataclasses.replace(plain, parts=plain.parts[::-1].copy())
+    assert other.hierarchy is not tree
+    assert jax.tree.structure(plain) == jax.tree.structure(merged) or plain.setup != merged.setup
+    assert plain == pickle.loads(pickle.dumps(plain))
+    assert dataclasses.replace(plain, fit=plain.fit).hierarchy.n_regions == tree.n_regions
+
+
+def test_merge_or_a_number() -> None:
+    with pytest.raises(ValueError, match="one of merge and n_regions"):
+        jgmm.segment(IMAGE, 2, merge=1.0, n_regions=3)
+    with pytest.raises(ValueError, match="n_regions"):
+        jgmm.segment(IMAGE, 2, n_regions=0)
+    with pytest.raises(TypeError, match="n_regions"):
+        jgmm.segment(IMAGE, 2, n_regions=2.5)
