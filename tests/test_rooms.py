@@ -24,6 +24,7 @@ FLOORS = (
     {"solvers"},
     {"fitting"},
     {"image", "plot", "sklearn", "interop"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )
@@ -32,7 +33,17 @@ CORE = set().union(*FLOORS[:9])
 ALLOWED_IN_CORE = {*sys.stdlib_module_names, "numpy", "jax", "chex", "optax", "jgmm"}
 # Loaded inside the functions that need them: files of mixtures, and conversions.
 LATE = {"safetensors", "numpyro", "tensorflow_probability"}
-HEAVY = ("matplotlib", "imageio", "PIL", "skimage", "sklearn", "typer", "rich", "tifffile")
+HEAVY = (
+    "matplotlib",
+    "imageio",
+    "PIL",
+    "skimage",
+    "sklearn",
+    "typer",
+    "rich",
+    "tifffile",
+    "jinja2",
+)
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

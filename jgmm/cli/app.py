@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jgmm import __version__
+from jgmm._atomic import printable
 from jgmm.cli import runtime
 from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
 from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
 from jgmm.cli.commands import apply_job, model_for, segment_job, taken
-from jgmm.cli.options import (
-    JobError,
-    Options,
-    with_recommended,
-)
+from jgmm.cli.options import JobError, Options, with_recommended
+from jgmm.cli.pages import index_of
 from jgmm.cli.parameters import (
     amount,
     as_beta,
@@ -69,6 +68,7 @@ def _main(
 
 @app.command()
 def segment(
+    context: typer.Context,
     images: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -141,6 +141,7 @@ def segment(
     regions: Annotated[
         int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
     ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Make no report.html.")] = False,
     choose: Annotated[
         str | None,
         typer.Option(
@@ -155,8 +156,8 @@ def segment(
     segment), labels_k3.png, learning_curve_k3.png and model_k3.safetensors; overlay_k3.png,
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
     segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
-    criteria.png and summary.json. With --stack the pictures of each page are in a folder of its
-    own.
+    criteria.png, summary.json and report.html, a page with all of it. Several images get an
+    index.html. With --stack the pictures of each page are in a folder of its own.
     """
     try:
         numbers = parse_ks(ks)
@@ -193,10 +194,13 @@ def segment(
         mask=None if mask is None else os.fspath(mask),
         page=page,
         stack=stack,
+        report=not no_report,
+        command=context.obj or "",
     )
     if recommended:
         options = with_recommended(options)
     terminal = Terminal(quiet)
+    done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path | None, folder: Path) -> None:
         pages = [sample_image()] if source is None else pages_of(source, options)
@@ -204,12 +208,16 @@ def segment(
             result = segment_job(pages, folder, options, terminal)
         finally:
             terminal.end()
+        done.append((pages[0].source.name, folder, result))
         terminal.table(result)
         terminal.line(f"wrote {folder}")
 
     if not found:
         return attempt(work, None, output / sample_image().source.stem)
-    return attempt_all(work, found, output)
+    code = attempt_all(work, found, output)
+    if len(done) > 1 and options.report:
+        return max(code, attempt(lambda _, folder: index_of(folder, done), None, output))
+    return code
 
 
 @app.command()
@@ -263,8 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         runtime.prepare(debugging())
         command = typer.main.get_command(app)
-        given = None if arguments is None else list(arguments)
-        code = command.main(given, prog_name="jgmm", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        said = printable(shlex.join(["jgmm", *given]))
+        code = command.main(given, prog_name="jgmm", standalone_mode=False, obj=said)
         sys.stdout.flush()
         return int(code or 0)
     except (UnheardError, BrokenPipeError, SystemExit):  # the last is typer's answer to the second

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from jgmm._warnings import unheard
 from jgmm.cli import memory, outputs, summary
+from jgmm.cli import pages as web
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -83,7 +84,8 @@ def segment_job(
             parts = [samples_for(page, samples.recipe, options.covariance) for page in pages]
         show = display_of(whole.pixels, whole.alpha)
         with outputs.writing_to(folder), outputs.drawing() as draw:
-            (folder / "summary.json").unlink(missing_ok=True)
+            for old in ("summary.json", web.REPORT):
+                (folder / old).unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
             monitor.begin(name, _about(pages, samples), steps)
@@ -96,6 +98,7 @@ def segment_job(
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
             original = outputs.shown(show, pages[0], pages[0].pixels)
+            report = web.report_of(pages[0], show, len(ks)) if options.report else None
             for k in ks:
                 began = time.perf_counter()
                 found = _segment(parts[0], result, k, options)
@@ -104,6 +107,8 @@ def segment_job(
                 fits[k] = found.fit
                 draw(outputs.draw_curve, found.fit, f"{name}, k = {k}", folder / _curve(k))
                 pictures[k] = outputs.write_all(_place(folder, pages, 0), k, found, pages[0], show)
+                if report is not None:
+                    report.add(found)
                 for i in range(1, len(pages)):
                     other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
                     outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
@@ -129,6 +134,10 @@ def segment_job(
                 ],
                 "seconds": round(time.perf_counter() - start, 4),
             }
+            if report is not None:
+                place = _place(folder, pages, 0)
+                inside = "" if place == folder else f"{place.name}/"
+                report.write(folder, inside, fits, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
 

@@ -47,6 +47,8 @@ class Options:
     mask: str | None = None  # a file; see `read_mask`
     page: int | None = None  # of a file of several; None: the first
     stack: bool = False  # all pages, by one mixture
+    report: bool = True  # whether a page is made
+    command: str = ""  # as it was given
 
     @property
     def spatial(self) -> Spatial:

@@ -136,7 +136,7 @@ def draw_curve(fit: FitResult, title: str, path: Path) -> None:
     """The learning curve of one fit."""
     from jgmm import plot
 
-    history, quantity = np.asarray(fit.history), _quantity([fit])
+    history, quantity = np.asarray(fit.history), quantity_of([fit])
     plot.save(plot.learning_curve(history, title=title, quantity=quantity), path)
 
 
@@ -145,11 +145,11 @@ def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
     from jgmm import plot
 
     histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
-    quantity = _quantity(fits.values())
+    quantity = quantity_of(fits.values())
     plot.save(plot.learning_curves(histories, title=title, quantity=quantity), path)
 
 
-def _quantity(fits: Iterable[FitResult]) -> str:
+def quantity_of(fits: Iterable[FitResult]) -> str:
     """What histories are of: the likelihood, unless something else was maximised."""
     plain = all(float(fit.objective) == float(fit.log_likelihood) for fit in fits)
     return "mean log-likelihood" if plain else "objective"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,7 +41,13 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     kinds = tuple(f"{name}_k{{}}.png" for name in pictures)
     more = ("model_k{}.safetensors", "segments_k{}.csv", "regions_k{}.csv")
     names = {kind.format(k) for k in (2, 3) for kind in (*kinds, *more)}
-    names |= {"learning_curves.png", "comparison.png", "criteria.png", "summary.json"}
+    names |= {
+        "learning_curves.png",
+        "comparison.png",
+        "criteria.png",
+        "summary.json",
+        "report.html",
+    }
     made = Path("jgmm-out/photo")
     assert {path.name for path in made.iterdir()} == names
     assert len({path.stat().st_mode for path in made.iterdir()}) == 1
@@ -75,6 +82,13 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     assert "\x1b" not in streams.out
     for part in ("photo.png: 16 x 12 pixels", "fitted k = 3 in", "log-likelihood", "wrote"):
         assert part in streams.out
+    page = (made / "report.html").read_text()
+    assert "<code>jgmm segment photo.png -k 3,2</code>" in page
+    links = set(re.findall(r'<a href="([^"#]+)"', page))
+    assert links == names - {"report.html"}
+    # Without it none is left of an earlier run, of which it would tell.
+    assert cli.main(["segment", "photo.png", "-k", "2", "-q", "--no-report"]) == 0
+    assert not (made / "report.html").exists()
 
 
 def test_a_second_run_gives_the_same_and_quiet_is_quiet(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -52,6 +53,10 @@ def test_a_page_or_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
         found = summary("jgmm-out/ct")["input"]
         assert (found["pages_taken"], found["pages"], found["dtype"]) == (pages, 3, "int16")
     assert summary("jgmm-out/ct")["input"]["pixels"] == 3 * SHAPE[0] * SHAPE[1]
+    page = Path("jgmm-out/ct/report.html").read_text()
+    assert "All 3 pages have one mixture" in page
+    links = re.findall(r'<a href="([^"#]+)"', page)
+    assert all(Path("jgmm-out/ct", link).is_file() for link in links)
     # The stack has one mixture, and its slices are each other's mirror images.
     labels = [iio.imread(f"jgmm-out/ct/page_{i}/labels_k2.png") for i in (1, 2, 3)]
     np.testing.assert_array_equal(labels[1], labels[0][::-1])
@@ -104,7 +109,11 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
     Path("in/notes.txt").write_text("no image")
     Path("in/more").mkdir()
     assert cli.main(["segment", "in", "-k", "2", "-q"]) == 0
-    assert sorted(path.name for path in Path("jgmm-out").iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in Path("jgmm-out").iterdir()) == ["a", "b", "index.html"]
+    index = Path("jgmm-out/index.html").read_text()
+    links = re.findall(r'(?:href|src)="([^"]+)"', index)
+    assert {"a/report.html", "b/report.html"} < set(links)
+    assert all(Path("jgmm-out", link).is_file() for link in links)
     # What Python saves is as good as what the command line does.
     jgmm.save("model.safetensors", jgmm.segment("c.png", 2))
     assert cli.main(["apply", "model.safetensors", "in", "missing.png", "c.png"]) == 2

@@ -1,0 +1,78 @@
+"""The pages of a run: `report.html` of one image, `index.html` of several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jgmm.cli.options import Options
+from jgmm.cli.outputs import quantity_of, shown
+from jgmm.em.result import FitResult
+from jgmm.image.display import Display
+from jgmm.image.files import Image
+from jgmm.image.segmentation import Segmentation
+from jgmm.report.page import Entry, write_index, write_report
+from jgmm.report.scene import photograph_of, scene_of, stride_for
+
+REPORT, INDEX = "report.html", "index.html"
+_OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a page will show of an image, gathered k by k."""
+
+    image: Image
+    show: Display
+    stride: int
+    scenes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def add(self, found: Segmentation) -> None:
+        """One more k."""
+        self.scenes.append(scene_of(found, self.show, self.stride))
+
+    def write(
+        self,
+        folder: Path,
+        pictures: str,
+        fits: Mapping[int, FitResult],
+        summary: Mapping[str, Any],
+        options: Options,
+    ) -> None:
+        """Write `report.html`; ``pictures`` is where those of the image are, seen from there."""
+        wide = len(summary["chosen_from"]) > 1
+        general = ["learning_curves.png", "comparison.png", *(["criteria.png"] if wide else [])]
+        files = [("all k", [*general, "summary.json"])]
+        for k in fits:
+            names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
+            tables = [f"{pictures}{name}_k{k}.csv" for name in ("segments", "regions")]
+            own = [f"learning_curve_k{k}.png", f"model_k{k}.safetensors"]
+            files.append((f"k = {k}", [*names, *tables, *own]))
+        write_report(
+            folder / REPORT,
+            title=self.image.source.name,
+            command=options.command,
+            photograph=photograph_of(shown(self.show, self.image, self.image.pixels), self.stride),
+            scenes=self.scenes,
+            histories={k: np.asarray(fit.history).tolist() for k, fit in fits.items()},
+            quantity=quantity_of(fits.values()),
+            summary=summary,
+            stride=self.stride,
+            files=files,
+        )
+
+
+def report_of(image: Image, show: Display, n_pictures: int) -> Report:
+    """The beginning of a page about an image cut in so many ways."""
+    return Report(image, show, stride_for(image.pixels.shape[:2], n_pictures))
+
+
+def index_of(output: Path, done: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> None:
+    """Write `index.html` over the folders of several images."""
+    write_index(
+        output / INDEX, [Entry(name, folder.name, summary) for name, folder, summary in done]
+    )

@@ -1,0 +1,1 @@
+"""Pages about a run that any browser shows: whole in themselves, without network or server."""
