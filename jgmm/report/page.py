@@ -141,6 +141,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     made.filters["json"] = lambda value: Markup(_json(value))  # noqa: S704 (escaped there)
     made.filters["link"] = _link

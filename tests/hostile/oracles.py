@@ -49,7 +49,7 @@ def whole(folder: Path) -> None:
         elif path.suffix == ".safetensors":
             load_file(path)
         else:
-            assert path.suffix == ".csv"
+            assert path.suffix in (".csv", ".html")
             assert path.read_bytes().endswith(b"\n")
 
 
