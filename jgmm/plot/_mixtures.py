@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -107,7 +108,8 @@ def density(
     low, high = (means[used] - reach).min(axis=0), (means[used] + reach).max(axis=0)
     edges = [np.linspace(a, b, n_points + 1) for a, b in zip(low, high, strict=True)]
     x, y = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
-    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(means.dtype)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    grid = grid.astype(jnp.result_type(float))  # JAX's, which is not always that of the means
     values = np.asarray(densities.log_prob(flat, grid)).reshape(n_points, n_points)
     extent = (low[0], high[0], low[1], high[1])
     least = values.max() - 12  # beyond e⁻¹² of the highest nothing is told apart
