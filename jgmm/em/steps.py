@@ -86,7 +86,8 @@ def m_step(
         >>> print(fitted.means, fitted.covariances)
         [[3.]] [[[4.]]]
     """
-    mixture, family = as_mixture(mixture), family_of(covariance_type)
+    mixture = as_mixture(mixture)
+    family = family_of(covariance_type, n_features=mixture.n_features)
     dtype = mixture.means.dtype
     floor = jnp.broadcast_to(
         _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype)),

@@ -13,7 +13,7 @@ from jgmm._status import warn_of_status
 from jgmm._struct import struct
 from jgmm._warnings import unheard
 from jgmm.em.result import FitResult
-from jgmm.families.table import FAMILIES
+from jgmm.families.table import families_of, family_of
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.sweeps import CRITERIA, SweepResult, sweep
 
@@ -37,8 +37,10 @@ class FamiliesResult:
         return "".join(result._repr_html_() or "" for result in self.sweeps.values())
 
     def __getitem__(self, covariance_type: str) -> SweepResult:
-        """The sweep of one family."""
-        return self.sweeps[covariance_type]
+        """The sweep of one family, by any of its names."""
+        if covariance_type in self.sweeps:
+            return self.sweeps[covariance_type]
+        return self.sweeps[family_of(covariance_type).name]
 
     def best(self, criterion: str = "bic") -> FitResult:
         """The fit with the least "bic", "aic" or "icl" of all families and numbers."""
@@ -54,7 +56,7 @@ class FamiliesResult:
 def sweep_families(
     pixels: ArrayLike,
     ks: Sequence[int],
-    covariance_types: Sequence[str] = ("full", "tied", "diag", "spherical"),
+    covariance_types: Sequence[str] | str = ("full", "tied", "diag", "spherical"),
     **options: Any,
 ) -> FamiliesResult:
     """`sweep` over covariance families as well.
@@ -62,7 +64,8 @@ def sweep_families(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
         ks: the different numbers of components.
-        covariance_types: the families.
+        covariance_types: the families, or "mclust" for all fourteen that it has (of one feature,
+            the two that differ there).
         **options: what else `sweep` takes.
 
     Returns:
@@ -80,9 +83,8 @@ def sweep_families(
         >>> result.best().mixture.covariances.shape
         (1, 1)
     """
-    names = [_checks.one_of("covariance_types", name, FAMILIES) for name in covariance_types]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"covariance_types: expected different families, got {names}")
+    n_features = np.shape(pixels)[-1] if np.ndim(pixels) else 0
+    names = families_of(covariance_types, n_features)
     with unheard():
         sweeps = {name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
     if all(_checks.all_concrete(result) for result in sweeps.values()):
