@@ -14,6 +14,14 @@ from jgmm.data.products import einsum, matmul
 _GOLDEN = 0.6180339887498949
 
 
+def shares(weights: Any) -> Any:
+    """Weights [K] that sum to 1; equal ones where all are 0. NumPy arrays stay so."""
+    xp = module_of(weights)
+    total = weights.sum()
+    even = xp.full_like(weights, 1 / len(weights))
+    return xp.where(total > 0, weights / xp.where(total > 0, total, 1), even)
+
+
 def assemble(variances: Any, axes: Any) -> Any:
     """Covariances of variances [K, D] along axes [K or 1, D, D], its columns; None: as they are.
 

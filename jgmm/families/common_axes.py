@@ -18,11 +18,13 @@ from jax import Array, lax
 from jgmm.data.products import along, einsum
 from jgmm.families import axes as _axes
 from jgmm.families.family import Family
-from jgmm.families.floor import clip_matrices, is_above
+from jgmm.families.floor import clip_matrices
 from jgmm.families.matrices import Full
 from jgmm.families.restrained import Restrained
+from jgmm.families.spectra import from_one
 
 _MOST = 200  # turns of an iteration
+_Turn = tuple[Array, Array, Array, Array]
 _Sweep = tuple[Array, Array, Array, Array, Array]
 
 
@@ -42,51 +44,39 @@ class VEE(_CommonAxes):
     def member(self, covariances: Any, weights: Any) -> Any:
         """Sizes by the traces, and a mean matrix."""
         sizes = covariances.trace(axis1=-2, axis2=-1)[:, None, None]
-        shares = (weights + (weights.sum() == 0))[:, None, None]
-        matrix = (shares * (covariances / sizes)).sum(axis=0) / shares.sum()
+        shares = _axes.shares(weights)[:, None, None]
+        matrix = (shares * (covariances / sizes)).sum(axis=0)
         return sizes * matrix
 
-    def solve(
-        self, totals: Array, mass: Array, used: Array, least: Array, current: Array
-    ) -> Array:
-        """Matrix and sizes in turn, each the best for the other, until they stay."""
+    def solve(self, totals: Array, mass: Array, used: Array, least: Array, current: Array) -> Array:
+        """Matrix and sizes in turn, each the best for the other, until they stay.
+
+        A floor is under both, as under shape and volumes in `equal_shapes`.
+        """
         d = totals.shape[-1]
         tol = 8 * float(np.finfo(totals.dtype).eps)
         shares = along(used.astype(totals.dtype), totals)
         weight = jnp.sum(jnp.where(used, mass, 0))
         weight = jnp.where(weight > 0, weight, 1)
 
-        def turn(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        def turn(state: _Turn) -> _Turn:
             sizes, _, _, n = state
             matrix = jnp.sum(shares * totals / along(sizes, totals), axis=0, keepdims=True) / weight
-            smallest = jnp.min(jnp.where(used, sizes, jnp.inf))
-            matrix = clip_matrices(matrix, jnp.broadcast_to(least / smallest, (d,)))
+            matrix = clip_matrices(matrix, jnp.broadcast_to(least, (d,)))
             inverse, _ = self.inverse_root(matrix, d)
-            inner = einsum("kij,kjl,kil->k", self.per_component(inverse, len(sizes)), totals,
-                           self.per_component(inverse, len(sizes)))
-            following = inner / (d * mass)
-            following = self._raised(following, matrix, used, least)
+            following = jnp.trace(self.congruence(inverse, totals), axis1=1, axis2=2) / (d * mass)
+            following = jnp.where(least > 0, jnp.maximum(following, 1), following)
             change = jnp.max(jnp.where(used, jnp.abs(following / sizes - 1), 0))
             return following, matrix, change, n + 1
 
-        def goes_on(state: tuple[Array, ...]) -> Array:
+        def goes_on(state: _Turn) -> Array:
             return (state[2] > tol) & (state[3] < _MOST)
 
-        sizes = jnp.trace(current, axis1=1, axis2=2) / d
+        sizes = from_one(jnp.trace(current, axis1=1, axis2=2), used)
         far = jnp.full((), jnp.inf, totals.dtype)
         begin = sizes, jnp.zeros_like(totals[:1]), far, jnp.zeros((), jnp.int32)
         sizes, matrix, _, _ = lax.while_loop(goes_on, turn, begin)
         return along(sizes, totals) * matrix
-
-    def _raised(self, sizes: Array, matrix: Array, used: Array, least: Array) -> Array:
-        """Sizes with which the matrix is nowhere less than ``least``."""
-
-        def raised(sizes: Array) -> Array:
-            return jnp.maximum(sizes, least / jnp.linalg.eigvalsh(matrix)[0, 0])
-
-        smallest = jnp.min(jnp.where(used, sizes, jnp.inf))
-        fine = is_above(matrix * smallest, least)
-        return lax.cond(fine, lambda sizes: sizes, raised, sizes)
 
 
 class _CommonPrincipal(_CommonAxes):
@@ -99,9 +89,7 @@ class _CommonPrincipal(_CommonAxes):
         """Some features know no restraint."""
         return Full()
 
-    def solve(
-        self, totals: Array, mass: Array, used: Array, least: Array, current: Array
-    ) -> Array:
+    def solve(self, totals: Array, mass: Array, used: Array, least: Array, current: Array) -> Array:
         """Sweeps over all pairs of axes, and the best variances after each."""
         d = totals.shape[-1]
         tol = 4 * float(np.finfo(totals.dtype).eps)
@@ -134,8 +122,7 @@ class _CommonPrincipal(_CommonAxes):
             return (state[3] > tol * weight) & (state[4] < _MOST)
 
         axes = _axes.common(current, jnp.where(used, mass, 0))[1]
-        inner = einsum("kji,kjl,klm->kim", self.per_component(axes, len(totals)), totals,
-                       self.per_component(axes, len(totals)))
+        inner = self.congruence(axes.swapaxes(1, 2), totals)
         far = jnp.full((), jnp.inf, totals.dtype)
         begin = axes, inner, variances(inner), far, jnp.zeros((), jnp.int32)
         axes, _, spectrum, _, _ = lax.while_loop(goes_on, sweep, begin)

@@ -230,10 +230,11 @@ class Family(abc.ABC):
         mean = jnp.tensordot(weights, covariances, axes=1, precision=jax.lax.Precision.HIGHEST)
         return jnp.broadcast_to(mean, covariances.shape)
 
-    def shared_out(self, matrices: Any, weights: Any) -> Any:
+    def shared_out(self, matrices: Any, weights: Any, floor: Any = 0) -> Any:
         """Covariances of components whose own are ``matrices`` [K, D, D]; NumPy arrays stay so.
 
-        Those that components share are means under ``weights`` [K].
+        Those that components share are means under ``weights`` [K]. No less than a floor [D], if
+        the matrices are so.
         """
         if not self.shared:
             return self.of_matrices(matrices)

@@ -67,7 +67,7 @@ def _raise_eigenvalues(matrices: Array, least: Array) -> Array:
         half = vectors * jnp.sqrt(raised)[:, None, :]
         return jnp.where(low, einsum("kij,klj->kil", half, half), matrices)
 
-    return lax.cond(is_above(matrices, least), lambda matrices: matrices, clipped, matrices)
+    return lax.cond(_above(matrices, least), lambda matrices: matrices, clipped, matrices)
 
 
 @_raise_eigenvalues.defjvp
@@ -93,11 +93,11 @@ def _raise_eigenvalues_jvp(
         inner = quotients * einsum("kai,kab,kbj->kij", vectors, tangent, vectors)
         return einsum("kai,kij,kbj->kab", vectors, inner, vectors)
 
-    tangent = lax.cond(is_above(matrices, least), lambda tangent: tangent, clipped, tangents[0])
+    tangent = lax.cond(_above(matrices, least), lambda tangent: tangent, clipped, tangents[0])
     return _raise_eigenvalues(matrices, least), tangent
 
 
-def is_above(matrices: Array, least: Array) -> Array:
+def _above(matrices: Array, least: Array) -> Array:
     """True if no eigenvalue is below ``least``.
 
     A Cholesky factorisation tells for a fraction of the price of the eigenvalues.

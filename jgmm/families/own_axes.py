@@ -29,9 +29,7 @@ class _OwnAxes(Restrained, Full):
         """Eigenvalues and eigenvectors."""
         return _axes.own(covariances)
 
-    def solve(
-        self, totals: Array, mass: Array, used: Array, least: Array, current: Array
-    ) -> Array:
+    def solve(self, totals: Array, mass: Array, used: Array, least: Array, current: Array) -> Array:
         """Along the principal axes."""
         squares, axes = _axes.own(totals)
         volumes = jnp.trace(current, axis1=1, axis2=2) / current.shape[-1]

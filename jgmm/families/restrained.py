@@ -54,9 +54,7 @@ class Restrained(Family):
         """
 
     @abc.abstractmethod
-    def solve(
-        self, totals: Array, mass: Array, used: Array, least: Array, current: Array
-    ) -> Array:
+    def solve(self, totals: Array, mass: Array, used: Array, least: Array, current: Array) -> Array:
         """The covariances that minimise Σ m_k log|Σ_k| + tr(Σ_k⁻¹ T_k), or lower it from there.
 
         Args:
@@ -69,15 +67,24 @@ class Restrained(Family):
 
     def member(self, covariances: Any, weights: Any) -> Any:
         """Covariances of the family near these, without iteration; its own stay as they are."""
-        xp = module_of(covariances)
-        total = weights.sum()
-        shares = xp.where(total > 0, weights, xp.ones_like(weights))
+        shares = _axes.shares(weights)
         variances, axes = self.spectrum(covariances, shares)
         return _axes.assemble(alike(variances, shares, self.kinds), axes)
 
-    def shared_out(self, matrices: Any, weights: Any) -> Any:
-        """Those of the family that are near."""
-        return self.member(self.of_matrices(matrices), weights)
+    def shared_out(self, matrices: Any, weights: Any, floor: Any = 0) -> Any:
+        """Those of the family that are near, larger where they have to be."""
+        near = self.member(self.of_matrices(matrices), weights)
+        xp = module_of(near)
+        # By how much the floor is above each: in units of its root the largest eigenvalue.
+        unit = xp.sqrt(xp.broadcast_to(xp.asarray(floor, near.dtype), near.shape[-1:]))
+        if self.independent:
+            short = (unit**2 / near).max(axis=1)
+        else:
+            above = xp.linalg.inv(near) * (unit[:, None] * unit[None, :])
+            short = xp.linalg.eigvalsh((above + above.swapaxes(1, 2)) / 2)[:, -1]
+        short = xp.maximum(short, 1)
+        short = short if self.name[0] == "V" else short.max(keepdims=True)
+        return near * along(short, near)
 
     def estimate(
         self,

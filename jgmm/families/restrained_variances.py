@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 
 from jgmm.families.family import Family
 from jgmm.families.restrained import Restrained
 from jgmm.families.variances import Diag
-import jax.numpy as jnp
 
 
 class _FeatureAxes(Restrained, Diag):
@@ -21,9 +21,7 @@ class _FeatureAxes(Restrained, Diag):
         """As they are."""
         return covariances, None
 
-    def solve(
-        self, totals: Array, mass: Array, used: Array, least: Array, current: Array
-    ) -> Array:
+    def solve(self, totals: Array, mass: Array, used: Array, least: Array, current: Array) -> Array:
         """Along the axes of the features."""
         return self.solve_spectrum(totals, mass, used, least, jnp.mean(current, axis=1))
 

@@ -42,7 +42,8 @@ def equal(totals: Array, mass: Array, used: Array, least: Array, volumes: Array)
 def equal_shapes(totals: Array, mass: Array, used: Array, least: Array, volumes: Array) -> Array:
     """VE: shape and volumes in turn, each the best for the other, until they stay.
 
-    What they minimise is convex in their logarithms. No turn makes it worse.
+    What they minimise is convex in their logarithms. No turn makes it worse. Of λ_k a_j >= least it
+    asks λ_k >= 1 and a_j >= least, which is no more as λ may be larger by what A is smaller.
     """
     tol = 8 * float(np.finfo(totals.dtype).eps)
     _, weight = _pooled(totals, mass, used)
@@ -50,9 +51,9 @@ def equal_shapes(totals: Array, mass: Array, used: Array, least: Array, volumes:
     def turn(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         volumes, _, _, n = state
         shape = jnp.sum(jnp.where(used[:, None], totals / volumes[:, None], 0), axis=0) / weight
-        shape = jnp.maximum(shape, least / jnp.min(jnp.where(used, volumes, jnp.inf)))
+        shape = jnp.maximum(shape, least)
         following = jnp.mean(totals / shape, axis=1) / mass
-        following = jnp.maximum(following, least / jnp.min(shape))
+        following = jnp.where(least > 0, jnp.maximum(following, 1), following)
         change = jnp.max(jnp.where(used, jnp.abs(following / volumes - 1), 0))
         return following, shape, change, n + 1
 
@@ -60,9 +61,15 @@ def equal_shapes(totals: Array, mass: Array, used: Array, least: Array, volumes:
         return (state[2] > tol) & (state[3] < _MOST)
 
     far = jnp.full((), jnp.inf, totals.dtype)
-    begin = volumes, jnp.ones_like(totals[0]), far, jnp.zeros((), jnp.int32)
+    begin = from_one(volumes, used), jnp.ones_like(totals[0]), far, jnp.zeros((), jnp.int32)
     volumes, shape, _, _ = lax.while_loop(goes_on, turn, begin)
     return volumes[:, None] * shape
+
+
+def from_one(volumes: Array, used: Array) -> Array:
+    """Volumes in units of the least."""
+    smallest = jnp.min(jnp.where(used, volumes, jnp.inf))
+    return volumes / jnp.where(jnp.isfinite(smallest), smallest, 1)
 
 
 def equal_volumes(totals: Array, mass: Array, used: Array, least: Array, volumes: Array) -> Array:
@@ -115,11 +122,10 @@ SOLVERS: dict[str, Solve] = {
 def alike(values: Any, weights: Any, kinds: str) -> Any:
     """Variances [K, D] made into ones of such volumes and shapes, without iteration.
 
-    Those that are such already stay as they are. ``weights`` [K] say how much each counts for what
-    is the same for all. NumPy arrays stay so.
+    Those that are such already stay as they are. ``weights`` [K], which sum to 1, say how much each
+    counts for what is the same for all. NumPy arrays stay so.
     """
-    xp = module_of(values)
-    shares = (weights / weights.sum())[:, None]
+    xp, shares = module_of(values), weights[:, None]
     if kinds == "EE":
         return xp.broadcast_to((shares * values).sum(axis=0), values.shape)
     if kinds == "VE":

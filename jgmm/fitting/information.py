@@ -106,8 +106,8 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     # Neither unused components nor the sum of all log weights have any: the units of the latter
     # change no weight, those of the former are given up for.
     family = mixture.family
-    free = (used, jnp.broadcast_to(used[:, None], mixture.means.shape))
-    free = ravel_pytree((*free, family.free(used, mixture.n_features)))[0]
+    of_means = jnp.broadcast_to(used[:, None], mixture.means.shape)
+    free, _ = ravel_pytree((used, of_means, family.free(used, mixture.n_features)))
     total = jnp.sum(weights)
     common = ravel_pytree((jnp.sqrt(mixture.weights), *jax.tree.map(jnp.zeros_like, origin[1:])))[0]
     information = information + total * common[:, None] * common[None, :]

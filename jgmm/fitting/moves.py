@@ -107,7 +107,9 @@ def move(mixture: Mixture, merges: tuple[Any, Any], floor: Any, lot: Any) -> Mix
         mixture,
         weights=xp.where(possible, weights, mixture.weights),
         means=xp.where(possible, means, mixture.means),
-        covariances=xp.where(possible, family.shared_out(spreads, weights), mixture.covariances),
+        covariances=xp.where(
+            possible, family.shared_out(spreads, weights, floor), mixture.covariances
+        ),
     )
 
 

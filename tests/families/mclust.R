@@ -7,6 +7,7 @@
 # clustering, and from there each of its models is fitted by its own EM until the log-likelihood
 # changes by less than 1e-13 of itself; the iterations within its M-steps until 1e-13. What does not
 # come to an end so, or fails, is null. Data are written as mclust has them; labels count from 0.
+# For VVE the parameters are written too: where mclust ends is no maximum, see test_mclust.py.
 suppressMessages(library(mclust))
 
 data(diabetes); data(thyroid); data(banknote); data(acidity); data(cross)
@@ -26,14 +27,22 @@ control <- emControl(tol = c(1e-13, 1e-13), itmax = c(50000, 5000))
 number <- function(value) if (is.finite(value)) sprintf("%.15g", value) else "null"
 listed <- function(values) paste0("[", paste(values, collapse = ","), "]")
 
-likelihood <- function(x, model, labels) {
+fitted <- function(x, model, labels) {
   samples <- if (ncol(x) == 1) drop(x) else x
   fit <- tryCatch(suppressWarnings(me(modelName = model, data = samples, z = unmap(labels),
                                       control = control)), error = function(e) NULL)
   code <- attr(fit, "returnCode")
   if (is.null(fit) || is.null(fit$loglik) || is.na(fit$loglik) || (!is.null(code) && code != 0))
-    return(NA)
-  fit$loglik / nrow(x)
+    return(NULL)
+  fit
+}
+
+ending <- function(fit) {
+  if (is.null(fit)) return("null")
+  p <- fit$parameters
+  digits <- function(values) listed(sprintf("%.12g", values))
+  sprintf('{"weights":%s,"means":%s,"covariances":%s}', digits(p$pro), digits(p$mean),
+          digits(p$variance$sigma))
 }
 
 parts <- c()
@@ -44,15 +53,18 @@ for (name in names(sets)) {
   for (k in 1:5) {
     labels <- if (k == 1) rep(1, nrow(x)) else as.integer(factor(hclass(tree, k)))
     values <- c()
+    vve <- ""
     for (model in if (ncol(x) == 1) c("E", "V") else models) {
       start <- proc.time()[[3]]
-      value <- likelihood(x, model, labels)
+      fit <- fitted(x, model, labels)
+      value <- if (is.null(fit)) NA else fit$loglik / nrow(x)
+      if (model == "VVE" && k > 1) vve <- sprintf(',"VVE":%s', ending(fit))
       message(sprintf("%s k = %d %s %s %.1f s", name, k, model, number(value),
                       proc.time()[[3]] - start))
       values <- c(values, sprintf('"%s":%s', model, number(value)))
     }
-    fits <- c(fits, sprintf('{"k":%d,"labels":"%s","log_likelihoods":{%s}}', k,
-                            paste(labels - 1, collapse = ""), paste(values, collapse = ",")))
+    fits <- c(fits, sprintf('{"k":%d,"labels":"%s","log_likelihoods":{%s}%s}', k,
+                            paste(labels - 1, collapse = ""), paste(values, collapse = ","), vve))
   }
   parts <- c(parts, sprintf('"%s":{"d":%d,"x":%s,\n"fits":[\n%s]}', name, ncol(x),
                             listed(sprintf("%.7g", t(x))), paste(fits, collapse = ",\n")))
