@@ -68,7 +68,7 @@ def m_step(
     Args:
         mixture: the one that ``stats`` were taken under.
         stats: from `e_step`.
-        covariance_type: full, tied, diag or spherical.
+        covariance_type: see `jgmm.fit`.
         reg_covar: least variance along any direction, absolute, a scalar or [D] (all positive
             or all 0). Covariances above it are left as they are.
 
@@ -110,7 +110,7 @@ def em_step(
         mixture: K components in D dimensions.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
-        covariance_type: full, tied, diag or spherical.
+        covariance_type: see `jgmm.fit`.
         reg_covar: least variance along any direction, absolute; see `m_step`.
 
     Returns:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
@@ -41,6 +42,16 @@ class FamiliesResult:
         if covariance_type in self.sweeps:
             return self.sweeps[covariance_type]
         return self.sweeps[family_of(covariance_type).name]
+
+    def curves(self, criterion: str = "bic") -> dict[str, Array]:
+        """The "bic", "aic" or "icl" [S, R] of each family, for `jgmm.plot.criteria`."""
+        _checks.one_of("criterion", criterion, CRITERIA)
+        return {name: getattr(result, criterion) for name, result in self.sweeps.items()}
+
+    @property
+    def n_components(self) -> Array:
+        """The numbers of components [S], the same for all families."""
+        return next(iter(self.sweeps.values())).n_components
 
     def best(self, criterion: str = "bic") -> FitResult:
         """The fit with the least "bic", "aic" or "icl" of all families and numbers."""

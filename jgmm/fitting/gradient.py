@@ -66,7 +66,7 @@ def fit_gradient(
             means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start, and from there with all samples; see `fit`.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: "full", "tied", "diag", "spherical", "EII" or "EEI".
         optimizer: an optax ``GradientTransformation``; None means steps of length 1, which with
             batches decay to 0 along a cosine. ``optax.lbfgs()`` takes fewer passes over all samples
             and may end in another optimum, as acceleration may. Programs are compiled for the
