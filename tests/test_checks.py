@@ -146,8 +146,7 @@ def test_bad_options(
         (
             {"covariance_type": "diagonal"},
             ValueError,
-            "covariance_type: expected one of full, tied, diag, spherical, EII, EEI, VEI, EVI, VEE, EVE, "
-            "VVE, EEV, VEV, EVV, VVV, EEE, VVI, VII, E, V; got 'diagonal'",
+            "covariance_type: expected one of full, tied, diag, spherical, EII, .*; got 'diagonal'",
         ),
         ({"init": "k-means"}, ValueError, "init: expected one of .*kmeans.*; got 'k-means'"),
         (
