@@ -146,7 +146,7 @@ def test_bad_options(
         (
             {"covariance_type": "diagonal"},
             ValueError,
-            "covariance_type: expected one of full, tied, diag, spherical; got 'diagonal'",
+            "covariance_type: expected one of full, tied, diag, spherical, EII, .*; got 'diagonal'",
         ),
         ({"init": "k-means"}, ValueError, "init: expected one of .*kmeans.*; got 'k-means'"),
         (

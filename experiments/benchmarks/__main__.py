@@ -21,6 +21,7 @@ jgmm.use_all_cores()
 
 from experiments.benchmarks import (  # noqa: E402
     derivatives,
+    families,
     figure,
     first_call,
     fits,
@@ -54,6 +55,7 @@ CASES: dict[str, Callable[[int], Any]] = {
         wide_samples(), 32, "full", n, ("ott-jax", "gmmx", "tgmm")
     ),
     "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
+    "families": lambda n: families.compare(fits.pixels_of(photograph()), 10, n),
     "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
     "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [3, 8]),

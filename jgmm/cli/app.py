@@ -32,7 +32,7 @@ from jgmm.cli.parameters import (
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
-from jgmm.families.table import FAMILIES
+from jgmm.families.table import NAMES as FAMILIES
 from jgmm.fitting.choice import RULES
 from jgmm.fitting.options import SEARCHES
 from jgmm.image import sample_image

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 dot = partial(jnp.dot, precision=lax.Precision.HIGHEST)
 einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """A @ B; NumPy arrays stay so."""
+    if isinstance(a, np.ndarray):
+        return a @ b
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
 def with_one(samples: Array) -> Array:

@@ -55,8 +55,8 @@ def maximisation(
         wishart = prior.scale, family.wishart_exponent(prior.dof, d, n_used)
     kept = source.widened(mixture.covariances, *mixture.means.shape)
     spreads = jnp.where(along(used, spreads), spreads, kept)
-    covariances = family.maximise(spreads, masses, counts, used, wishart)
-    covariances = floor.under(family, covariances)
+    current = mixture.covariances if family == source else None
+    covariances = family.estimate(spreads, masses, counts, used, wishart, floor, current)
     if family == source:
         covariances = family.select(used, covariances, mixture.covariances)
     total = jnp.sum(shares)

@@ -68,7 +68,7 @@ def m_step(
     Args:
         mixture: the one that ``stats`` were taken under.
         stats: from `e_step`.
-        covariance_type: full, tied, diag or spherical.
+        covariance_type: see `jgmm.fit`.
         reg_covar: least variance along any direction, absolute, a scalar or [D] (all positive
             or all 0). Covariances above it are left as they are.
 
@@ -86,7 +86,8 @@ def m_step(
         >>> print(fitted.means, fitted.covariances)
         [[3.]] [[[4.]]]
     """
-    mixture, family = as_mixture(mixture), family_of(covariance_type)
+    mixture = as_mixture(mixture)
+    family = family_of(covariance_type, n_features=mixture.n_features)
     dtype = mixture.means.dtype
     floor = jnp.broadcast_to(
         _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype)),
@@ -109,7 +110,7 @@ def em_step(
         mixture: K components in D dimensions.
         pixels: [..., D].
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
-        covariance_type: full, tied, diag or spherical.
+        covariance_type: see `jgmm.fit`.
         reg_covar: least variance along any direction, absolute; see `m_step`.
 
     Returns:

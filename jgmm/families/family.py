@@ -15,6 +15,7 @@ from jax import Array
 
 from jgmm.data.arrays import module_of
 from jgmm.data.products import along
+from jgmm.families.floor import Floor, Ridge
 from jgmm.families.kernels import Kernel
 
 
@@ -37,6 +38,8 @@ class Family(abc.ABC):
     """Whether it measures plain distances, so that one scale has to serve all features."""
     independent: ClassVar[bool]
     """Whether features are independent within a component."""
+    restrained: ClassVar[bool] = False
+    """Whether not all that can be stored is of the family."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Make objects of the class static pytree nodes."""
@@ -57,6 +60,15 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def wide(self) -> Family:
         """The least restrained family of the same algebra, that statistics are taken in."""
+
+    @property
+    def parts(self) -> Family:
+        """The family of some of the features, and of those given others."""
+        return self
+
+    def member(self, covariances: Any, weights: Any) -> Any:
+        """Covariances of the family near these, which count by ``weights`` [K]."""
+        return covariances
 
     def select(self, used: Array, these: Array, others: Array) -> Array:
         """The covariances of components ``used`` [K], and others in the place of the rest."""
@@ -198,6 +210,19 @@ class Family(abc.ABC):
         mass = jnp.where(mass > 0, mass, 1)
         return totals / along(mass, totals)
 
+    def estimate(
+        self,
+        spreads: Array,
+        n: Array,
+        counts: Array,
+        used: Array,
+        wishart: tuple[Array, Array] | None,
+        floor: Floor | Ridge,
+        current: Array | None = None,
+    ) -> Array:
+        """The same above a floor. ``current`` are covariances that an iteration may go on from."""
+        return floor.under(self, self.maximise(spreads, n, counts, used, wishart))
+
     def average(self, covariances: Array, weights: Array) -> Array:
         """The same covariance for all components, the mean under ``weights`` [K]."""
         if self.shared:
@@ -205,10 +230,11 @@ class Family(abc.ABC):
         mean = jnp.tensordot(weights, covariances, axes=1, precision=jax.lax.Precision.HIGHEST)
         return jnp.broadcast_to(mean, covariances.shape)
 
-    def shared_out(self, matrices: Any, weights: Any) -> Any:
+    def shared_out(self, matrices: Any, weights: Any, floor: Any = 0) -> Any:
         """Covariances of components whose own are ``matrices`` [K, D, D]; NumPy arrays stay so.
 
-        Those that components share are means under ``weights`` [K].
+        Those that components share are means under ``weights`` [K]. No less than a floor [D], if
+        the matrices are so.
         """
         if not self.shared:
             return self.of_matrices(matrices)
@@ -255,6 +281,21 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def push(self, root: Array, growth: Array, d: int) -> Array:
         """The change of the root for a growth in free, isometric parameters."""
+
+    def near(self, covariances: Array, growth: Array, weights: Array, d: int) -> Array:
+        """Covariances of components with ``weights`` [K], grown along the free parameters.
+
+        In units of what one sample tells of each.
+        """
+        masses = self.masses(weights)
+        alone = jax.lax.rsqrt(jnp.where(masses > 0, masses, 1))
+        root = self.root(covariances)
+        return self.square(root + self.push(root, growth * alone[:, None], d))
+
+    def free(self, used: Array, d: int) -> Array:
+        """Which of the free parameters are of components ``used`` [K], or of all."""
+        ones = jnp.ones(self.tangent_shape(len(used), d), bool)
+        return self.select(used, ones, ~ones)
 
     # The pass over the data.
 

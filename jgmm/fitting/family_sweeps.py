@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
@@ -13,7 +14,7 @@ from jgmm._status import warn_of_status
 from jgmm._struct import struct
 from jgmm._warnings import unheard
 from jgmm.em.result import FitResult
-from jgmm.families.table import FAMILIES
+from jgmm.families.table import families_of, family_of
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.sweeps import CRITERIA, SweepResult, sweep
 
@@ -37,8 +38,20 @@ class FamiliesResult:
         return "".join(result._repr_html_() or "" for result in self.sweeps.values())
 
     def __getitem__(self, covariance_type: str) -> SweepResult:
-        """The sweep of one family."""
-        return self.sweeps[covariance_type]
+        """The sweep of one family, by any of its names."""
+        if covariance_type in self.sweeps:
+            return self.sweeps[covariance_type]
+        return self.sweeps[family_of(covariance_type).name]
+
+    def curves(self, criterion: str = "bic") -> dict[str, Array]:
+        """The "bic", "aic" or "icl" [S, R] of each family, for `jgmm.plot.criteria`."""
+        _checks.one_of("criterion", criterion, CRITERIA)
+        return {name: getattr(result, criterion) for name, result in self.sweeps.items()}
+
+    @property
+    def n_components(self) -> Array:
+        """The numbers of components [S], the same for all families."""
+        return next(iter(self.sweeps.values())).n_components
 
     def best(self, criterion: str = "bic") -> FitResult:
         """The fit with the least "bic", "aic" or "icl" of all families and numbers."""
@@ -54,7 +67,7 @@ class FamiliesResult:
 def sweep_families(
     pixels: ArrayLike,
     ks: Sequence[int],
-    covariance_types: Sequence[str] = ("full", "tied", "diag", "spherical"),
+    covariance_types: Sequence[str] | str = ("full", "tied", "diag", "spherical"),
     **options: Any,
 ) -> FamiliesResult:
     """`sweep` over covariance families as well.
@@ -62,7 +75,8 @@ def sweep_families(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
         ks: the different numbers of components.
-        covariance_types: the families.
+        covariance_types: the families, or "mclust" for all fourteen that it has (of one feature,
+            the two that differ there).
         **options: what else `sweep` takes.
 
     Returns:
@@ -80,9 +94,8 @@ def sweep_families(
         >>> result.best().mixture.covariances.shape
         (1, 1)
     """
-    names = [_checks.one_of("covariance_types", name, FAMILIES) for name in covariance_types]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"covariance_types: expected different families, got {names}")
+    n_features = np.shape(pixels)[-1] if np.ndim(pixels) else 0
+    names = families_of(covariance_types, n_features)
     with unheard():
         sweeps = {name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
     if all(_checks.all_concrete(result) for result in sweeps.values()):

@@ -63,7 +63,8 @@ def fit(
             random responsibilities; "random_from_data", random samples as means. Or a `Mixture`
             of k components or the result of a fit, means [K, D], integer labels [...] (-1 where
             unknown), or responsibilities [..., K].
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
+            its name, such as "VEV" (experiments/FAMILIES.md).
         n_restarts: fits from different starts by name, each with a search of its own; the one of
             highest objective is returned.
         max_iter: steps at most, each a pass over all pixels; runs on a subsample before them may

@@ -48,7 +48,7 @@ class Given:
 def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:
     """The start that a caller gave, in the frame."""
     if isinstance(value, Mixture):
-        return problem.standardize(value)
+        return problem.standardize(_of_family(value, problem.family))
     if value is not None:
         return from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
     return from_labels(problem, used) if kind == "labels" else from_responsibilities(problem, used)
@@ -124,5 +124,14 @@ def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixtu
             f"init: expected a {family.name} mixture of weights, means and covariances of "
             f"shapes {expected}, got {init.family.name} {shapes}"
         )
-    named = amend(init, family=family)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), named)
+    if not family.restrained:
+        init = amend(init, family=family)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), init)
+
+
+def _of_family(mixture: Mixture, family: Family) -> Mixture:
+    """The mixture as one of a family that stores its covariances as it does."""
+    if mixture.family == family:
+        return mixture
+    near = family.member(mixture.covariances, mixture.weights)
+    return amend(mixture, covariances=near, family=family)

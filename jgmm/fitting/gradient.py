@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.table import family_of
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
 from jgmm.fitting.options import Choices
@@ -65,7 +66,7 @@ def fit_gradient(
             means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start, and from there with all samples; see `fit`.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: "full", "tied", "diag", "spherical", "EII" or "EEI".
         optimizer: an optax ``GradientTransformation``; None means steps of length 1, which with
             batches decay to 0 along a cosine. ``optax.lbfgs()`` takes fewer passes over all samples
             and may end in another optimum, as acceleration may. Programs are compiled for the
@@ -108,6 +109,11 @@ def fit_gradient(
     if polish is not None:
         _checks.one_of("polish", polish, ("em",))
     k = _checks.as_count("k", k)
+    if family_of(covariance_type).restrained:
+        raise ValueError(
+            f"covariance_type: expected a family of free covariances, got {covariance_type}, "
+            "which jgmm.fit climbs by EM"
+        )
     if optimizer is None:
         optimizer = _default(None if batch_size is None else max(n_steps, 1))
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):

@@ -106,7 +106,8 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     # Neither unused components nor the sum of all log weights have any: the units of the latter
     # change no weight, those of the former are given up for.
     family = mixture.family
-    free = ravel_pytree(_of_used(family, used, jax.tree.map(jnp.ones_like, origin), 0))[0] > 0
+    of_means = jnp.broadcast_to(used[:, None], mixture.means.shape)
+    free, _ = ravel_pytree((used, of_means, family.free(used, mixture.n_features)))
     total = jnp.sum(weights)
     common = ravel_pytree((jnp.sqrt(mixture.weights), *jax.tree.map(jnp.zeros_like, origin[1:])))[0]
     information = information + total * common[:, None] * common[None, :]
@@ -145,17 +146,14 @@ def _chart(mixture: Mixture) -> tuple[Callable[[Parameters], Mixture], Parameter
     unit = lax.rsqrt(jnp.where(used, mixture.weights, 1))
     logits = log_weights(mixture.weights)
     root = family.root(mixture.covariances)
-    masses = family.masses(mixture.weights)
-    alone = lax.rsqrt(jnp.where(masses > 0, masses, 1))[:, None]
 
     def mixture_at(parameters: Parameters) -> Mixture:
         log_ratios, shifts, growth = parameters
-        moved = root + family.push(root, growth * alone, d)
         return amend(
             mixture,
             weights=jax.nn.softmax(jnp.where(used, logits + log_ratios * unit, -jnp.inf)),
             means=mixture.means + family.apply(root, shifts * unit[:, None]),
-            covariances=family.square(moved),
+            covariances=family.near(mixture.covariances, growth, mixture.weights, d),
         )
 
     growth = jnp.zeros(family.tangent_shape(*mixture.means.shape), mixture.means.dtype)

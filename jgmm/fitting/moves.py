@@ -69,7 +69,8 @@ def move(mixture: Mixture, merges: tuple[Any, Any], floor: Any, lot: Any) -> Mix
     """
     parts, lot = _parts(mixture), _as_lot(mixture, lot)
     merged, free = _merged(parts, merges, lot[0])
-    return _mixture(mixture, _split(merged, free, floor, lot[1:], mixture.family), merges)
+    split = _split(merged, free, floor, lot[1:], mixture.family)
+    return _mixture(mixture, split, merges, floor)
 
 
 def grow(mixture: Mixture, free: Any, floor: Any, lot: Any) -> Mixture:
@@ -82,7 +83,7 @@ def grow(mixture: Mixture, free: Any, floor: Any, lot: Any) -> Mixture:
         lot: two numbers from 0 to 1: which is split, and how.
     """
     split = _split(_parts(mixture), free, floor, _as_lot(mixture, lot), mixture.family)
-    return _mixture(mixture, split)
+    return _mixture(mixture, split, None, floor)
 
 
 def shrink(mixture: Mixture, last: Any, lot: Any) -> Mixture:
@@ -111,10 +112,12 @@ def _parts(mixture: Mixture) -> Parts:
     return mixture.weights, mixture.means, mixture.family.dense(mixture.covariances, k, d)
 
 
-def _mixture(like: Mixture, parts: Parts, merges: tuple[Any, Any] | None = None) -> Mixture:
+def _mixture(
+    like: Mixture, parts: Parts, merges: tuple[Any, Any] | None, floor: Any = 0
+) -> Mixture:
     """The mixture of parts; ``like`` itself where it has no pair that could be merged."""
     xp, (weights, means, spreads) = module_of(like.means), parts
-    covariances = like.family.shared_out(spreads, weights)
+    covariances = like.family.shared_out(spreads, weights, floor)
     if merges is not None:
         possible = xp.any(xp.isfinite(merges[0]))
         weights = xp.where(possible, weights, like.weights)

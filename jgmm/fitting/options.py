@@ -174,10 +174,10 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         _checks.one_of("order", choices.order, ("weight",))
         if choices.labels is not None:
             raise ValueError("order: expected None with labels, which number the components")
-    family = family_of(choices.covariance_type)
     incomplete = _checks.one_of("missing", choices.missing, ("error", "nan")) == "nan"
     array, origin = near_origin(pixels, missing=incomplete)
     d, dtype, shape = array.shape[-1], array.dtype, array.shape
+    family = family_of(choices.covariance_type, n_features=d)
     given = read_init(choices.init, max(ks), shape, family, dtype, origin)
     if n_restarts > 1 and not given.by_name:
         raise ValueError(

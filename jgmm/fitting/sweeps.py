@@ -194,7 +194,8 @@ def sweep(
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
+            its name, such as "VEV" (experiments/FAMILIES.md).
         n_restarts: R, starts for each k.
         max_iter: steps at most.
         tol: see `fit`.

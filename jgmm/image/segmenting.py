@@ -115,7 +115,8 @@ def segment(
             ``merge`` or ``n_regions``, which do best from many segments.
         key: as of `jgmm.fit`, like those that follow.
         init: where to start; also an earlier `Segmentation` of the same features.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
+            its name, such as "VEV" (experiments/FAMILIES.md).
         n_restarts: fits from different starts.
         max_iter: steps at most.
         tol: stop when the objective gains less, in nats per pixel.

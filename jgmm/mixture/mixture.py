@@ -25,9 +25,10 @@ from jgmm.mixture import shown, validation
 class Mixture(Shown):
     """A mixture of K Gaussians in D dimensions.
 
-    The covariances are of one family: full [K, D, D], tied [1, D, D], diag [K, D] (variances) or
-    spherical [K, 1]. It is told from their shape; where that fits several (one component, one
-    feature), ``family`` can be named. A component of weight 0 is unused.
+    The covariances are of one family: full [K, D, D], tied [1, D, D], diag [K, D] (variances),
+    spherical [K, 1], or another of those in experiments/FAMILIES.md. It is told from their shape;
+    where that fits several (one component, one feature; VEV and full), ``family`` can be named. A
+    component of weight 0 is unused.
 
     Lists become arrays. What is no mixture (negative variances, weights that do not sum to 1,
     shapes that do not fit) is refused, but under a trace, where shapes alone are known.
@@ -38,7 +39,7 @@ class Mixture(Shown):
     Attributes:
         weights: shares of the components [K], which sum to 1.
         means: [K, D].
-        covariances: [K, D, D], [1, D, D], [K, D] or [K, 1].
+        covariances: [K, D, D], [1, D, D], [K, D], [K, 1], [1, D] or [1, 1].
         family: of the covariances; static.
         distribution: of a component, Gaussian; static.
 
@@ -58,7 +59,7 @@ class Mixture(Shown):
 
     weights: Array  # [K], sum 1
     means: Array  # [K, D]
-    covariances: Array  # [K, D, D], [1, D, D], [K, D] or [K, 1]
+    covariances: Array  # [K, D, D], [1, D, D], [K, D], [K, 1], [1, D] or [1, 1]
     family: Family = None  # type: ignore[assignment]  # static; a name, or inferred if left out
     distribution: Distribution = GAUSSIAN  # static
 

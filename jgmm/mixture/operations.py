@@ -26,7 +26,8 @@ def marginal(mixture: Mixture | FitLike, features: Sequence[int]) -> Mixture:
         features: indices of the features to keep, in the order wanted.
 
     Returns:
-        A mixture of the same family in those dimensions.
+        A mixture in those dimensions, of the same family; where some features need not share
+        what all do (EVI, EVE, VVE, EEV, VEV, EVV), of diag or full.
 
     Raises:
         ValueError: no features, repeated ones, or some that there are not.
@@ -43,6 +44,7 @@ def marginal(mixture: Mixture | FitLike, features: Sequence[int]) -> Mixture:
         mixture,
         means=mixture.means[:, index],
         covariances=mixture.family.marginal(mixture.covariances, index),
+        family=mixture.family.parts,
     )
 
 
@@ -55,7 +57,8 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
         values: their values [F]; for many, use `jax.vmap`.
 
     Returns:
-        A mixture of the same family in D - F dimensions, the others in their order.
+        A mixture in D - F dimensions, the others in their order, of the family that `marginal`
+        has.
 
     Raises:
         ValueError: features that there are not, all of them, or values of another shape.
@@ -85,6 +88,7 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
         weights=jax.nn.softmax(log_weights(mixture.weights) + log_density),
         means=mixture.means[:, rest] + shift,
         covariances=covariances,
+        family=mixture.family.parts,
     )
 
 

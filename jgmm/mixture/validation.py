@@ -12,6 +12,8 @@ from jgmm import _checks
 
 _NAMES = ("weights", "means", "covariances")
 _SUM = 2e-3  # so far from 1 weights may sum, which people write with few digits
+_APART = 1e-3  # so far covariances may be from those that share what their family shares
+_PARTS = ("volume", "shape", "orientation")
 
 
 def as_parameter(name: str, value: Any) -> Any:
@@ -84,6 +86,8 @@ def check_values(mixture: Any) -> None:
         worst = sums.flat[np.argmax(np.abs(sums - 1))]
         raise ValueError(f"mixture: expected weights that sum to 1, got a sum of {worst:.6g}")
     covariances = host["covariances"]
+    if mixture.family.restrained and covariances.ndim == len(mixture.family.shape(1, 1)):
+        _check_membership(mixture.family, covariances, weights)
     if mixture.family.independent:
         if (covariances < 0).any():
             raise ValueError(
@@ -98,4 +102,18 @@ def check_values(mixture: Any) -> None:
         raise ValueError(
             "mixture: expected covariances without negative variances, got an eigenvalue of "
             f"{least.min():.6g}"
+        )
+
+
+def _check_membership(family: Any, covariances: Any, weights: Any) -> None:
+    """Raise a ValueError where covariances that are used do not share what the family shares."""
+    used = covariances[weights > 0]
+    with np.errstate(all="ignore"):
+        near = family.member(used, weights[weights > 0])
+    size = np.abs(used).max(axis=tuple(range(1, used.ndim)), keepdims=True)
+    if (np.abs(near - used) > _APART * size).any():
+        shared = [part for part, letter in zip(_PARTS, family.name, strict=True) if letter == "E"]
+        raise ValueError(
+            f"mixture: expected {family.name} covariances, of one {' and one '.join(shared)}, got "
+            "others"
         )

@@ -21,7 +21,8 @@ def criteria(
     Args:
       n_components: [S].
       curves: name -> values [S], or [S, R] of which the least of each row counts. Of a
-        `SweepResult`: ``criteria(r.n_components, {"BIC": r.bic, "ICL": r.icl})``.
+        `SweepResult`: ``criteria(r.n_components, {"BIC": r.bic, "ICL": r.icl})``; of what
+        `sweep_families` returns: ``criteria(r.n_components, r.curves("bic"))``.
       title: a heading.
 
     Returns:

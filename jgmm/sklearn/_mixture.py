@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from jgmm._struct import build
+from jgmm._struct import amend, build
 from jgmm.data.interruptible import interruptible
 from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
@@ -241,6 +241,8 @@ def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
 def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     """A fitted estimator that holds a `jgmm.Mixture`, or that of the result of a fit.
 
+    One of a family that scikit-learn has not (such as VEV) is of the full or diag covariances.
+
     Example:
         >>> import jgmm, jgmm.sklearn, numpy as np
         >>> normal = jgmm.Mixture(np.ones(1), np.zeros((1, 2)), np.ones((1, 1)))
@@ -248,6 +250,10 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
         array([-1.8379])
     """
     host: Mixture = jax.device_get(as_mixture(fitted))
+    family, sizes = host.family, host.means.shape
+    if family.name not in GaussianMixture._parameter_constraints["covariance_type"][0].options:
+        wide = np.broadcast_to(host.covariances, family.wide.shape(*sizes)).copy()
+        host = amend(host, covariances=wide, family=family.wide)
     estimator = GaussianMixture(host.n_components, covariance_type=host.covariance_type)
     estimator._take(host, np.asarray(host.means).dtype)
     estimator.n_features_in_ = host.n_features

@@ -98,7 +98,8 @@ class Squarem:
 def _leap(problem: Problem, state: _State, point: Mixture) -> _State:
     """Extrapolate from the start of the cycle, ``point`` and its successor."""
     far, length = extrapolate(state.start, point, state.point, state.longest)
-    far = amend(far, covariances=problem.floor.under(far.family, far.covariances))
+    covariances = far.family.member(far.covariances, far.weights)
+    far = amend(far, covariances=problem.floor.under(far.family, covariances))
     longest = jnp.where(length >= state.longest, 4 * state.longest, state.longest)
     return dataclasses.replace(
         state,

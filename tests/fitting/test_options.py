@@ -58,7 +58,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"covariance_type": "diagonal"},
         ValueError,
-        "covariance_type: expected one of full, tied, diag, spherical; got 'diagonal'",
+        "covariance_type: expected one of full, tied, diag, spherical, EII, .*; got 'diagonal'",
     ),
     ({"missing": "drop"}, ValueError, "missing: expected one of error, nan; got 'drop'"),
     ({"pixels": FEW}, ValueError, "pixels: expected finite values, got NaN or infinity"),

@@ -75,7 +75,7 @@ def test_the_same_key_gives_the_same_fit_and_another_may_not() -> None:
     assert jgmm.fit(X, K, key=4).history[0] != one.history[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical", "EVE"])
 def test_it_works_with_what_else_is_known(family: str) -> None:
     """Weights, a prior, features missing; and for all families."""
     gaps = X.copy()
