@@ -16,6 +16,7 @@ from .fitting.family_sweeps import FamiliesResult, sweep_families
 from .fitting.fitting import fit
 from .fitting.gradient import fit_gradient
 from .fitting.information import StandardErrors, standard_errors
+from .fitting.streams.streaming import fit_stream
 from .fitting.sweeps import SweepResult, sweep
 from .image.model import ImageModel
 from .image.model_file import load_model
@@ -52,6 +53,7 @@ __all__ = [
     "entropy",
     "fit",
     "fit_gradient",
+    "fit_stream",
     "icl",
     "keep_programs",
     "kl_divergence",

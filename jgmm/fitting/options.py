@@ -112,14 +112,8 @@ class Request:
         return np.arange(self.n_components)[None, :] < ks[:, None]
 
     def delivered(self, result: FitResult) -> FitResult:
-        """A result as the caller wants it: where the pixels were, its components in order."""
-        mixture = result.mixture
-        if self.origin is not None:
-            mixture = amend(mixture, means=plus(mixture.means, self.origin))
-            _tell_of_rounding(mixture)
-        if self.by_weight:
-            mixture = by_weight(mixture)
-        return dataclasses.replace(result, mixture=mixture)
+        """A result as the caller wants it."""
+        return delivered(result, self.origin, in_order=self.by_weight)
 
     @property
     def n_fits(self) -> int:
@@ -136,6 +130,17 @@ class Request:
     def one_prior(self) -> bool:
         """Whether all k have the same."""
         return len(set(map(id, self.settings.priors.values()))) == 1
+
+
+def delivered(result: FitResult, origin: Origin | None, *, in_order: bool) -> FitResult:
+    """A result as the caller wants it: where the pixels were, its components in order."""
+    mixture = result.mixture
+    if origin is not None:
+        mixture = amend(mixture, means=plus(mixture.means, origin))
+        _tell_of_rounding(mixture)
+    if in_order:
+        mixture = by_weight(mixture)
+    return dataclasses.replace(result, mixture=mixture)
 
 
 def _tell_of_rounding(mixture: Mixture) -> None:
