@@ -16,6 +16,7 @@ from .fitting.family_sweeps import FamiliesResult, sweep_families
 from .fitting.fitting import fit
 from .fitting.gradient import fit_gradient
 from .fitting.information import StandardErrors, standard_errors
+from .fitting.streams.online import PartialFit, partial_fit
 from .fitting.streams.streaming import fit_stream
 from .fitting.sweeps import SweepResult, sweep
 from .image.model import ImageModel
@@ -36,6 +37,7 @@ __all__ = [
     "ImageModel",
     "KMeansResult",
     "Mixture",
+    "PartialFit",
     "PrecisionWarning",
     "Prior",
     "Segmentation",
@@ -64,6 +66,7 @@ __all__ = [
     "log_prob",
     "m_step",
     "marginal",
+    "partial_fit",
     "predict",
     "responsibilities",
     "sample",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streamed import X, stream
 
 import jgmm
-from tests.fitting.streams.test_streaming import X, stream
 
 OPTIONS: dict[str, Any] = {"max_iter": 9, "tol": 0}
 
