@@ -30,7 +30,7 @@ from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.em import Em
-from jgmm.solvers.iterate import Foretelling, Loop, begun, ended
+from jgmm.solvers.iterate import Foretelling, Loop, Run, begun, ended
 from jgmm.solvers.passes import climb
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stopping import Gain
@@ -69,7 +69,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
         (lambda loop: None) if checkpoint is None else checkpoint.after,
     )
-    result = finished(problem, loop)
+    result = finished(problem, ended(loop))
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
 
@@ -83,6 +83,7 @@ def seen_of(wishes: Wishes) -> Survey:
         (lambda d: 0) if wishes.n_sampled == 0 else wishes.enough,
         seed,
         isotropic=wishes.family.isotropic,
+        countable=wishes.passes is None,
     )
 
 
@@ -160,7 +161,7 @@ def _begun(
 
 
 @program(once=True)
-def finished(problem: Problem, loop: Loop) -> FitResult:
+def finished(problem: Problem, run: Run[Mixture]) -> FitResult:
     """The result of a climb, around the origin."""
-    known = problem.on(Told(stats=None, log_likelihood=loop.value))  # type: ignore[arg-type]
-    return result_of(known, ended(loop), jnp.ones(loop.best.weights.shape, bool))
+    known = problem.on(Told(stats=None, log_likelihood=run.value))  # type: ignore[arg-type]
+    return result_of(known, run, jnp.ones(run.best.weights.shape, bool))

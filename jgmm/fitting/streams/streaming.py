@@ -14,7 +14,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.delivery import cannot_converge
-from jgmm.fitting.streams import climbing
+from jgmm.fitting.streams import climbing, stepwise
 from jgmm.fitting.streams.wishes import read
 from jgmm.mixture.mixture import FitLike, Mixture
 
@@ -28,12 +28,13 @@ def fit_stream(
     covariance_type: str = "full",
     n_restarts: int = 1,
     max_iter: int = 500,
-    tol: ArrayLike = 1e-6,
+    tol: ArrayLike | None = None,
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
     prior: Prior | str | None = None,
     search: str = "best",
     order: str | None = None,
+    passes: int | None = None,
     chunk: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: int = 1,
@@ -69,12 +70,17 @@ def fit_stream(
         n_restarts: fits to the sample, of which the best is the start.
         max_iter: steps at most, each a pass over the data; and of the fit to the sample. 0 returns
             the start itself.
-        tol: see `fit`. What a sample cannot tell takes some passes: 1e-5 takes fewer.
+        tol: see `fit`. None means 1e-6, or 1e-4 with ``passes``. What a sample cannot tell takes
+            some passes: 1e-5 takes fewer.
         reg_covar: see `fit`.
         accelerate: extrapolate with SQUAREM.
         prior: a `Prior`, or "weak" for that of `weak_prior` for the sample.
         search: "best" or "none", of the fit to the sample.
         order: see `fit`.
+        passes: so many passes of stepwise EM (Cappé and Moulines 2009), without a prior, take the
+            place of full steps: an M-step after every chunk, from statistics of which older ones
+            fade. Nothing is counted, and one more pass says how good the end is. For samples that
+            come in no order, or nearly so, and in many chunks.
         chunk: how many samples are worked on at a time; None means about a million numbers. It
             sets the memory that is taken.
         checkpoint: a file that the climb is kept in. The same call goes on from there, to the same
@@ -83,7 +89,10 @@ def fit_stream(
         every: steps between two writes of that file, which is written whole or not at all.
 
     Returns:
-        The same as `fit`. History and n_iter are of the passes over the source alone.
+        The same as `fit`. History and n_iter are of the passes over the source alone. With
+        ``passes`` the history has for each of these the mean objective of the chunks, each under
+        the mixture that it met, and behind them that of the result; the status is CONVERGED where
+        the last two differ by less than ``tol``, as mixtures that have settled do, else MAX_ITER.
 
     Raises:
         TypeError: an argument of the wrong type; a source that gives its blocks once.
@@ -98,6 +107,8 @@ def fit_stream(
         >>> print(jgmm.Status(int(result.status)).name, result.mixture.weights)
         CONVERGED [0.5 0.5]
     """
+    if tol is None:
+        tol = 1e-6 if passes is None else 1e-4
     wishes = read(
         source,
         _checks.as_count("k", k),
@@ -112,10 +123,14 @@ def fit_stream(
         prior=prior,
         search=search,
         order=order,
+        passes=passes,
         chunk=chunk,
     )
     every = _checks.as_count("every", every)
-    result = interruptible(lambda: climbing.fitted(wishes, checkpoint, every))
+    if passes is not None and checkpoint is not None:
+        raise ValueError("checkpoint: expected None with passes, of which none is kept")
+    fitted = climbing.fitted if passes is None else stepwise.fitted
+    result = interruptible(lambda: fitted(wishes, checkpoint, every))
     on_purpose = cannot_converge({"max_iter": max_iter, "tol": tol})
     warn_of_status(result.status, on_purpose=on_purpose)
     return result

@@ -68,6 +68,7 @@ def survey(
     seed: Any,
     *,
     isotropic: bool,
+    countable: bool = True,
 ) -> Survey:
     """Go through a source once.
 
@@ -77,6 +78,7 @@ def survey(
         n_sampled: how many samples of D features to keep; 0 for none.
         seed: of their draw.
         isotropic: whether one scale serves all features.
+        countable: whether to count samples that can be.
 
     Raises:
         ValueError: no samples, or none of positive weight.
@@ -84,7 +86,7 @@ def survey(
     chunks = chunks_of(source, length)
     some = list(itertools.islice(chunks, 1))
     chunks = itertools.chain(some, chunks)
-    if some and are_countable(some[0].features):
+    if countable and some and are_countable(some[0].features):
         found = counted(chunks)
         source = source if found is None else found
         chunks = chunks_of(source, length)

@@ -20,6 +20,7 @@ from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import SEARCHES, Choices
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
 
+_MAX_ITER = 500  # of `fit_stream` where a caller does not say
 _SAMPLED = 1 << 17  # samples that are drawn in the first pass, or ...
 _FOR_EACH = 20  # ... so many for each parameter
 
@@ -34,6 +35,7 @@ class Wishes:
     family: Family
     init: Any  # a name, a Mixture or means [K, D]
     choices: Choices  # of the fit to the sample
+    passes: int | None  # of stepwise EM; None for full steps
     chunk: int | None
 
     @property
@@ -69,6 +71,7 @@ def read(
     prior: Prior | str | None,
     search: str,
     order: str | None,
+    passes: int | None,
     chunk: int | None,
 ) -> Wishes:
     """Check what can be checked without the data.
@@ -86,6 +89,14 @@ def read(
     family = family_of(covariance_type)
     n_restarts = _checks.as_count("n_restarts", n_restarts)
     max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
+    if passes is not None:
+        passes = _checks.as_count("passes", passes)
+        if max_iter != _MAX_ITER:
+            raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {max_iter}")
+        if not accelerate:
+            raise ValueError("accelerate: expected True with passes, which take no full steps")
+        if prior is not None:
+            raise ValueError("prior: expected None with passes")
     chunk = None if chunk is None else _checks.as_count("chunk", chunk)
     _checks.one_of("search", search, SEARCHES)
     if order is not None:
@@ -123,6 +134,7 @@ def read(
         family=family,
         init=init,
         choices=choices,
+        passes=passes,
         chunk=chunk,
     )
 

@@ -263,3 +263,22 @@ def test_what_a_source_raises_is_raised() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         stream(broken)
+
+
+def test_stepwise_passes_come_near_the_optimum_and_say_whether_they_settled() -> None:
+    expected = whole()
+    many = np.tile(X, (8, 1))
+    with pytest.warns(jgmm.FitWarning, match="MAX_ITER"):
+        once = stream(many, passes=1, tol=1e-9)
+    assert once.history.shape == (2,)
+    assert abs(float(once.log_likelihood) - float(expected.log_likelihood)) < 5e-3
+    assert float(once.history[1]) == float(once.log_likelihood)
+    assert float(once.history[0]) < float(once.history[1])  # of the mixtures on the way
+    np.testing.assert_allclose(once.log_likelihood, jgmm.score(once, many), rtol=1e-9)
+    more = stream(many, passes=4, tol=1e-2)
+    assert (int(more.n_iter), int(more.status)) == (4, jgmm.Status.CONVERGED)
+    weights = np.where(np.arange(len(many)) % 9 < 8, 1.0, 0.0)
+    assert np.isfinite(float(stream((many, weights), passes=1, tol=1.0).log_likelihood))
+    for options in ({"max_iter": 3}, {"accelerate": False}, {"checkpoint": "a"}, {"prior": "weak"}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            stream(X, passes=1, **options)
