@@ -31,6 +31,9 @@ _FAMILIES = {
 def compare(folder: Path, most: int) -> dict[str, Any]:
     """For photographs in a folder, ``most`` at most, and for tables of scikit-learn.
 
+    In tables the best of 64 starts is that without a component at the floor, which a few equal
+    samples have; flat colours of photographs are no accident.
+
     Returns:
         For both kinds, for each way to fit: the share of cases within `CLOSE` of the best of 64
         starts, the mean and the worst shortfall, and medians of seconds (after the first call),
@@ -78,9 +81,9 @@ def _case(
     ways: dict[str, dict[str, Any]] = {
         "search": {},
         "one start": {"search": "none", "short_runs": False},
-        "64 starts": {"search": "none", "short_runs": False, "n_restarts": 64, "key": 1},
     }
     results = {name: _timed(x, k, {**options, **way}) for name, way in ways.items()}
+    results["64 starts"] = _best_of_64(x, k, options, spikes=not peers)
     if peers:
         for n_init in (1, 10):
             results[f"scikit-learn, {n_init} starts"] = _scikit_learn(x, k, options, n_init)
@@ -97,6 +100,22 @@ def _timed(x: NdArray, k: int, options: dict[str, Any]) -> tuple[float, float, i
         value = float(result.log_likelihood)
         seconds = time.perf_counter() - start
     return value, seconds, int(result.n_iter)
+
+
+def _best_of_64(
+    x: NdArray, k: int, options: dict[str, Any], *, spikes: bool
+) -> tuple[float, float, int]:
+    start = time.perf_counter()
+    alone: dict[str, Any] = {"search": "none", "short_runs": False, "key": 1}
+    fits = jgmm.sweep(x, [k], n_restarts=64, **options, **alone).fits
+    seconds = time.perf_counter() - start
+    values = np.asarray(fits.log_likelihood[0])
+    values = np.where(np.isfinite(values), values, -np.inf)
+    if not spikes:
+        assert fits.at_floor is not None
+        values = np.where(np.asarray(fits.at_floor[0]).any(axis=1), -np.inf, values)
+    best = int(np.argmax(values))
+    return float(values[best]), seconds, int(fits.n_iter[0, best])
 
 
 def _scikit_learn(

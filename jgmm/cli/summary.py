@@ -108,6 +108,7 @@ def fit_summary(
         "icl": numbers(np.asarray(sweep.icl)[row, best]),
         "criteria_of": "this fit" if noise_model is None else "the plain mixture",
         "seconds": round(seconds, 4),
+        "at_floor": numbers(np.zeros(0, bool) if fit.at_floor is None else fit.at_floor),
         **mixture_summary(fit.mixture),
     }
 

@@ -85,19 +85,27 @@ class Terminal:
     def table(self, summary: dict[str, Any]) -> None:
         """The closing table: a line for each k."""
         table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
-        for heading in ("k", "log-likelihood", "iterations", "status", "BIC", "seconds"):
+        flat = any(any(fit["at_floor"]) for fit in summary["fits"])
+        headings = ["k", "log-likelihood", "iterations", "status", "BIC", "seconds"]
+        for heading in [*headings, "flat"] if flat else headings:
             table.add_column(heading, justify="left" if heading == "status" else "right")
         for fit in summary["fits"]:
             mark = " *" if fit["k"] == summary["chosen_k"] else "  "
-            table.add_row(
+            cells = [
                 str(fit["k"]),
                 _number(fit["log_likelihood"], ".4f"),
                 str(fit["iterations"]),
                 fit["status"],
                 _number(fit["bic"], ",.0f") + mark,
                 f"{fit['seconds']:.1f}",
-            )
+            ]
+            table.add_row(*cells, *([str(sum(fit["at_floor"]))] if flat else []))
         self._print(table)
+        if flat:
+            self.line(
+                "flat: segments without spread in some direction, but for the rounding of the "
+                "image; they make likelihoods high and say little"
+            )
         if any(fit["criteria_of"] != "this fit" for fit in summary["fits"]):
             self.line("BIC: of the plain mixture, as the fit under a noise model has none")
         if summary["chosen_k"] is not None and len(summary["fits"]) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,9 +12,10 @@ from jax import Array
 
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, number, struct, values_known
+from jgmm.data.arrays import module_of
 from jgmm.mixture import shown
 from jgmm.mixture.criteria import criteria_of, n_parameters
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, by_weight, take
 
 
 @struct
@@ -33,6 +35,13 @@ class FitResult(Shown):
         n_iter: stages and steps [], each a pass over all pixels.
         status: how it ended [], a `Status` as int32.
         weight: of all pixels together [], their number if they have no weights; None if unknown.
+        at_floor: which components ``reg_covar`` alone keeps from collapsing [K], because some
+            direction is flat in them: as a few equal pixels are, or a sky without noise. None if
+            unknown.
+
+    Likelihoods compare only under the same floor, and hardly where components are at it: with d
+    flat directions, each of its pixels is log(10) d / 2 = 1.15 d nats likelier under a tenth of
+    the floor, which says nothing of the fit.
 
     Example:
         >>> import jgmm
@@ -53,6 +62,7 @@ class FitResult(Shown):
     n_iter: Array
     status: Array
     weight: Array | None = None
+    at_floor: Array | None = None
 
     def raise_for_status(self) -> None:
         """Raise a RuntimeError that says what to do, unless converged."""
@@ -106,7 +116,24 @@ class FitResult(Shown):
         columns += ["BIC", "steps", "status"]
         values += [number(self.bic, 6), str(int(self.n_iter)), Status(int(self.status)).name]
         title = f"FitResult of {shown.kind(self.mixture)}"
-        return (
-            Table(title, columns, [values]),
-            Table("", *shown.component_table(self.mixture, whole=whole)),
-        )
+        columns_of, rows, notes = shown.component_table(self.mixture, whole=whole)
+        if self.at_floor is not None and np.any(self.at_floor):
+            flat = ", ".join(map(str, np.flatnonzero(self.at_floor)))
+            notes.append(f"  at the floor of the variances: {flat}")
+        return Table(title, columns, [values]), Table("", columns_of, rows, notes)
+
+
+def of_components(result: FitResult, index: Any) -> FitResult:
+    """The result with some of its components, in the order of ``index``: indices or a slice."""
+    at_floor = None if result.at_floor is None else result.at_floor[index]
+    return dataclasses.replace(result, mixture=take(result.mixture, index), at_floor=at_floor)
+
+
+def with_largest_first(result: FitResult) -> FitResult:
+    """The result, or results [...], with components in order of decreasing weight."""
+    at_floor, weights = result.at_floor, result.mixture.weights
+    if at_floor is not None:
+        xp = module_of(weights)
+        order = xp.argsort(-weights, axis=-1, stable=True)
+        at_floor = xp.take_along_axis(at_floor, order, axis=-1)
+    return dataclasses.replace(result, mixture=by_weight(result.mixture), at_floor=at_floor)

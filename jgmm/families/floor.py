@@ -14,6 +14,8 @@ from jgmm.data.products import einsum
 if TYPE_CHECKING:
     from jgmm.families.family import Family
 
+_NEAR = 1.5  # times the floor, what counts as at it
+
 
 @struct
 class Floor:
@@ -41,6 +43,23 @@ class Ridge:
     def under(self, family: Family, covariances: Array) -> Array:
         """Covariances with the ridge added."""
         return covariances + family.diagonal(self.variances)
+
+
+def at_floor(family: Family, covariances: Array, variances: Array, k: int) -> Array:
+    """Which of K components are kept from collapsing [K]: flat along some direction.
+
+    Those are, whose variance there is no more than half above the least one. What is left over is
+    rounding: of a component that is long in another direction, the floor has few digits.
+
+    Args:
+        family: of the covariances.
+        covariances: of the family.
+        variances: the least variance of each feature [D]; 0 for none.
+        k: K.
+    """
+    root = family.root(covariances - family.diagonal(_NEAR * variances))
+    low = ~jnp.all(jnp.isfinite(root), axis=tuple(range(1, root.ndim)))
+    return jnp.broadcast_to(low & jnp.all(variances > 0), (k,))
 
 
 def clip_matrices(covariances: Array, floor: Array) -> Array:

@@ -25,6 +25,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
+from jgmm.families.floor import at_floor
 from jgmm.fitting import given, starts
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
@@ -247,6 +248,8 @@ def result_of(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
     _, half_log_dets = mixture.family.inverse_root(mixture.covariances, mixture.n_features)
     lost = jnp.any(used & (best.weights == 0)) | ~jnp.all(jnp.isfinite(half_log_dets))
     lost &= run.status != Status.NONFINITE
+    floor = problem.floor.variances
+    flat = at_floor(best.family, best.covariances, floor, best.n_components)
     status = jnp.where(lost, Status.DEGENERATE, run.status)
     return FitResult(
         mixture=mixture,
@@ -256,4 +259,5 @@ def result_of(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
         n_iter=run.n_iter,
         status=status.astype(jnp.int32),
         weight=problem.weight,
+        at_floor=used & (best.weights > 0) & flat,
     )

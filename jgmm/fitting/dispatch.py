@@ -18,18 +18,19 @@ from jax import Array
 from jgmm import _checks
 from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
-from jgmm.em.result import FitResult
+from jgmm.em.result import FitResult, of_components
 from jgmm.fitting.batch import few, finished, started, whole
 from jgmm.fitting.options import Request
+from jgmm.fitting.path import along, never_falling
 from jgmm.fitting.running import Numbers, no_longer, prior_of, run
-from jgmm.fitting.search import search
-from jgmm.mixture.mixture import Mixture, take
+from jgmm.fitting.search import Searched, search
+from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
 
 T = TypeVar("T")
 
-# Results of some of them, from some keys [R], with leading axes [S, R].
-Fits = Callable[[Numbers, Array], T]
+# Results of some numbers of components and some restarts, with leading axes [S, R].
+Fits = Callable[[Numbers, Numbers], T]
 Report = Callable[[int, int, float], None]
 # When a run on a subsample stops: it need not be nearer to its optimum than that is to the one of
 # all samples.
@@ -43,14 +44,42 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         request: what to fit.
         report: called with s, r and seconds after each fit, in any order.
     """
+    if not request.path:
 
-    def fit(rows: Numbers, keys: Array) -> FitResult:
-        if len(rows) > 1 and not request.one_prior:
-            parts = [fit((s,), keys) for s in rows]
-            return jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
-        return _finish(request, rows, _fit(request, rows, keys))
+        def fit(rows: Numbers, restarts: Numbers) -> FitResult:
+            return _finish(request, rows, _fit(request, rows, restarts))
 
-    return _dispatch(fit, request, report)
+        return _dispatch(fit, request, report)
+
+    seconds: dict[tuple[int, int], float] = {}
+
+    def remember(s: int, r: int, more: float) -> None:
+        seconds[s, r] = more
+
+    def report_all(s: int, r: int, more: float) -> None:
+        report(s, r, seconds.get((s, r), 0) + more)
+
+    if request.options.plan is None:
+        runs = _dispatch(functools.partial(_fit, request), request, report)
+    else:
+
+        def look(rows: Numbers, restarts: Numbers) -> Searched:
+            return search(request, rows, _keys(request, restarts))
+
+        found = along(request, _dispatch(look, request, remember))
+
+        def go_on(rows: Numbers, restarts: Numbers) -> Run[Mixture]:
+            return _from_found(request, rows, restarts, _part(found, rows, restarts))
+
+        runs = _dispatch(go_on, request, report_all)
+    if request.sequential:
+        runs = jax.device_get(runs)  # where nothing is compiled
+    runs = never_falling(request, runs)
+
+    def finish(rows: Numbers, restarts: Numbers) -> FitResult:
+        return _finish(request, rows, _part(runs, rows, restarts))
+
+    return _dispatch(finish, request)
 
 
 def fit_best(request: Request) -> FitResult:
@@ -64,7 +93,8 @@ def fit_best(request: Request) -> FitResult:
 
     problem = whole(request.problem, options.cut)
 
-    def judge(rows: Numbers, keys: Array) -> Run[Mixture]:
+    def judge(rows: Numbers, restarts: Numbers) -> Run[Mixture]:
+        keys = _keys(request, restarts)
         first = _first(request, rows, keys)
         return run(request, problem, rows, keys, first, no_longer(request, 0, 0))
 
@@ -78,13 +108,20 @@ def fit_best(request: Request) -> FitResult:
     return _best(request, _finish(request, rows, last))
 
 
-def _fit(request: Request, rows: Numbers, keys: Array) -> Run[Mixture]:
+def _fit(request: Request, rows: Numbers, restarts: Numbers) -> Run[Mixture]:
+    """Runs on all samples, after a search or not."""
+    keys = _keys(request, restarts)
+    if request.options.plan is not None:
+        return _from_found(request, rows, restarts, search(request, rows, keys))
+    problem = whole(request.problem, request.options.cut)
+    return run(request, problem, rows, keys, _first(request, rows, keys))
+
+
+def _from_found(
+    request: Request, rows: Numbers, restarts: Numbers, found: Searched
+) -> Run[Mixture]:
     """Runs on all samples, and how a search led up to them."""
-    options = request.options
-    problem = whole(request.problem, options.cut)
-    if options.plan is None:
-        return run(request, problem, rows, keys, _first(request, rows, keys))
-    found = search(request, rows, keys)
+    problem, keys = whole(request.problem, request.options.cut), _keys(request, restarts)
     left = no_longer(request, 0, request.max_iter - request.n_told)
     runs = run(request, problem, rows, keys, found.mixtures, left)
     if request.n_told == 0:
@@ -124,13 +161,26 @@ def _finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
     if request.n_components == max(request.ks):
         return results
     # The padding is taken off on the host; padded fits are run one by one.
-    host: Mixture = jax.device_get(results.mixture)
-    alone = take(jax.tree.map(lambda leaf: leaf[0, 0], host), slice(max(request.ks)))
-    return dataclasses.replace(results, mixture=jax.tree.map(lambda leaf: leaf[None, None], alone))
+    host: FitResult = jax.device_get(results)
+    alone = of_components(jax.tree.map(lambda leaf: leaf[0, 0], host), slice(max(request.ks)))
+    return jax.tree.map(lambda leaf: leaf[None, None], alone)
+
+
+def _keys(request: Request, restarts: Numbers) -> Array:
+    return request.keys if len(restarts) == len(request.keys) else request.keys[restarts[0], None]
+
+
+def _part(tree: T, rows: Numbers, restarts: Numbers) -> T:
+    """Of arrays [S, R] all, or one; on the host, where nothing is compiled for it."""
+    if len(rows) > 1 or len(restarts) > 1:
+        return tree
+    (s,), (r,) = rows, restarts
+    part: T = jax.tree.map(lambda leaf: leaf[s : s + 1, r : r + 1], jax.device_get(tree))
+    return part
 
 
 def _dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, seconds: None) -> T:
-    """Results [S, R] of ``fits(rows, keys)``, in the order that is fastest where it runs."""
+    """Results [S, R] of ``fits(rows, restarts)``, in the order that is fastest where it runs."""
     shape = len(request.ks), len(request.keys)
     if shape == (1, 1) or not request.sequential:
         return _side_by_side(fits, request, report)
@@ -140,11 +190,15 @@ def _dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, sec
 def _side_by_side(fits: Fits[T], request: Request, report: Report) -> T:
     """All fits as one vmap."""
     start = time.perf_counter()
-    rows = range(len(request.ks))
-    found = fits(rows, request.keys)
+    rows, restarts = range(len(request.ks)), range(len(request.keys))
+    if request.one_prior or len(rows) == 1:
+        found = fits(rows, restarts)
+    else:
+        parts = [fits((s,), restarts) for s in rows]
+        found = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *parts)
     if _checks.all_concrete(found):
         jax.block_until_ready(found)
-        for s, r in itertools.product(rows, range(len(request.keys))):
+        for s, r in itertools.product(rows, restarts):
             report(s, r, time.perf_counter() - start)
     return found
 
@@ -162,7 +216,7 @@ def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     def take(turn: tuple[int, int]) -> T:
         start = time.perf_counter()
         s, r = turn
-        fit: T = jax.device_get(fits((s,), request.keys[r, None]))
+        fit: T = jax.device_get(fits((s,), (r,)))
         report(s, r, time.perf_counter() - start)
         return fit
 

@@ -14,7 +14,10 @@ import numpy.typing as npt
 
 from jgmm._struct import amend
 from jgmm.data.arrays import module_of
+from jgmm.families.family import Family
 from jgmm.mixture.mixture import Mixture
+
+Parts = tuple[Any, Any, Any]  # weights, means, and matrices [K, D, D]
 
 _OFFSET = 0.7  # of the halves of a component from its mean, in standard deviations
 _NARROW = 0.25  # of the variance of a component, that of its core
@@ -64,51 +67,106 @@ def move(mixture: Mixture, merges: tuple[Any, Any], floor: Any, lot: Any) -> Mix
         floor: least variances [D].
         lot: three numbers from 0 to 1: which are merged, which is split, and how.
     """
-    xp = module_of(mixture.means)
-    family, (k, d) = mixture.family, mixture.means.shape
-    weights, means = mixture.weights, mixture.means
-    spreads = family.dense(mixture.covariances, k, d)
-    index, lot = np.arange(k, dtype=np.int32), xp.asarray(lot, means.dtype)
+    parts, lot = _parts(mixture), _as_lot(mixture, lot)
+    merged, free = _merged(parts, merges, lot[0])
+    return _mixture(mixture, _split(merged, free, floor, lot[1:], mixture.family), merges)
 
+
+def grow(mixture: Mixture, free: Any, floor: Any, lot: Any) -> Mixture:
+    """A mixture with one of its components split, the second half at the index ``free``.
+
+    Args:
+        mixture: in the frame; the component at that index is of weight 0.
+        free: an index.
+        floor: least variances [D].
+        lot: two numbers from 0 to 1: which is split, and how.
+    """
+    split = _split(_parts(mixture), free, floor, _as_lot(mixture, lot), mixture.family)
+    return _mixture(mixture, split)
+
+
+def shrink(mixture: Mixture, last: Any, lot: Any) -> Mixture:
+    """A mixture with two of its components merged, and none at the index ``last``.
+
+    Args:
+        mixture: in the frame; the components behind that index are of weight 0.
+        last: an index.
+        lot: a number from 0 to 1: which are merged.
+    """
+    merges = merges_of(mixture)
+    (weights, means, spreads), free = _merged(_parts(mixture), merges, _as_lot(mixture, lot))
+    index = np.arange(len(weights), dtype=np.int32)
+    xp = module_of(means)
+    order = xp.where(index == free, last, index)
+    weights = xp.where(index == last, 0, weights[order])
+    return _mixture(mixture, (weights, means[order], spreads[order]), merges)
+
+
+def _as_lot(mixture: Mixture, lot: Any) -> Any:
+    return module_of(mixture.means).asarray(lot, mixture.means.dtype)
+
+
+def _parts(mixture: Mixture) -> Parts:
+    k, d = mixture.means.shape
+    return mixture.weights, mixture.means, mixture.family.dense(mixture.covariances, k, d)
+
+
+def _mixture(like: Mixture, parts: Parts, merges: tuple[Any, Any] | None = None) -> Mixture:
+    """The mixture of parts; ``like`` itself where it has no pair that could be merged."""
+    xp, (weights, means, spreads) = module_of(like.means), parts
+    covariances = like.family.shared_out(spreads, weights)
+    if merges is not None:
+        possible = xp.any(xp.isfinite(merges[0]))
+        weights = xp.where(possible, weights, like.weights)
+        means = xp.where(possible, means, like.means)
+        covariances = xp.where(possible, covariances, like.covariances)
+    return amend(like, weights=weights, means=means, covariances=covariances)
+
+
+def _merged(parts: Parts, merges: tuple[Any, Any], lot: Any) -> tuple[Parts, Any]:
+    """Two components as one, and the index that the other leaves free, of weight 0."""
+    weights, means, spreads = parts
+    xp, k = module_of(means), len(means)
+    index = np.arange(k, dtype=np.int32)
     costs, joint_spreads = merges
     n_pairs = xp.sum(xp.isfinite(costs), dtype=np.int32)
-    rank = xp.floor(xp.log1p(-lot[0]) / math.log1p(-_EAGER))
+    rank = xp.floor(xp.log1p(-lot) / math.log1p(-_EAGER))
     rank = xp.minimum(rank.astype(np.int32), xp.maximum(n_pairs - 1, 0))
     pair = xp.argsort(costs.ravel())[rank].astype(np.int32)
-    one, two = index == pair // k, index == pair % k
     first, second = pair // k, pair % k
+    one = index == first
     joint = weights[first] + weights[second]
     center = (weights[first] * means[first] + weights[second] * means[second]) / joint
-    weights = xp.where(two, 0, xp.where(one, joint, weights))
+    weights = xp.where(index == second, 0, xp.where(one, joint, weights))
     means = xp.where(one[:, None], center, means)
     spreads = xp.where(one[:, None, None], joint_spreads[first, second], spreads)
+    return (weights, means, spreads), second
 
+
+def _split(parts: Parts, free: Any, floor: Any, lot: Any, family: Family) -> Parts:
+    """One component as two, the second at the index ``free``."""
+    weights, means, spreads = parts
+    xp, k = module_of(means), len(means)
+    index = np.arange(k, dtype=np.int32)
     sizes = xp.cumsum(xp.sqrt(weights))
-    chosen = xp.minimum(xp.sum(sizes <= lot[1] * sizes[-1], dtype=np.int32), k - 1)
-    split = index == chosen
+    chosen = xp.minimum(xp.sum(sizes <= lot[0] * sizes[-1], dtype=np.int32), k - 1)
+    one, two = index == chosen, index == free
     # What stays above the floor: the halves of a component that is above it are so too.
     least = xp.diag(floor)
     above = spreads[chosen] - least
     offset = _OFFSET * _principal(xp, above)
     apart = above - offset[:, None] * offset[None, :]
-    along = family.shared | (lot[2] < 0.6)  # or else into a core and a halo
+    along = family.shared | (lot[1] < 0.6)  # or else into a core and a halo
     offset = xp.where(along, offset, 0)
     half = least + xp.where(along, apart, _NARROW * above)
     other = least + xp.where(along, apart, (2 - _NARROW) * above)
-    weights = xp.where(split | two, weights[chosen] / 2, weights)
+    weights = xp.where(one | two, weights[chosen] / 2, weights)
     center = means[chosen]
-    means = xp.where(split[:, None], center + offset, means)
+    means = xp.where(one[:, None], center + offset, means)
     means = xp.where(two[:, None], center - offset, means)
-    spreads = xp.where(split[:, None, None], half, spreads)
+    spreads = xp.where(one[:, None, None], half, spreads)
     spreads = xp.where(two[:, None, None], other, spreads)
-
-    possible = n_pairs > 0
-    return amend(
-        mixture,
-        weights=xp.where(possible, weights, mixture.weights),
-        means=xp.where(possible, means, mixture.means),
-        covariances=xp.where(possible, family.shared_out(spreads, weights), mixture.covariances),
-    )
+    return weights, means, spreads
 
 
 def _principal(xp: Any, matrix: Any) -> Any:

@@ -24,7 +24,7 @@ from jgmm.data.programs import round_up
 from jgmm.data.samples import Rows, block_size
 from jgmm.em.prior import Prior, as_prior
 from jgmm.em.problem import Problem
-from jgmm.em.result import FitResult
+from jgmm.em.result import FitResult, with_largest_first
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
 from jgmm.fitting.batch import Cut, posed
@@ -32,7 +32,7 @@ from jgmm.fitting.given import as_labels
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.population import Plan
 from jgmm.fitting.sizes import search_of, subsample_size
-from jgmm.mixture.mixture import FitLike, Mixture, by_weight
+from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
 from jgmm.solvers.squarem import Squarem
@@ -102,6 +102,7 @@ class Request:
     max_iter: int
     sequential: bool  # whether fits are taken one after the other, and not side by side
     origin: Origin | None  # what was subtracted from the pixels
+    path: bool  # whether each number of components is tried from its neighbours
     by_weight: bool  # whether components are to be in order of decreasing weight
 
     def used(self, rows: Sequence[int]) -> Any:
@@ -138,9 +139,8 @@ def delivered(result: FitResult, origin: Origin | None, *, in_order: bool) -> Fi
     if origin is not None:
         mixture = amend(mixture, means=plus(mixture.means, origin))
         _tell_of_rounding(mixture)
-    if in_order:
-        mixture = by_weight(mixture)
-    return dataclasses.replace(result, mixture=mixture)
+    result = dataclasses.replace(result, mixture=mixture)
+    return with_largest_first(result) if in_order else result
 
 
 def _tell_of_rounding(mixture: Mixture) -> None:
@@ -223,9 +223,10 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     side_by_side = 1 if jax.default_backend() == "cpu" else len(ks) * len(keys)
     _checks.one_of("search", choices.search, SEARCHES)
     few, plan = None, None
+    searching = choices.search == "best"
     if given.by_name and labels is None and max_iter > 0:
         n = math.prod(shape[:-1])
-        if choices.search == "best":
+        if searching:
             few, plan = search_of(n, max(ks), d, family)
         if choices.short_runs and plan is None:
             few = subsample_size(n, max(ks), d, family)
@@ -252,6 +253,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         max_iter=max_iter,
         sequential=sequential,
         origin=origin,
+        path=searching and len(ks) > 1 and given.by_name and labels is None and max_iter > 0,
         by_weight=choices.order is not None,
     )
 

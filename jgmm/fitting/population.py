@@ -19,7 +19,7 @@ from jgmm.solvers.iterate import choose
 # Objectives nearer to each other than this, in nats per sample, are of the same optimum.
 _APART = 2e-4
 # S, and the variance from which on it is charged, both of that of the data.
-_SPREAD, _NARROW = 3e-4, 1e-4
+_SPREAD, _NARROW = 3e-4, 1e-5
 MOST_LANES = 12  # of a program
 # Pairs of components are compared by their covariances: so many numbers at most.
 _MOST_COMPARED = 1 << 22
@@ -42,7 +42,7 @@ class Plan:
 
 def rounds_for(k: int) -> int:
     """How many rounds of moves it takes for K components."""
-    return 0 if k == 1 else min(1 + k // 2, 8)
+    return 0 if k == 1 else min(max(2, k - 2), 8)
 
 
 def plan_for(k: int, d: int) -> Plan | None:
@@ -81,7 +81,7 @@ def worth(mixtures: Mixture, values: Any, n: Any) -> Any:
     The likelihood rises without end where a component shrinks onto equal samples, which is no
     better fit. A charge of tr(S Σ⁻¹) / 2 in all for each component keeps it from passing for one
     (Ciuperca, Ridolfi and Idier 2003; Chen and Tan 2009). It is that of one more sample in each,
-    and means little where there are many; nothing is charged above a hundredth of the spread.
+    and means little where there are many; nothing is charged above a three-hundredth of the spread.
 
     Args:
         mixtures: in the frame, with a leading axis.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,10 +48,19 @@ def run_lanes(
     mixtures: Mixture,
     n: int,
     stop: Gain | None = None,
+    n_threads: int = 1,
 ) -> Run[Mixture]:
     """Runs from the first ``n`` of mixtures [1, L] with one key, results [1, n] on the host.
 
-    They are shared out over the cores where this is all that there is to do.
+    Args:
+        request: what they are of.
+        problem: which samples.
+        rows: the number of components.
+        keys: [1].
+        mixtures: in the frame.
+        n: how many.
+        stop: the stopping rule, if it is not that of the request.
+        n_threads: over how many cores they are shared out, at most.
     """
     wide = jax.tree.map(_widened, jax.device_get(mixtures))
 
@@ -62,8 +70,7 @@ def run_lanes(
         host: Run[Mixture] = jax.device_get(found)
         return jax.tree.map(lambda leaf: leaf[:, first:last], host)
 
-    n_threads = 1 if request.mesh is not None or request.n_fits > 1 else os.cpu_count() or 1
-    n_threads = min(n, n_threads)
+    n_threads = 1 if request.mesh is not None else min(n, n_threads)
     if n_threads == 1:
         return some(0, n)
     ends = np.linspace(0, n, n_threads + 1).round().astype(int).tolist()

@@ -8,6 +8,7 @@ cheap is that the samples are few, and what makes it fair that they are drawn by
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -34,8 +35,10 @@ from jgmm.solvers.iterate import choose
 from jgmm.solvers.stages import Stage, run_stages
 from jgmm.solvers.stopping import Gain
 
-# Of runs from starts, and of those after a move: when they stop, and steps at most.
+# Of runs from starts, and of those after a move: when they stop, and steps at most. Where samples
+# are few, steps cost little.
 _FROM_STARTS, _AFTER_MOVES = (1e-4, 50), (1e-5, 8)
+_FROM_STARTS_OF_FEW, _AFTER_MOVES_OF_FEW = (1e-5, 100), (1e-5, 16)
 
 
 @struct
@@ -44,6 +47,37 @@ class Searched:
 
     mixtures: Mixture  # where runs on all samples best begin
     way: Array  # [S, R, T]: for all samples, the best objective after each of its stages
+    value: Array  # [S, R], their objective over all samples
+
+
+def from_starts(request: Request) -> Gain:
+    """When a run from a start stops."""
+    few = request.options.cut.few is None
+    return no_longer(request, *(_FROM_STARTS_OF_FEW if few else _FROM_STARTS))
+
+
+def after_moves(request: Request) -> Gain:
+    """When a run after a move stops."""
+    few = request.options.cut.few is None
+    return no_longer(request, *(_AFTER_MOVES_OF_FEW if few else _AFTER_MOVES))
+
+
+def subsample_of(request: Request) -> Problem:
+    """The problem that is searched: of a subsample, or of all samples."""
+    cut = request.options.cut
+    return (whole if cut.few is None else few)(request.problem, cut)
+
+
+def problems(
+    problem: Problem, samples: Samples, cut: Cut, prior: Prior | None
+) -> tuple[Problem, Problem]:
+    """The problem of all samples, and that which is searched, inside of a program."""
+    every = with_prior(whole(problem.on(samples), cut), prior)
+    if cut.few is None:
+        return every, every
+    some = with_prior(few(problem.on(samples), cut), prior)
+    layout = Layout(length=cut.few, axis=samples.layout.axis)
+    return every, some.on(dataclasses.replace(some.samples, layout=layout))
 
 
 def search(request: Request, rows: Numbers, keys: Array) -> Searched:
@@ -58,8 +92,8 @@ def search(request: Request, rows: Numbers, keys: Array) -> Searched:
         np.array([rounds_for(request.ks[s]) for s in rows], np.int32),
         keys,
         prior_of(request, rows),
-        no_longer(request, *_FROM_STARTS),
-        no_longer(request, *_AFTER_MOVES),
+        from_starts(request),
+        after_moves(request),
         options.start,
         options.stages,
         options.cut,
@@ -73,12 +107,13 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     options, plan = request.options, request.options.plan
     assert plan is not None
     every = whole(request.problem, options.cut)
-    some = every if options.cut.few is None else few(request.problem, options.cut)
+    some = subsample_of(request)
     floor, size = np.asarray(request.problem.floor.variances), n_samples(request.problem)
 
     def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
         lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
-        runs = run_lanes(request, problem, rows, keys, lanes, n, stop)
+        n_threads = os.cpu_count() or 1 if request.n_fits == 1 else 1
+        runs = run_lanes(request, problem, rows, keys, lanes, n, stop, n_threads=n_threads)
         return jax.tree.map(lambda leaf: leaf[0], runs.best), runs.value.value[0]
 
     def survivors_of(mixtures: Mixture, n: int, stop: Gain) -> tuple[Mixture, Any]:
@@ -99,12 +134,12 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
         )
     )
     first = jax.tree.map(lambda leaf: leaf[0], first)
-    parents, n = survivors_of(first, plan.n_starts, no_longer(request, *_FROM_STARTS))
+    parents, n = survivors_of(first, plan.n_starts, from_starts(request))
     told = [_leader(first), _leader(parents)]
     n_rounds = rounds_for(max(request.ks[s] for s in rows))
     for lot in lots(n_rounds, plan.n_lanes):
         tried = descendants(parents, int(n), lot, floor)
-        parents, n = survivors_of(tried, plan.n_lanes, no_longer(request, *_AFTER_MOVES))
+        parents, n = survivors_of(tried, plan.n_lanes, after_moves(request))
         told.append(_leader(parents))
     told += [told[-1]] * (plan.n_rounds - n_rounds)
     told.append(jax.tree.map(lambda leaf: leaf[1:n], parents))
@@ -128,6 +163,7 @@ def _chosen(mixtures: Mixture, values: Any, size: Any, plan: Plan) -> Searched:
     return Searched(
         mixtures=jax.tree.map(lambda leaf: leaf[best], mixtures),
         way=xp.minimum(way, values[best]),  # what was not taken was no better
+        value=values[best],
     )
 
 
@@ -138,8 +174,8 @@ def searched(
     n_rounds: Any,
     keys: Array,
     prior: Prior | None,
-    from_starts: Gain,
-    after_moves: Gain,
+    brief: Gain,
+    briefer: Gain,
     kind: str,
     stages: tuple[Stage, ...],
     cut: Cut,
@@ -149,12 +185,8 @@ def searched(
     """The same as one program, for fits [S, R]: for traces, and where lanes go side by side."""
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Searched:
-        used, n_rounds, keys, prior, from_starts, after_moves = arguments
-        every = some = with_prior(whole(problem.on(samples), cut), prior)
-        if cut.few is not None:
-            some = with_prior(few(problem.on(samples), cut), prior)
-            layout = Layout(length=cut.few, axis=samples.layout.axis)
-            some = some.on(dataclasses.replace(some.samples, layout=layout))
+        used, n_rounds, keys, prior, brief, briefer = arguments
+        every, some = problems(problem, samples, cut, prior)
         floor, size = problem.floor.variances, n_samples(problem.on(samples))
 
         def one(used: Array, n_rounds: Array, key: Array) -> Searched:
@@ -175,11 +207,11 @@ def searched(
                 state: tuple[Mixture, Array], round: tuple[Array, Array]
             ) -> tuple[tuple[Mixture, Array], Mixture]:
                 number, lot = round
-                moved = survivors_of(descendants(*state, lot, floor), after_moves)
+                moved = survivors_of(descendants(*state, lot, floor), briefer)
                 state = choose(number < n_rounds, moved, state)
                 return state, jax.tree.map(lambda leaf: leaf[0], state[0])
 
-            state = survivors_of(first, from_starts)
+            state = survivors_of(first, brief)
             told = [_leader(first), _leader(state[0])]
             table = jnp.asarray(lots(plan.n_rounds, plan.n_lanes))
             rounds = jnp.arange(plan.n_rounds, dtype=jnp.int32), table
@@ -194,7 +226,7 @@ def searched(
         rounds = jnp.broadcast_to(n_rounds[:, None], shape)
         return each(one, wide, rounds, jnp.broadcast_to(keys, shape))
 
-    arguments = (used, n_rounds, keys, prior, from_starts, after_moves)
+    arguments = (used, n_rounds, keys, prior, brief, briefer)
     found: Searched = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
     return found
 

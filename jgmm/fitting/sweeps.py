@@ -23,14 +23,13 @@ from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
-from jgmm.em.result import FitResult
+from jgmm.em.result import FitResult, of_components
 from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
 from jgmm.fitting.options import Choices, read
 from jgmm.fitting.starts import STARTS
 from jgmm.mixture.criteria import criteria_of, n_parameters
-from jgmm.mixture.mixture import take
 
 CRITERIA = ("bic", "aic", "icl")
 
@@ -133,8 +132,7 @@ def _on_host(fits: FitResult) -> FitResult:
 
 def _without_padding(result: FitResult, k: int) -> FitResult:
     result = _on_host(result)
-    cut = dataclasses.replace(result, mixture=take(result.mixture, slice(k)))
-    return jax.tree.map(jnp.asarray, cut)
+    return jax.tree.map(jnp.asarray, of_components(result, slice(k)))
 
 
 @program("mesh", once=True)
@@ -181,9 +179,14 @@ def sweep(
     One compiled program serves all of them, by padding to the largest k with components of
     weight 0. On accelerators they run side by side, as lanes of a vmap; on a CPU in turn.
 
-    Every fit is what `fit` gives for that k and key: restart r of R takes the key
-    ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1. Where a subsample comes first,
-    it is as large as the largest k asks for, and all restarts go on from it.
+    With ``search="none"`` every fit is what `fit` gives for that k and key: restart r of R takes
+    the key ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1. Where a subsample comes
+    first, it is as large as the largest k asks for, and all restarts go on from it.
+
+    With ``search="best"`` what is found for each k is also tried from what was found for its
+    neighbours among the ks, a component split or two merged, and replaced where that is better.
+    In each restart the likelihood never falls from one k to the next, unless there is a prior,
+    under which objectives of different k do not compare, or there are labels.
 
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.

@@ -46,6 +46,7 @@ from jgmm.data.samples import Samples
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
+from jgmm.families.floor import at_floor
 from jgmm.families.table import family_of
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.options import history_capacity
@@ -238,6 +239,9 @@ def _fit(
         history=problem.in_data_units(mixture, run.history),
         n_iter=run.n_iter,
         status=run.status,
+        at_floor=at_floor(
+            family, mixture.covariances, problem.floor.variances, mixture.n_components
+        ),
     )
     return result, q, tried.beta
 

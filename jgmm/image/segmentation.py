@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
-from jgmm.em.result import FitResult
+from jgmm.em.result import FitResult, of_components
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
 from jgmm.image.potts import fit_potts
@@ -25,7 +25,7 @@ from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.table import segment_table
 from jgmm.image.texture import with_texture
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import Mixture, few_sizes, take
+from jgmm.mixture.mixture import Mixture, few_sizes
 from jgmm.mixture.shown import kind
 
 NdArray = npt.NDArray[Any]
@@ -130,12 +130,11 @@ def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:
     Those that ``labels`` name keep their numbers; the others take the numbers that are left.
     """
     # On the host, where nothing is compiled for each number of components.
-    mixture: Mixture = jax.device_get(result.mixture)
-    order = np.arange(mixture.n_components)
+    result = jax.device_get(result)
+    order = np.arange(result.mixture.n_components)
     free = order if labels is None else np.setdiff1d(order, labels)
-    order[free] = free[np.argsort(-mixture.weights[free], stable=True)]
-    sorted_mixture = jax.tree.map(jnp.asarray, take(mixture, order))
-    return dataclasses.replace(result, mixture=sorted_mixture)
+    order[free] = free[np.argsort(-result.mixture.weights[free], stable=True)]
+    return jax.tree.map(jnp.asarray, of_components(result, order))
 
 
 def assign(mixture: Mixture, features: ArrayLike) -> tuple[NdArray, NdArray]:

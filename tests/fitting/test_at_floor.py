@@ -1,0 +1,74 @@
+"""Results name the components that only the floor keeps from collapsing."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jgmm
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(600, 3))
+X[:100] = 4.0  # equal samples
+X[100:250, 2] = -6.0  # flat along one feature
+MEANS = np.array([[4.0, 4, 4], [0, 0, -6], [0, 0, 0]])
+FLAT = {
+    "full": [True, True, False],
+    "diag": [True, True, False],
+    "spherical": [True, False, False],
+    "tied": [False, False, False],
+}
+
+
+def fit(x: np.ndarray, **options: object) -> jgmm.FitResult:
+    return jgmm.fit(x, 3, init=MEANS.astype(x.dtype), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("family", FLAT)
+def test_flat_components_are_named(family: str, dtype: type) -> None:
+    result = fit(X.astype(dtype), covariance_type=family)
+    assert result.at_floor is not None
+    assert np.asarray(result.at_floor).tolist() == FLAT[family]
+
+
+def test_none_is_where_there_is_no_floor_or_no_flat_component() -> None:
+    noisy = X + 0.1 * RNG.normal(size=X.shape)
+    assert not np.any(fit(noisy).at_floor)
+    assert not np.any(fit(noisy, reg_covar=0.0).at_floor)
+
+
+def test_they_move_with_their_components() -> None:
+    result = fit(X, order="weight")
+    assert (np.diff(result.mixture.weights) <= 0).all()
+    assert np.asarray(result.at_floor).tolist() == [False, True, True]
+    swept = jgmm.sweep(X, (4, 3), order="weight")
+    assert swept.fits.at_floor is not None
+    assert swept.fits.at_floor.shape == (2, 1, 4)
+    assert swept[3].at_floor is not None
+    assert len(swept[3].at_floor) == 3
+    assert not swept.fits.at_floor[1, 0, 3]  # which is padding
+
+
+def test_it_is_the_same_in_a_program_and_for_each_of_many() -> None:
+    one = jax.jit(fit)(jnp.asarray(X))
+    assert np.asarray(one.at_floor).tolist() == FLAT["full"]
+    two = jax.vmap(fit)(jnp.stack([X, X + 0.1 * RNG.normal(size=X.shape)]))
+    assert np.asarray(two.at_floor).tolist() == [FLAT["full"], [False] * 3]
+
+
+def test_the_table_says_so() -> None:
+    assert "at the floor of the variances: 0, 1" in repr(fit(X))
+    assert "at the floor" not in repr(fit(X, covariance_type="tied"))
+
+
+def test_segments_without_spread_are_named() -> None:
+    image = RNG.integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    image[:20] = 7
+    for options in ({}, {"noise_model": "potts"}):
+        found = jgmm.segment(image, 2, **options)  # type: ignore[arg-type]
+        flat = np.asarray(found.fit.at_floor)
+        assert flat[found.labels[0, 0]]
+        assert not flat[found.labels[-1, 0]]
