@@ -16,6 +16,8 @@ from .fitting.family_sweeps import FamiliesResult, sweep_families
 from .fitting.fitting import fit
 from .fitting.gradient import fit_gradient
 from .fitting.information import StandardErrors, standard_errors
+from .fitting.streams.online import PartialFit, partial_fit
+from .fitting.streams.streaming import fit_stream
 from .fitting.sweeps import SweepResult, sweep
 from .image.model import ImageModel
 from .image.model_file import load_model
@@ -35,6 +37,7 @@ __all__ = [
     "ImageModel",
     "KMeansResult",
     "Mixture",
+    "PartialFit",
     "PrecisionWarning",
     "Prior",
     "Segmentation",
@@ -52,6 +55,7 @@ __all__ = [
     "entropy",
     "fit",
     "fit_gradient",
+    "fit_stream",
     "icl",
     "keep_programs",
     "kl_divergence",
@@ -62,6 +66,7 @@ __all__ = [
     "log_prob",
     "m_step",
     "marginal",
+    "partial_fit",
     "predict",
     "responsibilities",
     "sample",

@@ -57,17 +57,29 @@ def in_turn(function: Callable[[T, Samples], T], init: T, parts: Sequence[Sample
     return lax.scan(visit, init, jax.tree.map(lambda *leaf: jnp.stack(leaf), *spans))[0]
 
 
-def fold_sum(function: Callable[[Block], T], samples: Samples) -> Compensated[T]:
-    """The sum over blocks of ``function(block)``, a pytree of arrays."""
-    first = jax.tree.map(lambda leaf: leaf[0], samples.blocks)
-    shapes = jax.eval_shape(function, first)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+def fold_sum(
+    function: Callable[[Block], T], samples: Samples, total: Compensated[T] | None = None
+) -> Compensated[T]:
+    """The sum over blocks of ``function(block)``, a pytree of arrays.
+
+    Args:
+        function: of a block.
+        samples: the blocks.
+        total: of samples before these, to go on from; of samples on one device.
+    """
+    axis = samples.layout.axis
+    if total is None:
+        first = jax.tree.map(lambda leaf: leaf[0], samples.blocks)
+        shapes = jax.eval_shape(function, first)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        total = Compensated(value=zeros, error=zeros)
+    else:
+        assert axis is None
 
     def visit(total: Compensated[T], block: Block) -> Compensated[T]:
         return plus(total, function(block))
 
-    total = fold(visit, Compensated(value=zeros, error=zeros), samples)
-    axis = samples.layout.axis
+    total = fold(visit, total, samples)
     if axis is None:
         return total
     # One exchange, of everything: a CPU device that waits in several holds a thread for each, and

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 
 from jgmm._struct import struct
+from jgmm.data.arrays import module_of
 from jgmm.data.fold import fold_sum, seen_weights
 from jgmm.data.samples import Block, Samples
 
@@ -25,12 +26,26 @@ class Frame:
     scale: Array  # [D], > 0
 
 
+@struct
+class Spread:
+    """Weight, mean and squares about it of each feature, of those observed."""
+
+    weight: Array  # [D]
+    center: Array  # [D]
+    squares: Array  # [D]
+
+
 def measure(samples: Samples, *, isotropic: bool = False) -> Frame:
     """The weighted mean and standard deviation of each feature, of those observed.
 
     A feature that does not vary gets the scale of the others, or 1 where none varies. With
     ``isotropic`` one scale serves all features, as methods need that measure plain distances.
     """
+    return frame_of(spread_of(samples), isotropic=isotropic)
+
+
+def spread_of(samples: Samples) -> Spread:
+    """How the features of samples are spread out."""
     samples = _as_rows(samples)
     # Two passes: the first mean need only be near, the second corrects it without cancellation.
     rough = _mean(samples, jnp.zeros(samples.features.shape[-1], samples.features.dtype))
@@ -41,18 +56,25 @@ def measure(samples: Samples, *, isotropic: bool = False) -> Frame:
         return jnp.sum(w * (block.features.T - center[:, None]) ** 2, -1), jnp.sum(w, -1)
 
     total, weight = fold_sum(square, samples).value
-    variance = total / jnp.maximum(weight, np.finfo(weight.dtype).tiny)
+    return Spread(weight=weight, center=center, squares=total)
+
+
+def frame_of(spread: Spread, *, isotropic: bool = False) -> Frame:
+    """The frame of samples that are spread out so; on the host for NumPy arrays."""
+    weight, center = spread.weight, spread.center
+    xp = module_of(center)
+    variance = spread.squares / xp.maximum(weight, np.finfo(weight.dtype).tiny)
     # Squares that the dtype cannot hold make no frame, and so a fit that says NONFINITE.
-    variance = jnp.where(jnp.isfinite(variance), variance, jnp.nan)
+    variance = xp.where(xp.isfinite(variance), variance, xp.nan)
     # What rounding alone can leave of a constant feature does not count as variation.
-    noise = (4 * np.finfo(variance.dtype).eps * jnp.abs(center)) ** 2
+    noise = (4 * np.finfo(variance.dtype).eps * xp.abs(center)) ** 2
     varies = ~(variance <= noise)
-    typical = jnp.sum(jnp.where(varies, variance, 0)) / jnp.maximum(
-        jnp.sum(varies, dtype=variance.dtype), 1
+    typical = xp.sum(xp.where(varies, variance, 0)) / xp.maximum(
+        xp.sum(varies, dtype=variance.dtype), 1
     )
-    typical = jnp.where(typical > 0, typical, 1)
-    variance = jnp.where(varies & (not isotropic), variance, typical)
-    return Frame(center=center, scale=jnp.sqrt(variance))
+    typical = xp.where(typical > 0, typical, 1)
+    variance = xp.where(varies & (not isotropic), variance, typical)
+    return Frame(center=center, scale=xp.sqrt(variance))
 
 
 def _as_rows(samples: Samples) -> Samples:

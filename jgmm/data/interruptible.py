@@ -102,10 +102,10 @@ def interruptible(work: Callable[[], T], *arguments: Any) -> T:
     context.run(_stopped.set, stopped)
     context.run(_warnings.called_from, _warnings.outside(sys._getframe(1)))
     answer, done = _Answer(), threading.Event()
-    settings = _settings()
+    settings = settings_here()
 
     def run() -> None:
-        with _as_there(settings):
+        with as_there(settings):
             answer.take(lambda: jax.block_until_ready(work()))
         done.set()
 
@@ -140,11 +140,11 @@ def side_by_side(tasks: Sequence[Callable[[], T]], n_threads: int) -> list[T]:
     finished: queue.SimpleQueue[int] = queue.SimpleQueue()
     for i in range(len(tasks)):
         waiting.put(i)
-    settings = _settings()
+    settings = settings_here()
     failed = threading.Event()
 
     def run() -> None:
-        with _as_there(settings):
+        with as_there(settings):
             while not failed.is_set():
                 try:
                     i = waiting.get_nowait()
@@ -170,15 +170,15 @@ def side_by_side(tasks: Sequence[Callable[[], T]], n_threads: int) -> list[T]:
     return [answer.give() for answer in answers]
 
 
-def _settings() -> dict[str, Any]:
+def settings_here() -> dict[str, Any]:
     """JAX's settings of this thread."""
     return {name: getattr(jax.config, name, None) for name, _ in _SETTINGS}
 
 
-def _as_there(settings: dict[str, Any]) -> ExitStack:
+def as_there(settings: dict[str, Any]) -> ExitStack:
     """Where JAX's settings of this thread are others than those, those."""
     stack = ExitStack()
-    here = _settings()
+    here = settings_here()
     for name, context in _SETTINGS:
         if here[name] != settings[name]:
             stack.enter_context(context(settings[name]))

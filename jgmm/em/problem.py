@@ -33,7 +33,7 @@ from jgmm.mixture.posterior import judgement
 class Problem:
     """What is to be fitted, in a frame where every feature is of order one."""
 
-    samples: Samples
+    samples: Samples  # of streams what a pass over them said, `Told`
     weight: Array  # [], of all samples
     frame: Frame
     floor: Floor | Ridge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jgmm.data.compensated import Compensated, mean
 from jgmm.data.fold import fold_sum
 from jgmm.data.products import dot
 from jgmm.data.samples import Block, Samples
-from jgmm.families.kernels import Sums, Whitened
+from jgmm.families.kernels import Kernel, Sums, Whitened
 from jgmm.mixture.mixture import Mixture
 from jgmm.mixture.posterior import counted, log_joint, normalise
 
@@ -43,7 +44,22 @@ class SufficientStats:
             object.__setattr__(self, "masses", self.counts)
 
 
-def expectation(mixture: Mixture, samples: Samples) -> tuple[SufficientStats, Compensated[Array]]:
+@struct
+class Told:
+    """What a pass over samples that are elsewhere said of the one mixture it was made under."""
+
+    stats: SufficientStats
+    log_likelihood: Compensated[Array]  # [], per unit of sample weight
+
+    @property
+    def observed(self) -> None:
+        """All features were."""
+        return
+
+
+def expectation(
+    mixture: Mixture, samples: Samples | Told
+) -> tuple[SufficientStats, Compensated[Array]]:
     """The E-step over samples near the origin.
 
     Features that were not observed are integrated out; a sample whose label is known belongs to
@@ -51,12 +67,22 @@ def expectation(mixture: Mixture, samples: Samples) -> tuple[SufficientStats, Co
 
     Args:
         mixture: where the responsibilities are taken.
-        samples: with or without gaps and labels.
+        samples: with or without gaps and labels; or what a pass over them said already.
 
     Returns:
         The statistics, and the log-likelihood per unit of sample weight.
     """
+    if isinstance(samples, Told):
+        return samples.stats, samples.log_likelihood
     kernel = mixture.kernel(gaps=samples.observed is not None)
+    told = concluded(mixture, kernel, totalled(mixture, kernel, samples))
+    return told.stats, told.log_likelihood
+
+
+def totalled(
+    mixture: Mixture, kernel: Kernel, samples: Samples, total: Compensated[Any] | None = None
+) -> Compensated[Any]:
+    """The sums that an E-step takes over blocks, on top of those of samples before these."""
     distribution = mixture.distribution
 
     def visit(block: Block) -> tuple[Sums, tuple[Array, ...]]:
@@ -73,13 +99,17 @@ def expectation(mixture: Mixture, samples: Samples) -> tuple[SufficientStats, Co
 
         return kernel.accumulate(block, respond, reweigh)
 
-    total = fold_sum(visit, samples)
+    return fold_sum(visit, samples, total)
+
+
+def concluded(mixture: Mixture, kernel: Kernel, total: Compensated[Any]) -> Told:
+    """What the sums over all samples say."""
     sums, (_, *counted_apart) = total.rounded()
     masses, shifts, scatters = kernel.moments(sums)
-    counts = counted_apart[0] if counted_apart else masses
+    counts = counted_apart[0] if mixture.distribution.reweights else masses
     log_likelihood = Compensated(value=total.value[1][0], error=total.error[1][0])
     stats = SufficientStats(counts=counts, shifts=shifts, scatters=scatters, masses=masses)
-    return stats, mean(log_likelihood, jnp.sum(counts))
+    return Told(stats=stats, log_likelihood=mean(log_likelihood, jnp.sum(counts)))
 
 
 def statistics(

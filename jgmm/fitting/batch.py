@@ -187,7 +187,7 @@ def finished(
         problem = with_prior(problem.on(samples), prior)
 
         def one(used: Array, run: Run[Mixture]) -> FitResult:
-            return _result(problem, run, used)
+            return result_of(problem, run, used)
 
         every = jnp.broadcast_to(used[:, None], runs.best.weights.shape)
         return each(one, every, runs)
@@ -238,7 +238,7 @@ def _some(function: Callable[..., T], lanes: Span, *arguments: Any) -> T:
     return every
 
 
-def _result(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
+def result_of(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
     """A run in the units of the data. One that lost a component is degenerate.
 
     So is one whose covariances are too small, or large, for the dtype in those units.

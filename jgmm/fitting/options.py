@@ -113,13 +113,8 @@ class Request:
         return np.arange(self.n_components)[None, :] < ks[:, None]
 
     def delivered(self, result: FitResult) -> FitResult:
-        """A result as the caller wants it: where the pixels were, its components in order."""
-        mixture = result.mixture
-        if self.origin is not None:
-            mixture = amend(mixture, means=plus(mixture.means, self.origin))
-            _tell_of_rounding(mixture)
-        result = dataclasses.replace(result, mixture=mixture)
-        return with_largest_first(result) if self.by_weight else result
+        """A result as the caller wants it."""
+        return delivered(result, self.origin, in_order=self.by_weight)
 
     @property
     def n_fits(self) -> int:
@@ -136,6 +131,16 @@ class Request:
     def one_prior(self) -> bool:
         """Whether all k have the same."""
         return len(set(map(id, self.settings.priors.values()))) == 1
+
+
+def delivered(result: FitResult, origin: Origin | None, *, in_order: bool) -> FitResult:
+    """A result as the caller wants it: where the pixels were, its components in order."""
+    mixture = result.mixture
+    if origin is not None:
+        mixture = amend(mixture, means=plus(mixture.means, origin))
+        _tell_of_rounding(mixture)
+    result = dataclasses.replace(result, mixture=mixture)
+    return with_largest_first(result) if in_order else result
 
 
 def _tell_of_rounding(mixture: Mixture) -> None:

@@ -15,3 +15,4 @@ from jgmm.image.files import write_png as write_png
 from jgmm.image.masks import read_mask as read_mask
 from jgmm.image.scribbles import read_scribbles as read_scribbles
 from jgmm.image.settings import RECOMMENDED as RECOMMENDED
+from jgmm.image.sources import stream_files as stream_files

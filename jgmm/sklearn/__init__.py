@@ -9,6 +9,7 @@ Needs the extra ``jgmm[sklearn]``.
 """
 
 from jgmm.sklearn._kmeans import KMeans
-from jgmm.sklearn._mixture import GaussianMixture, from_mixture, to_mixture
+from jgmm.sklearn._mixture import GaussianMixture, from_mixture
+from jgmm.sklearn._parameters import to_mixture
 
 __all__ = ["GaussianMixture", "KMeans", "from_mixture", "to_mixture"]

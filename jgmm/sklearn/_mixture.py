@@ -11,17 +11,18 @@ import numpy as np
 from sklearn import mixture
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from jgmm._struct import amend, build
 from jgmm.data.interruptible import interruptible
+from jgmm.em.moments import Moments
 from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
-from jgmm.sklearn import _loops, _start
+from jgmm.sklearn import _loops, _online, _start
+from jgmm.sklearn._parameters import as_jgmm, as_sklearn, factorise, to_mixture
 
 
 class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
@@ -42,6 +43,12 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         array([1, 0])
     """
 
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    _moments: Moments | None  # of what came, after `partial_fit`
+    _weight: float | None  # of the samples of `fit`; None if unknown
+
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Fit by EM from ``n_init`` starts and keep the best.
 
@@ -60,6 +67,43 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """`fit`, then the most probable component of each sample [N]."""
         return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, memory: float = np.inf
+    ) -> GaussianMixture:
+        """A step of online EM with samples that came now; the first call is `fit`.
+
+        After `fit`, what was fitted counts as much as its samples weigh; see `jgmm.partial_fit`.
+
+        Args:
+            X: samples [n, D].
+            y: ignored.
+            sample_weight: weights >= 0 of the samples [n]; None means all 1.
+            memory: the weight of samples after which what was before counts for 1/e.
+
+        Returns:
+            The estimator itself; ``lower_bound_`` is the mean log-likelihood of these samples
+            under the mixture before them, and ``converged_`` whether that changed by less than
+            ``tol``.
+        """
+        if not memory > 0:
+            raise ValueError(f"memory: expected a weight above 0, got {memory}")
+        if not hasattr(self, "converged_"):
+            self._fit(X, sample_weight=sample_weight)
+            return self
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        with jax.enable_x64(True):
+            fitted, self._moments, bound = _online.step(
+                to_mixture(self), self._moments, self._weight, X, weights, self.reg_covar, memory
+            )
+        self._take(fitted, X.dtype)
+        self.converged_ = bool(abs(bound - self.lower_bound_) < self.tol)
+        self.n_iter_ += 1
+        self.lower_bounds_ = [*self.lower_bounds_, bound]
+        self.lower_bound_ = bound
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def _fit(self, X: Any, sample_weight: Any) -> None:
@@ -95,11 +139,12 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
                 stacklevel=2,
             )
         bounds: Any = best.bounds
+        self._moments, self._weight = None, float(weights.sum())
         self.converged_ = bool(best.converged)
         self._take(best.mixture, X.dtype)
         self.n_iter_ = int(best.n_iter)
         self.lower_bounds_ = bounds.tolist()
-        self.lower_bound_: float = float(bounds[-1]) if len(bounds) else -np.inf
+        self.lower_bound_ = float(bounds[-1]) if len(bounds) else -np.inf
 
     def _tell(self, result: _loops.EmResult, bound: float) -> None:
         """What scikit-learn prints of a run under ``verbose``, but for the times of single steps.
@@ -128,8 +173,8 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         if precisions is not None:
             independent = family_of(self.covariance_type).independent
             inverse = 1 / np.asarray(precisions) if independent else np.linalg.inv(precisions)
-            covariances = _as_jgmm(inverse, self.covariance_type)
-        _factorise(covariances, self.covariance_type)
+            covariances = as_jgmm(inverse, self.covariance_type)
+        factorise(covariances, self.covariance_type)
         parts: Any = (np.asarray(part, X.dtype) for part in (shares, means, covariances))
         shares, means, covariances = parts
         family = family_of(self.covariance_type)
@@ -150,13 +195,13 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
                 )
             )
         if result.failed:
-            _factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
+            factorise(np.zeros_like(start.covariances), self.covariance_type)  # raises
         return result
 
     def _take(self, fitted: Mixture, dtype: Any) -> None:
         """Set the attributes to a mixture of jgmm."""
-        covariances = _as_sklearn(fitted.covariances, self.covariance_type)
-        factors = _factorise(fitted.covariances, self.covariance_type)
+        covariances = as_sklearn(fitted.covariances, self.covariance_type)
+        factors = factorise(fitted.covariances, self.covariance_type)
         parts = (fitted.weights, fitted.means, covariances, factors)
         self._set_parameters(tuple(np.asarray(part, dtype) for part in parts))
 
@@ -212,32 +257,6 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         return tags
 
 
-def to_mixture(estimator: mixture.GaussianMixture) -> Mixture:
-    """The `jgmm.Mixture` of a fitted estimator, scikit-learn's or jgmm's, in its precision.
-
-    Example:
-        >>> import jgmm.sklearn, numpy as np
-        >>> x = np.array([[0.0], [1], [2], [10], [11], [12]])
-        >>> fitted = jgmm.sklearn.GaussianMixture(2, random_state=0).fit(x)
-        >>> jgmm.sklearn.to_mixture(fitted).weights
-        array([0.5, 0.5])
-    """
-    if not isinstance(estimator, mixture.GaussianMixture):
-        kind = type(estimator)
-        raise TypeError(
-            "estimator: expected a fitted GaussianMixture, of scikit-learn or jgmm, got "
-            f"{kind.__module__}.{kind.__qualname__}"
-        )
-    check_is_fitted(estimator)
-    return build(
-        Mixture,
-        weights=estimator.weights_,
-        means=estimator.means_,
-        covariances=_as_jgmm(estimator.covariances_, estimator.covariance_type),
-        family=family_of(estimator.covariance_type),
-    )
-
-
 def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     """A fitted estimator that holds a `jgmm.Mixture`, or that of the result of a fit.
 
@@ -258,6 +277,7 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     estimator._take(host, np.asarray(host.means).dtype)
     estimator.n_features_in_ = host.n_features
     estimator.converged_ = True
+    estimator._moments, estimator._weight = None, None
     estimator.n_iter_, estimator.lower_bound_, estimator.lower_bounds_ = 0, -np.inf, []
     return estimator
 
@@ -267,24 +287,3 @@ def _unmoved(start: Mixture) -> _loops.EmResult:
     zero: Any = np.asarray(0)
     none: Any = np.zeros(0)
     return _loops.EmResult(mixture=start, bounds=none, n_iter=zero, converged=no, failed=no)
-
-
-def _factorise(covariances: Any, covariance_type: str) -> Any:
-    """Cholesky factors of the precisions; scikit-learn's ValueError where there are none."""
-    wide = np.asarray(_as_sklearn(covariances, covariance_type), np.float64)
-    return _compute_precision_cholesky(wide, covariance_type)
-
-
-def _as_sklearn(covariances: Any, covariance_type: str) -> Any:
-    """Without the axis that components or features share."""
-    family = family_of(covariance_type)
-    if family.shared:
-        return covariances[0]
-    return covariances[:, 0] if family.isotropic else covariances
-
-
-def _as_jgmm(covariances: Any, covariance_type: str) -> Any:
-    family, array = family_of(covariance_type), np.asarray(covariances)
-    if family.shared:
-        return array[None]
-    return array[:, None] if family.isotropic else array

@@ -33,6 +33,10 @@ class Em:
         """The start."""
         return start
 
+    def ahead(self, state: Mixture) -> Mixture:
+        """The state itself."""
+        return state
+
     def step(self, problem: Problem, state: Mixture) -> tuple[Mixture, Step[Mixture]]:
         """One E-step and one M-step."""
         following, value = problem.step(state)

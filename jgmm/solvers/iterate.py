@@ -48,6 +48,16 @@ class Solver(Protocol):
         """Evaluate where the state is, in one pass over the data, and move on."""
 
 
+class Foretelling(Solver, Protocol):
+    """A solver that says beforehand what its next step evaluates, once, and nothing else.
+
+    Then the pass over the data may be made elsewhere: see `jgmm.solvers.passes`.
+    """
+
+    def ahead(self, state: Any) -> Any:
+        """What the next step from a state evaluates."""
+
+
 class StoppingRule(Protocol):
     """When a climb has converged."""
 
@@ -75,7 +85,9 @@ class Run(Generic[T]):
 
 
 @struct
-class _Loop:
+class Loop:
+    """A climb under way."""
+
     state: Any
     best: Any
     value: Compensated[Array]
@@ -100,36 +112,21 @@ def iterate(
         capacity: length of the history.
         key: a PRNG key, for solvers that draw.
     """
-
-    def turn(s: _Loop) -> _Loop:
-        state, step = solver.step(problem, s.state)
-        first = s.n_evaluated == 0
-        finite = jnp.isfinite(step.value.value)
-        better = finite
-        if solver.keeps_best:
-            better = finite & (first | (step.value.above(s.value) > 0))
-        best, value = choose(better, (step.point, step.value), (s.best, s.value))
-        # What can only be rounding, or a guess that failed, leaves things as they were.
-        reached = value.value if solver.never_falls else step.value.value
-        done = step.testable & stop.converged(value.above(s.tested))
-        status = jnp.where(done, Status.CONVERGED, RUNNING)
-        status = jnp.where(finite | step.guess, status, Status.DEGENERATE)
-        status = jnp.where(first & ~finite, Status.NONFINITE, status)
-        n_evaluated = s.n_evaluated + 1
-        late = (status == RUNNING) & (n_evaluated > stop.max_iter)
-        return _Loop(
-            state=state,
-            best=best,
-            value=value,
-            tested=choose(step.testable | first, value, s.tested),
-            n_evaluated=n_evaluated,
-            history=s.history.at[s.n_evaluated].set(reached),
-            status=jnp.where(late, Status.MAX_ITER, status).astype(jnp.int32),
+    loop = begun(problem, solver, start, stop, capacity, key)
+    return ended(
+        lax.while_loop(
+            lambda s: s.status == RUNNING, lambda s: turned(problem, solver, stop, s), loop
         )
+    )
 
+
+def begun(
+    problem: Any, solver: Solver, start: T, stop: StoppingRule, capacity: int, key: Array
+) -> Loop:
+    """A climb before its first turn; see `iterate`."""
     origin = stop.origin()
     low = jnp.full_like(origin.value, -jnp.inf)
-    loop = _Loop(
+    return Loop(
         state=solver.init(problem, start, key),
         best=start,
         value=Compensated(value=low, error=jnp.zeros_like(low)),
@@ -138,7 +135,38 @@ def iterate(
         history=jnp.full(max(capacity, 1), jnp.nan, low.dtype),
         status=jnp.asarray(RUNNING, jnp.int32),
     )
-    loop = lax.while_loop(lambda s: s.status == RUNNING, turn, loop)
+
+
+def turned(problem: Any, solver: Solver, stop: StoppingRule, s: Loop) -> Loop:
+    """The climb after one more turn."""
+    state, step = solver.step(problem, s.state)
+    first = s.n_evaluated == 0
+    finite = jnp.isfinite(step.value.value)
+    better = finite
+    if solver.keeps_best:
+        better = finite & (first | (step.value.above(s.value) > 0))
+    best, value = choose(better, (step.point, step.value), (s.best, s.value))
+    # What can only be rounding, or a guess that failed, leaves things as they were.
+    reached = value.value if solver.never_falls else step.value.value
+    done = step.testable & stop.converged(value.above(s.tested))
+    status = jnp.where(done, Status.CONVERGED, RUNNING)
+    status = jnp.where(finite | step.guess, status, Status.DEGENERATE)
+    status = jnp.where(first & ~finite, Status.NONFINITE, status)
+    n_evaluated = s.n_evaluated + 1
+    late = (status == RUNNING) & (n_evaluated > stop.max_iter)
+    return Loop(
+        state=state,
+        best=best,
+        value=value,
+        tested=choose(step.testable | first, value, s.tested),
+        n_evaluated=n_evaluated,
+        history=s.history.at[s.n_evaluated].set(reached),
+        status=jnp.where(late, Status.MAX_ITER, status).astype(jnp.int32),
+    )
+
+
+def ended(loop: Loop) -> Run[Any]:
+    """How a climb ended."""
     return Run(
         best=loop.best,
         value=loop.value,

@@ -67,6 +67,10 @@ class Squarem:
             phase=jnp.asarray(_START, jnp.int32),
         )
 
+    def ahead(self, state: _State) -> Mixture:
+        """The point of a cycle that is next, or an extrapolation."""
+        return state.point
+
     def step(self, problem: Problem, state: _State) -> tuple[_State, Step[Mixture]]:
         """A step of EM, and every second time an extrapolation from there.
 

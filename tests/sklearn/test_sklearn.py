@@ -104,6 +104,32 @@ def test_weights_are_repetitions(family: str) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
+def test_partial_fit_goes_on_where_a_fit_was() -> None:
+    """The first call is a fit; of one component all of them together are, up to the last bit."""
+    blocks = np.array_split(X, 5)
+    one = GaussianMixture(1, reg_covar=1e-3)
+    for block in blocks:
+        assert one.partial_fit(block) is one
+    assert_close(one, GaussianMixture(1, reg_covar=1e-3).fit(X))
+    assert len(one.lower_bounds_) == one.n_iter_
+    several = GaussianMixture(K, random_state=0).fit(X)
+    before = several.score(X)
+    weights = np.r_[np.ones(len(X)), np.zeros(5)]
+    moved = clone(several).fit(X).partial_fit(np.r_[X, X[:5] + 99], sample_weight=weights)
+    assert moved.score(X) >= before - 1e-6
+    assert abs(moved.lower_bound_ - before) < 1e-9
+    with pytest.raises(ValueError, match="features"):
+        moved.partial_fit(X[:, :1])
+    with pytest.raises(ValueError, match="memory"):
+        moved.partial_fit(X, memory=0)
+    assert from_mixture(to_mixture(moved)).partial_fit(X[:9]).n_iter_ == 1
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-7)
+
+
 def test_icl_is_the_core_s() -> None:
     fitted = GaussianMixture(K, random_state=0).fit(X)
     np.testing.assert_allclose(fitted.icl(X), jgmm.icl(to_mixture(fitted), X), rtol=1e-9)

@@ -56,21 +56,27 @@ class _Series:
 
     @property
     def nodata(self) -> float | None:
-        """The value that stands for none, as GDAL writes it."""
-        tag = self.series.keyframe.tags.get(_NODATA)
-        try:
-            return None if tag is None else float(str(tag.value).strip(" \0"))
-        except ValueError:
-            return None
+        """The value that stands for none."""
+        return nodata_of(self.series.keyframe)
 
 
-class _Alone(io.BufferedReader):
+def nodata_of(page: Any) -> float | None:
+    """The value that stands for none in a page, as GDAL writes it."""
+    tag = page.tags.get(_NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip(" \0"))
+    except ValueError:
+        return None
+
+
+class Alone(io.BufferedReader):
     """A file that tifffile takes for none on a disk, beside which it would read others.
 
     Metadata of OME and Micro-Manager name other files, anywhere.
     """
 
     def fileno(self) -> int:
+        """None, as of a file in memory."""
         raise io.UnsupportedOperation("fileno")
 
 
@@ -78,7 +84,7 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
     """Decode a TIFF by tifffile, or by Pillow what that leaves to optional packages."""
     import tifffile
 
-    with _Alone(io.FileIO(source)) as handle, tifffile.TiffFile(handle, _multifile=False) as file:
+    with Alone(io.FileIO(source)) as handle, tifffile.TiffFile(handle, _multifile=False) as file:
         refuse_large(1, 1, n_pages=len(file.pages))
         found = [_Series(s, _count(s, page)) for s in file.series if not _is_aside(s)]
         places = [(s, i) for s in found for i in range(s.total)]
@@ -152,13 +158,20 @@ def _image(series: _Series, array: NdArray, index: int) -> tuple[NdArray, NdArra
     else:
         array = _bands_last(array, axes, index)
     array = oriented(array, series.orientation)
-    there = _has_data(array, series.nodata)
+    return parted(array, keyframe, series.nodata, interleaved="S" in axes)
+
+
+def parted(
+    array: NdArray, keyframe: Any, nodata: float | None, *, interleaved: bool = True
+) -> tuple[NdArray, NdArray | None]:
+    """An image [H, W, C] without alpha, and where it takes part [H, W], if not everywhere."""
+    there = _has_data(array, nodata)
     if keyframe.photometric == 0 and array.dtype.kind in "bu":  # white is 0
         array = ~array
     extra = tuple(keyframe.extrasamples)
     coded = [place for place, kind in enumerate(extra) if kind in (1, 2)]  # alpha channels
     alpha = None
-    if coded and "S" in axes:
+    if coded and interleaved:
         place = array.shape[2] - len(extra) + coded[0]
         array, alpha = np.delete(array, place, axis=2), array[:, :, place] != 0
     if there is None:

@@ -1,0 +1,1 @@
+"""Data that come block by block: sources, chunks of what they give, counts, a sample."""

@@ -1,0 +1,133 @@
+"""Sources: whatever gives its blocks again and again, one pass after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+NdArray = npt.NDArray[Any]
+_NUMBERS = 1 << 20  # in a piece of an array, about
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a stream comes from."""
+
+    def blocks(self) -> Iterator[Any]:
+        """A pass: arrays [n, D] or [..., D], or pairs of these and weights [n] or [...]."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Made:
+    """Blocks that a function makes anew for each pass."""
+
+    make: Callable[[], Iterable[Any]]
+
+    def blocks(self) -> Iterator[Any]:
+        """What the function gives."""
+        made: Any = self.make()
+        if isinstance(made, Source):
+            return made.blocks()
+        if not isinstance(made, Iterable):
+            raise TypeError(
+                f"source: expected a function that returns an iterable of blocks, got one that "
+                f"returns {type(made).__name__}"
+            )
+        return iter(made)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slices:
+    """An array [N, D] or [..., D] of any library, in memory or not, by slices of its first axis."""
+
+    array: Any  # with a shape, and NumPy arrays for its slices
+    weights: Any = None  # [N] or [...], likewise
+
+    def blocks(self) -> Iterator[Any]:
+        """Slices of about a million numbers, or of as many as the array itself is stored by."""
+        start = 0
+        for stop in _ends(self.array):
+            part = np.asarray(self.array[start:stop])
+            if self.weights is None:
+                yield part
+            else:
+                yield part, np.asarray(self.weights[start:stop])
+            start = stop
+
+
+def _ends(array: Any) -> Iterator[int]:
+    """Where slices of the first axis end."""
+    n = int(array.shape[0])
+    chunks = getattr(array, "chunks", None)  # of Dask tuples of sizes, of Zarr sizes
+    if isinstance(chunks, tuple) and chunks and chunks[0]:
+        if isinstance(chunks[0], tuple):
+            yield from np.cumsum(chunks[0]).tolist()
+            return
+        step = int(chunks[0])
+    else:
+        step = max(1, _NUMBERS // max(1, int(np.prod(array.shape[1:]))))
+    yield from range(step, n, step)
+    if n:
+        yield n
+
+
+def as_source(source: Any) -> Source:
+    """What a caller means by a source.
+
+    Raises:
+        TypeError: nothing that gives its blocks more than once.
+        ValueError: an array of fewer than two axes, or weights of another shape.
+    """
+    if isinstance(source, Source):
+        return source
+    if callable(source):
+        return Made(source)
+    if isinstance(source, str | os.PathLike) or (
+        isinstance(source, Sequence) and source and isinstance(source[0], str | os.PathLike)
+    ):
+        raise TypeError(
+            "source: expected arrays, or what gives blocks of them, got names of files: "
+            "jgmm.image.stream_files(paths) makes a source of images, np.memmap or "
+            "np.load(path, mmap_mode='r') one of numbers"
+        )
+    if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], tuple):
+        array, weights = map(_as_array, source)
+        if tuple(weights.shape) not in (tuple(array.shape[:-1]), (_length(array),)):
+            raise ValueError(
+                f"source: expected weights of shape {tuple(array.shape[:-1])}, as of the samples, "
+                f"got {tuple(weights.shape)}"
+            )
+        if tuple(weights.shape) != tuple(array.shape[:-1]):
+            weights = np.asarray(weights).reshape(array.shape[:-1])
+        return Slices(array, weights)
+    if isinstance(source, list):
+        return Made(lambda: source)
+    if isinstance(source, Iterator):
+        raise TypeError(
+            f"source: expected what gives its blocks again and again, got {type(source).__name__}, "
+            "which does so once: pass a function that makes one"
+        )
+    return Slices(_as_array(source))
+
+
+def _as_array(array: Any) -> Any:
+    """What has a shape and slices, with two axes or more where it holds samples."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+        raise ValueError("source: expected values, got a masked array")
+    if not (hasattr(array, "shape") and hasattr(array, "dtype") and hasattr(array, "__getitem__")):
+        raise TypeError(
+            "source: expected an array, a list of arrays, a function that returns an iterable of "
+            f"arrays, or an object with a method blocks(), got {type(array).__name__}"
+        )
+    if len(array.shape) == 0:
+        raise ValueError("source: expected samples [N, D] or [..., D], got a number")
+    return array
+
+
+def _length(array: Any) -> int:
+    return int(np.prod(array.shape[:-1]))

@@ -1,0 +1,1 @@
+"""Fits of data that come block by block: `fit_stream` and what it does before, within and after."""

@@ -1,0 +1,167 @@
+"""The fit of a stream: a first pass, a start from a sample of it, and a pass for every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgmm._struct import build
+from jgmm.data.origin import less, near_origin, plus
+from jgmm.data.programs import program
+from jgmm.data.samples import block_size
+from jgmm.em import prior as priors
+from jgmm.em.passes import pass_over
+from jgmm.em.prior import Prior, weak_prior
+from jgmm.em.problem import Problem
+from jgmm.em.result import FitResult
+from jgmm.em.statistics import Told
+from jgmm.families.floor import Floor
+from jgmm.fitting.batch import result_of
+from jgmm.fitting.delivery import fit_one
+from jgmm.fitting.given import read as read_init
+from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
+from jgmm.fitting.streams.checkpoint import Checkpoint
+from jgmm.fitting.streams.survey import Survey, survey
+from jgmm.fitting.streams.wishes import Wishes
+from jgmm.mixture.mixture import Mixture
+from jgmm.solvers.em import Em
+from jgmm.solvers.iterate import Foretelling, Loop, Run, begun, ended
+from jgmm.solvers.passes import climb
+from jgmm.solvers.squarem import Squarem
+from jgmm.solvers.stopping import Gain
+
+
+def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> FitResult:
+    """The fit that was asked for, kept in a file at ``path`` after ``every`` so many steps."""
+    choices = wishes.choices
+    checkpoint = None if path is None else Checkpoint(path, every)
+    seen = seen_of(wishes)
+    problem = problem_of(wishes, seen)
+    stop = Gain(
+        tol=np.asarray(choices.tol, seen.dtype),  # type: ignore[arg-type]
+        max_iter=as_int32(choices.max_iter),
+    )
+    solver: Foretelling = Squarem() if choices.accelerate else Em()
+    capacity = history_capacity(choices.max_iter)
+    loop = None
+    if checkpoint is not None:
+        like = jax.eval_shape(
+            lambda problem, mixture, stop: _begin(problem, mixture, stop, solver, capacity),
+            problem,
+            _empty(wishes, seen),
+            stop,
+        )
+        loop = checkpoint.begin(wishes, seen, like)
+    if loop is None:
+        start = start_of(wishes, seen)
+        loop = _begun(problem, start, stop, solver, capacity)
+    size = block_size(wishes.k, seen.n_features)
+    loop = climb(
+        problem,
+        solver,
+        stop,
+        loop,
+        lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
+        (lambda loop: None) if checkpoint is None else checkpoint.after,
+    )
+    result = finished(problem, ended(loop))
+    result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
+    return delivered(result, seen.origin, in_order=choices.order is not None)
+
+
+def seen_of(wishes: Wishes) -> Survey:
+    """What a first pass says of the source."""
+    seed = np.asarray(jax.random.key_data(wishes.key)).ravel().tolist()
+    return survey(
+        wishes.source,
+        wishes.chunk,
+        (lambda d: 0) if wishes.n_sampled == 0 else wishes.enough,
+        seed,
+        isotropic=wishes.family.isotropic,
+        countable=wishes.passes is None,
+    )
+
+
+def problem_of(wishes: Wishes, seen: Survey) -> Problem:
+    """The problem, but for its samples."""
+    choices = wishes.choices
+    weight: Any = np.asarray(seen.weight, seen.dtype)
+    return Problem(
+        samples=None,  # type: ignore[arg-type]
+        weight=weight,
+        frame=seen.frame,
+        floor=Floor(variances=floor_of(choices.reg_covar, seen.n_features, seen.dtype)),
+        prior=_prior_of(wishes, seen),
+        family=wishes.family,
+    )
+
+
+def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
+    """The prior in the frame."""
+    prior = wishes.choices.prior
+    if prior is None:
+        return None
+    if isinstance(prior, str):
+        assert seen.sample is not None
+        features, mass = seen.sample
+        array, origin = near_origin(features)
+        prior = weak_prior(array, wishes.k, mass)
+        if origin is not None:
+            prior = dataclasses.replace(prior, mean=plus(prior.mean, origin))
+    mean = less(np.asarray(prior.mean), seen.origin)
+    prior = dataclasses.replace(prior, mean=mean)
+    prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, seen.dtype), prior)
+    return priors.standardize(prior, seen.frame)
+
+
+def start_of(wishes: Wishes, seen: Survey) -> Mixture:
+    """The mixture to start from, as seen from the origin."""
+    start = wishes.init
+    if not wishes.given:
+        assert seen.sample is not None
+        features, mass = seen.sample
+        sampled = dataclasses.replace(wishes.choices, weights=mass, order=None)
+        start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
+    shape = (seen.n, seen.n_features)
+    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin)
+    assert isinstance(given.value, Mixture)
+    return given.value
+
+
+def _empty(wishes: Wishes, seen: Survey) -> Mixture:
+    """A mixture of the shapes of the start."""
+    k, d = wishes.k, seen.n_features
+    return build(
+        Mixture,
+        weights=np.zeros(k, seen.dtype),
+        means=np.zeros((k, d), seen.dtype),
+        covariances=np.zeros(wishes.family.shape(k, d), seen.dtype),
+        family=wishes.family,
+    )
+
+
+def _begin(
+    problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
+) -> Loop:
+    inside = problem.standardize(start)
+    # EM and SQUAREM draw nothing.
+    return begun(problem, solver, inside, stop, capacity, jax.random.key(0))
+
+
+@program("solver", "capacity", once=True)
+def _begun(
+    problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
+) -> Loop:
+    return _begin(problem, start, stop, solver, capacity)
+
+
+@program(once=True)
+def finished(problem: Problem, run: Run[Mixture]) -> FitResult:
+    """The result of a climb, around the origin."""
+    known = problem.on(Told(stats=None, log_likelihood=run.value))  # type: ignore[arg-type]
+    return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
