@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,23 @@ hypothesis.settings.register_profile(
     "jgmm", deadline=None, max_examples=10, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("jgmm")
+
+
+_PROGRAMS = "JGMM_TEST_PROGRAMS"  # the folder, for the processes that the run is shared out over
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What one process of a run has compiled, the others and later files need not compile again.
+
+    The folder is empty at the beginning and gone at the end: programs are compiled as users' are.
+    """
+    if _PROGRAMS not in os.environ:
+        os.environ[_PROGRAMS] = folder = tempfile.mkdtemp(prefix="jgmm-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: os.environ.pop(_PROGRAMS, None))
+    jax.config.update("jax_compilation_cache_dir", os.environ[_PROGRAMS])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -86,12 +86,13 @@ def grow(mixture: Mixture, free: Any, floor: Any, lot: Any) -> Mixture:
     return _mixture(mixture, split, None, floor)
 
 
-def shrink(mixture: Mixture, last: Any, lot: Any) -> Mixture:
+def shrink(mixture: Mixture, last: Any, floor: Any, lot: Any) -> Mixture:
     """A mixture with two of its components merged, and none at the index ``last``.
 
     Args:
         mixture: in the frame; the components behind that index are of weight 0.
         last: an index.
+        floor: least variances [D].
         lot: a number from 0 to 1: which are merged.
     """
     merges = merges_of(mixture)
@@ -100,7 +101,7 @@ def shrink(mixture: Mixture, last: Any, lot: Any) -> Mixture:
     xp = module_of(means)
     order = xp.where(index == free, last, index)
     weights = xp.where(index == last, 0, weights[order])
-    return _mixture(mixture, (weights, means[order], spreads[order]), merges)
+    return _mixture(mixture, (weights, means[order], spreads[order]), merges, floor)
 
 
 def _as_lot(mixture: Mixture, lot: Any) -> Any:
@@ -112,9 +113,7 @@ def _parts(mixture: Mixture) -> Parts:
     return mixture.weights, mixture.means, mixture.family.dense(mixture.covariances, k, d)
 
 
-def _mixture(
-    like: Mixture, parts: Parts, merges: tuple[Any, Any] | None, floor: Any = 0
-) -> Mixture:
+def _mixture(like: Mixture, parts: Parts, merges: tuple[Any, Any] | None, floor: Any) -> Mixture:
     """The mixture of parts; ``like`` itself where it has no pair that could be merged."""
     xp, (weights, means, spreads) = module_of(like.means), parts
     covariances = like.family.shared_out(spreads, weights, floor)

@@ -172,7 +172,7 @@ def _neighbours(mixture: Mixture, n: Any, k: Any, floor: Any) -> Mixture:
             for free in range(n, k):
                 near = grow(near, free, floor, _other(lot[:2], free - n))
             for i in range(n - k):
-                near = shrink(near, n - 1 - i, _other(lot[0], i))
+                near = shrink(near, n - 1 - i, floor, _other(lot[0], i))
             found.append(near)
         stacked: Mixture = jax.tree.map(lambda *leaf: np.stack(leaf), *found)
         return stacked
@@ -182,7 +182,7 @@ def _neighbours(mixture: Mixture, n: Any, k: Any, floor: Any) -> Mixture:
             return grow(near, free, floor, _other(lot[:2], free - n))
 
         def shrunk(i: Array, near: Mixture) -> Mixture:
-            return shrink(near, n - 1 - i, _other(lot[0], i))
+            return shrink(near, n - 1 - i, floor, _other(lot[0], i))
 
         near: Mixture = lax.fori_loop(n, k, grown, mixture)
         fewer: Mixture = lax.fori_loop(0, n - k, shrunk, near)

@@ -33,7 +33,7 @@ def never_falls(result: jgmm.SweepResult) -> bool:
     return bool((rises >= -1e-9).all())
 
 
-CASES = [(family, 1) for family in FAMILIES] + [("full", 2)]
+CASES = [("full", 1), ("full", 2), ("tied", 1), ("spherical", 1), ("VEE", 1)]
 
 
 @pytest.mark.parametrize(("family", "n_restarts"), CASES)
@@ -119,7 +119,7 @@ def mixture(family: str, used: int) -> Mixture:
 def test_to_grow_and_to_shrink_keep_what_the_mixture_is_on_the_whole(family: str) -> None:
     three = mixture(family, 3)
     four = grow(three, 3, FLOOR, np.array([0.4, 0.2]))
-    two = shrink(three, 2, np.array(0.3))
+    two = shrink(three, 2, FLOOR, np.array(0.3))
     for here, n in ((four, 4), (two, 2)):
         assert isinstance(here.means, np.ndarray)
         assert (here.weights[:n] > 0).all()
