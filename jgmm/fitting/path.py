@@ -79,7 +79,8 @@ def _on_host(request: Request, found: Searched, order: list[int]) -> Searched:
             runs, judge = _on_all_cores(request, s)
             here, _ = jax.tree.unflatten(structure, [leaf[near, r] for leaf in leaves])
             own, value = jax.tree.unflatten(structure, [leaf[s, r] for leaf in leaves])
-            tried = _neighbours(here, request.ks[near], request.ks[s], floor)
+            with np.errstate(all="ignore"):  # a mixture that is none is judged by its objective
+                tried = _neighbours(here, request.ks[near], request.ks[s], floor)
             better = _better(own, value, tried, runs, judge, size)
             for leaf, new in zip(leaves, jax.tree.leaves(better), strict=True):
                 leaf[s, r] = new

@@ -51,6 +51,7 @@ class Segmentation(Shown):
         parts: what regions are merged from: the same before any was absorbed or merged; int32.
         fit: the `FitResult` of the features of the pixels, components by decreasing weight.
         setup: the features, and how labels see their neighbours; static.
+        trees: those that were made for `hierarchy`, kept.
 
     Example:
         >>> import numpy as np, jgmm
@@ -70,7 +71,7 @@ class Segmentation(Shown):
     parts: NdArray
     fit: FitResult
     setup: Setup
-    trees: Trees = dataclasses.field(default_factory=Trees)  # for `hierarchy` alone
+    trees: Trees = dataclasses.field(default_factory=Trees)
 
     @property
     def model(self) -> ImageModel:

@@ -57,6 +57,7 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "log_prob": lambda m, x, w, seed: jgmm.log_prob(m, x),
     "m_step": lambda m, x, w, seed: jgmm.m_step(m, jgmm.e_step(m, x, w)[0]),
     "marginal": lambda m, x, w, seed: jgmm.marginal(m, [2, 0]),
+    "partial_fit": lambda m, x, w, seed: jgmm.partial_fit(m, x, weights=w, memory=500.0),
     "predict": lambda m, x, w, seed: jgmm.predict(m, x),
     "responsibilities": lambda m, x, w, seed: jgmm.responsibilities(m, x),
     "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
@@ -69,7 +70,8 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "weak_prior": lambda m, x, w, seed: jgmm.weak_prior(x, K, w),
 }
 # These work on files, images and devices, from the host.
-HOST = {"apply", "keep_programs", "load", "load_model", "save", "segment", "use_all_cores"}
+HOST = {"apply", "load", "load_model", "save", "segment"}
+HOST |= {"fit_stream", "keep_programs", "use_all_cores"}
 
 
 def test_every_public_function_is_here() -> None:
@@ -99,7 +101,7 @@ def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
 def test_a_tolerance_may_be_traced_where_pixels_are_not() -> None:
     """With restarts too, which then run side by side."""
     options: dict[str, Any] = {"n_restarts": 2, "max_iter": 50, "key": jax.random.key(4)}
-    options |= {"init": "random_from_data", "covariance_type": "diag"}
+    options |= {"init": "random_from_data", "covariance_type": "diag", "search": "none"}
 
     def fit(tol: Any) -> jgmm.FitResult:
         return jgmm.fit(X, K, tol=tol, **options)
