@@ -99,6 +99,7 @@ def segment_job(
             pictures: dict[int, NdArray] = {}
             original = outputs.shown(show, pages[0], pages[0].pixels)
             report = web.report_of(pages[0], show, len(ks)) if options.report else None
+            place = _place(folder, pages, 0)
             for k in ks:
                 began = time.perf_counter()
                 found = _segment(parts[0], result, k, options)
@@ -106,9 +107,9 @@ def segment_job(
                     seconds[k] = time.perf_counter() - began
                 fits[k] = found.fit
                 draw(outputs.draw_curve, found.fit, f"{name}, k = {k}", folder / _curve(k))
-                pictures[k] = outputs.write_all(_place(folder, pages, 0), k, found, pages[0], show)
+                pictures[k], table = outputs.write_all(place, k, found, pages[0], show)
                 if report is not None:
-                    report.add(found)
+                    report.add(found, table)
                 for i in range(1, len(pages)):
                     other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
                     outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
@@ -135,7 +136,6 @@ def segment_job(
                 "seconds": round(time.perf_counter() - start, 4),
             }
             if report is not None:
-                place = _place(folder, pages, 0)
                 inside = "" if place == folder else f"{place.name}/"
                 report.write(folder, inside, fits, content, options)
             summary.write_json(folder / "summary.json", content)

@@ -25,15 +25,17 @@ from jgmm.image.table import region_table, segment_table, write_table
 NdArray = npt.NDArray[Any]
 
 
-def write_all(folder: Path, k: int, found: Segmentation, image: Image, show: Display) -> NdArray:
-    """Everything that shows a segmentation; returns the picture in mean colours."""
+def write_all(
+    folder: Path, k: int, found: Segmentation, image: Image, show: Display
+) -> tuple[NdArray, Mapping[str, NdArray]]:
+    """Everything that shows a segmentation; returns the picture in mean colours, and the table."""
     picture = shown(show, image, found.image)
     table = segment_table(found, show)
     write_segments(folder, k, found.labels, picture, table["hex"])
     write_spatial(folder, k, found, shown(show, image, image.pixels))
     write_table(folder / f"segments_k{k}.csv", table)
     write_table(folder / f"regions_k{k}.csv", region_table(found, show))
-    return picture
+    return picture, table
 
 
 def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jgmm.cli.options import Options
 from jgmm.cli.outputs import quantity_of, shown
@@ -18,6 +19,7 @@ from jgmm.image.segmentation import Segmentation
 from jgmm.report.page import Entry, write_index, write_report
 from jgmm.report.scene import photograph_of, scene_of, stride_for
 
+NdArray = npt.NDArray[Any]
 REPORT, INDEX = "report.html", "index.html"
 _OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
 
@@ -31,9 +33,9 @@ class Report:
     stride: int
     scenes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    def add(self, found: Segmentation) -> None:
-        """One more k."""
-        self.scenes.append(scene_of(found, self.show, self.stride))
+    def add(self, found: Segmentation, table: Mapping[str, NdArray]) -> None:
+        """One more k, with the table of its segments."""
+        self.scenes.append(scene_of(found, table, self.show, self.stride))
 
     def write(
         self,

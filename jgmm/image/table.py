@@ -40,7 +40,8 @@ def segment_table(found: Segmentation, show: Display | None = None) -> dict[str,
     """
     k = found.fit.mixture.n_components
     taken = found.labels >= 0
-    parts = np.unique(np.stack([found.labels[taken], found.regions[taken]]), axis=1)[0]
+    n = max(int(found.regions.max()) + 1, 1)
+    parts = np.unique(found.labels[taken].astype(np.int64) * n + found.regions[taken]) // n
     about = _Parts(found, found.labels, k, show)
     return {
         "segment": np.arange(k),

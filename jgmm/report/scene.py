@@ -7,6 +7,7 @@ import dataclasses
 import io
 import math
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy.typing as npt
 from jgmm.image.display import Display
 from jgmm.image.hierarchy import Hierarchy, connected_parts
 from jgmm.image.segmentation import Segmentation
-from jgmm.image.table import segment_table
 from jgmm.image.trees import Trees
 
 NdArray = npt.NDArray[Any]
@@ -35,7 +35,9 @@ def stride_for(shape: tuple[int, ...], n_pictures: int) -> int:
     return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / most)))
 
 
-def scene_of(found: Segmentation, show: Display, stride: int) -> dict[str, Any]:
+def scene_of(
+    found: Segmentation, table: Mapping[str, NdArray], show: Display, stride: int
+) -> dict[str, Any]:
     """A segmentation as plain values for JSON.
 
     Label maps are compressed, as `packed` does: of segments, and of at most `MOST_REGIONS` regions,
@@ -43,6 +45,7 @@ def scene_of(found: Segmentation, show: Display, stride: int) -> dict[str, Any]:
 
     Args:
         found: the segmentation.
+        table: its `jgmm.image.table.segment_table`.
         show: how colours are shown.
         stride: of the rows and columns that are shown.
     """
@@ -64,7 +67,7 @@ def scene_of(found: Segmentation, show: Display, stride: int) -> dict[str, Any]:
         "regions": _region_numbers(leaves[tree.parts], found.labels, original, bands, stride),
         "n_regions": int(found.regions.max()) + 1,
         "specks": specks,
-        "segments": _segment_numbers(segment_table(found, show), bands),
+        "segments": _segment_numbers(table, bands),
         "black": show.black,
         "white": show.white,
     }
@@ -122,7 +125,7 @@ def _region_numbers(
     return [[_short(value) for value in row] for row in np.stack(columns, axis=-1).tolist()]
 
 
-def _segment_numbers(table: dict[str, NdArray], bands: int) -> list[dict[str, Any]]:
+def _segment_numbers(table: Mapping[str, NdArray], bands: int) -> list[dict[str, Any]]:
     names = ("red", "green", "blue")[:bands]
     return [
         {

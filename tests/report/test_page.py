@@ -16,6 +16,7 @@ import pytest
 
 import jgmm
 from jgmm.image.display import display_of
+from jgmm.image.table import segment_table
 from jgmm.report import charts
 from jgmm.report.page import Entry, write_index, write_report
 from jgmm.report.scene import photograph_of, scene_of, stride_for
@@ -95,7 +96,7 @@ def page(found: dict[int, jgmm.Segmentation], folder: Path) -> str:
         title=EVIL,
         command=f"jgmm {EVIL}",
         photograph=photograph_of(IMAGE, 1),
-        scenes=[scene_of(one, show, 1) for one in found.values()],
+        scenes=[scene_of(one, segment_table(one, show), show, 1) for one in found.values()],
         histories={k: np.asarray(one.fit.history).tolist() for k, one in found.items()},
         quantity="mean log-likelihood",
         summary=summary_of(found),
@@ -179,7 +180,8 @@ def test_masks_and_large_images(tmp_path: Path) -> None:
     mask = np.ones(IMAGE.shape[:2], bool)
     mask[:7] = False
     one = jgmm.segment(IMAGE[..., 0], 2, mask=mask, max_iter=20, search="none", tol=1e-3)
-    scene = scene_of(one, display_of(one.original, mask), 3)
+    show = display_of(one.original, mask)
+    scene = scene_of(one, segment_table(one, show), show, 3)
     assert (scene["height"], scene["width"]) == (14, 17)
     for name in ("labels", "leaves"):
         values = np.frombuffer(zlib.decompress(base64.b64decode(scene[name])), "<u2")
