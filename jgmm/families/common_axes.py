@@ -21,10 +21,8 @@ from jgmm.families.family import Family
 from jgmm.families.floor import clip_matrices
 from jgmm.families.matrices import Full
 from jgmm.families.restrained import Restrained
-from jgmm.families.spectra import from_one
+from jgmm.families.spectra import MOST, in_turn
 
-_MOST = 200  # turns of an iteration
-_Turn = tuple[Array, Array, Array, Array]
 _Sweep = tuple[Array, Array, Array, Array, Array]
 
 
@@ -54,28 +52,19 @@ class VEE(_CommonAxes):
         A floor is under both, as under shape and volumes in `equal_shapes`.
         """
         d = totals.shape[-1]
-        tol = 8 * float(np.finfo(totals.dtype).eps)
         shares = along(used.astype(totals.dtype), totals)
         weight = jnp.sum(jnp.where(used, mass, 0))
         weight = jnp.where(weight > 0, weight, 1)
 
-        def turn(state: _Turn) -> _Turn:
-            sizes, _, _, n = state
+        def turn(sizes: Array) -> tuple[Array, Array]:
             matrix = jnp.sum(shares * totals / along(sizes, totals), axis=0, keepdims=True) / weight
             matrix = clip_matrices(matrix, jnp.broadcast_to(least, (d,)))
             inverse, _ = self.inverse_root(matrix, d)
-            following = jnp.trace(self.congruence(inverse, totals), axis1=1, axis2=2) / (d * mass)
-            following = jnp.where(least > 0, jnp.maximum(following, 1), following)
-            change = jnp.max(jnp.where(used, jnp.abs(following / sizes - 1), 0))
-            return following, matrix, change, n + 1
+            traces = jnp.trace(self.congruence(inverse, totals), axis1=1, axis2=2)
+            return traces / (d * mass), matrix
 
-        def goes_on(state: _Turn) -> Array:
-            return (state[2] > tol) & (state[3] < _MOST)
-
-        sizes = from_one(jnp.trace(current, axis1=1, axis2=2), used)
-        far = jnp.full((), jnp.inf, totals.dtype)
-        begin = sizes, jnp.zeros_like(totals[:1]), far, jnp.zeros((), jnp.int32)
-        sizes, matrix, _, _ = lax.while_loop(goes_on, turn, begin)
+        sizes = jnp.trace(current, axis1=1, axis2=2)
+        sizes, matrix = in_turn(turn, sizes, jnp.zeros_like(totals[:1]), used, least)
         return along(sizes, totals) * matrix
 
 
@@ -119,7 +108,7 @@ class _CommonPrincipal(_CommonAxes):
             return axes, inner, variances(inner), gain, n + 1
 
         def goes_on(state: _Sweep) -> Array:
-            return (state[3] > tol * weight) & (state[4] < _MOST)
+            return (state[3] > tol * weight) & (state[4] < MOST)
 
         axes = _axes.common(current, jnp.where(used, mass, 0))[1]
         inner = self.congruence(axes.swapaxes(1, 2), totals)

@@ -20,7 +20,8 @@ from jax import Array, lax
 
 from jgmm.data.arrays import module_of
 
-_MOST = 200  # turns of an iteration
+MOST = 200  # turns of an iteration
+_Turn = tuple[Array, Array, Array, Array]
 _HALVINGS = 60
 
 # Totals [K, D], masses [K], components that count [K], the least variance, and volumes to start
@@ -45,31 +46,51 @@ def equal_shapes(totals: Array, mass: Array, used: Array, least: Array, volumes:
     What they minimise is convex in their logarithms. No turn makes it worse. Of λ_k a_j >= least it
     asks λ_k >= 1 and a_j >= least, which is no more as λ may be larger by what A is smaller.
     """
-    tol = 8 * float(np.finfo(totals.dtype).eps)
     _, weight = _pooled(totals, mass, used)
 
-    def turn(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        volumes, _, _, n = state
+    def turn(volumes: Array) -> tuple[Array, Array]:
         shape = jnp.sum(jnp.where(used[:, None], totals / volumes[:, None], 0), axis=0) / weight
         shape = jnp.maximum(shape, least)
-        following = jnp.mean(totals / shape, axis=1) / mass
+        return jnp.mean(totals / shape, axis=1) / mass, shape
+
+    volumes, shape = in_turn(turn, volumes, jnp.ones_like(totals[0]), used, least)
+    return volumes[:, None] * shape
+
+
+def in_turn(
+    turn: Callable[[Array], tuple[Array, Array]],
+    volumes: Array,
+    shape: Array,
+    used: Array,
+    least: Array,
+) -> tuple[Array, Array]:
+    """Volumes [K] of components, and the shape that they share, each the best for the other.
+
+    Args:
+        turn: from volumes to the best shape for them, and the best volumes for that.
+        volumes: to start from.
+        shape: an array of its form.
+        used: components that count [K].
+        least: 1 where there is a floor, which is under volumes and shape both, or 0.
+    """
+    tol = 8 * float(np.finfo(volumes.dtype).eps)
+    smallest = jnp.min(jnp.where(used, volumes, jnp.inf))
+    volumes = volumes / jnp.where(jnp.isfinite(smallest), smallest, 1)  # in units of the least
+
+    def further(state: _Turn) -> _Turn:
+        volumes, _, _, n = state
+        following, shape = turn(volumes)
         following = jnp.where(least > 0, jnp.maximum(following, 1), following)
         change = jnp.max(jnp.where(used, jnp.abs(following / volumes - 1), 0))
         return following, shape, change, n + 1
 
-    def goes_on(state: tuple[Array, Array, Array, Array]) -> Array:
-        return (state[2] > tol) & (state[3] < _MOST)
+    def goes_on(state: _Turn) -> Array:
+        return (state[2] > tol) & (state[3] < MOST)
 
-    far = jnp.full((), jnp.inf, totals.dtype)
-    begin = from_one(volumes, used), jnp.ones_like(totals[0]), far, jnp.zeros((), jnp.int32)
-    volumes, shape, _, _ = lax.while_loop(goes_on, turn, begin)
-    return volumes[:, None] * shape
-
-
-def from_one(volumes: Array, used: Array) -> Array:
-    """Volumes in units of the least."""
-    smallest = jnp.min(jnp.where(used, volumes, jnp.inf))
-    return volumes / jnp.where(jnp.isfinite(smallest), smallest, 1)
+    far = jnp.full((), jnp.inf, volumes.dtype)
+    begin = volumes, shape, far, jnp.zeros((), jnp.int32)
+    volumes, shape, _, _ = lax.while_loop(goes_on, further, begin)
+    return volumes, shape
 
 
 def equal_volumes(totals: Array, mass: Array, used: Array, least: Array, volumes: Array) -> Array:
