@@ -14,6 +14,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.delivery import cannot_converge
+from jgmm.fitting.options import Choices
 from jgmm.fitting.streams import climbing, stepwise
 from jgmm.fitting.streams.wishes import read
 from jgmm.mixture.mixture import FitLike, Mixture
@@ -109,9 +110,7 @@ def fit_stream(
     """
     if tol is None:
         tol = 1e-6 if passes is None else 1e-4
-    wishes = read(
-        source,
-        _checks.as_count("k", k),
+    choices = Choices(
         key=key,
         init=init,
         covariance_type=covariance_type,
@@ -123,9 +122,8 @@ def fit_stream(
         prior=prior,
         search=search,
         order=order,
-        passes=passes,
-        chunk=chunk,
     )
+    wishes = read(source, _checks.as_count("k", k), choices, passes=passes, chunk=chunk)
     every = _checks.as_count("every", every)
     if passes is not None and checkpoint is not None:
         raise ValueError("checkpoint: expected None with passes, of which none is kept")

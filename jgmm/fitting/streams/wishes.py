@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm.data.streams.sources import Source, as_source
@@ -18,7 +17,7 @@ from jgmm.families.family import Family
 from jgmm.families.table import family_of
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import SEARCHES, Choices
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
+from jgmm.mixture.mixture import Mixture, as_mixture
 
 _MAX_ITER = 500  # of `fit_stream` where a caller does not say
 _SAMPLED = 1 << 17  # samples that are drawn in the first pass, or ...
@@ -59,18 +58,8 @@ class Wishes:
 def read(
     source: Any,
     k: int,
+    choices: Choices,
     *,
-    key: Array | int | None,
-    init: str | Mixture | FitLike | ArrayLike,
-    covariance_type: str,
-    n_restarts: int,
-    max_iter: int,
-    tol: ArrayLike,
-    reg_covar: ArrayLike,
-    accelerate: bool,
-    prior: Prior | str | None,
-    search: str,
-    order: str | None,
     passes: int | None,
     chunk: int | None,
 ) -> Wishes:
@@ -80,52 +69,49 @@ def read(
         TypeError: an argument of the wrong type, or traced.
         ValueError: an argument that is not what was expected.
     """
-    options = (key, init, tol, reg_covar, prior)
+    options = (choices.key, choices.init, choices.tol, choices.reg_covar, choices.prior)
     if _checks.in_program() or not _checks.all_concrete(options):
         raise TypeError(
             "fit_stream: expected values, got tracers: it reads its source on the host, outside of "
             "traces; `fit` works inside"
         )
-    family = family_of(covariance_type)
-    n_restarts = _checks.as_count("n_restarts", n_restarts)
-    max_iter = _checks.as_count("max_iter", max_iter, minimum=0)
+    family = family_of(choices.covariance_type)
+    n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
+    max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
     if passes is not None:
         passes = _checks.as_count("passes", passes)
         if max_iter != _MAX_ITER:
             raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {max_iter}")
-        if not accelerate:
+        if not choices.accelerate:
             raise ValueError("accelerate: expected True with passes, which take no full steps")
-        if prior is not None:
+        if choices.prior is not None:
             raise ValueError("prior: expected None with passes")
     chunk = None if chunk is None else _checks.as_count("chunk", chunk)
-    _checks.one_of("search", search, SEARCHES)
-    if order is not None:
-        _checks.one_of("order", order, ("weight",))
+    _checks.one_of("search", choices.search, SEARCHES)
+    if choices.order is not None:
+        _checks.one_of("order", choices.order, ("weight",))
+    prior = choices.prior
     if isinstance(prior, str):
         _checks.one_of("prior", prior, ("weak",))
     elif not isinstance(prior, Prior | None):
         raise TypeError(f"prior: expected a Prior, 'weak' or None, got {type(prior).__name__}")
     dtype = np.dtype(jnp.result_type(float))
-    _checks.as_nonnegative("tol", tol, dtype)
-    _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype))
-    init = _as_init(init, k, family)
+    _checks.as_nonnegative("tol", choices.tol, dtype)
+    reg_covar = _checks.as_nonnegative("reg_covar", choices.reg_covar, dtype)
+    _checks.all_or_none("reg_covar", reg_covar)
+    init = _as_init(choices.init, k, family)
     if n_restarts > 1 and not isinstance(init, str):
         raise ValueError(f"n_restarts: expected 1 with an init that is given, got {n_restarts}")
-    prng_key = _checks.as_key(key)
+    prng_key = _checks.as_key(choices.key)
     if prng_key.shape != ():
         raise ValueError(f"key: expected one key, got shape {prng_key.shape}")
-    choices = Choices(
+    choices = dataclasses.replace(
+        choices,
         key=prng_key,
         init=init,
         covariance_type=family.name,
         n_restarts=n_restarts,
         max_iter=max_iter,
-        tol=tol,
-        reg_covar=reg_covar,
-        accelerate=accelerate,
-        prior=prior,
-        search=search,
-        order=order,
     )
     return Wishes(
         source=as_source(source),
