@@ -30,12 +30,18 @@ from jgmm.em.problem import Problem
 from jgmm.fitting.batch import Cut, over, whole
 from jgmm.fitting.moves import grow, lots, shrink
 from jgmm.fitting.options import Request
-from jgmm.fitting.population import worth
-from jgmm.fitting.running import no_longer, prior_of, run_lanes
+from jgmm.fitting.population import best_of
+from jgmm.fitting.running import (
+    brief_runs,
+    brief_runs_within,
+    no_longer,
+    objectives_within,
+    prior_of,
+)
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
-from jgmm.solvers.stages import Stage, run_stages
+from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
 _TRIED = 8  # mixtures near a neighbour
@@ -47,7 +53,7 @@ _Judge = Callable[[Mixture], Any]  # the objectives of mixtures [L] over all sam
 
 def along(request: Request, found: Searched) -> Searched:
     """What searches found [S, R], or what is better near the neighbours of each k."""
-    order = sorted(range(len(request.ks)), key=request.ks.__getitem__)
+    order = _ascending(request)
     if request.sequential:
         return _on_host(request, found, order)
     if not request.one_prior:
@@ -93,15 +99,18 @@ def _on_all_cores(request: Request, s: int) -> tuple[_Runs, _Judge]:
     every, some = whole(request.problem, request.options.cut), subsample_of(request)
 
     def run(problem: Problem, stop: Gain, mixtures: Mixture) -> tuple[Mixture, Any]:
-        lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
         n, cores = len(mixtures.weights), os.cpu_count() or 1
-        runs = run_lanes(request, problem, (s,), request.keys[:1], lanes, n, stop, cores)
-        return jax.tree.map(lambda leaf: leaf[0], (runs.best, runs.value.value))
+        return brief_runs(request, problem, (s,), request.keys[:1], mixtures, n, stop, cores)
 
     def judge(mixtures: Mixture) -> Any:
         return run(every, no_longer(request, 0, 0), mixtures)[1]
 
     return functools.partial(run, some, after_moves(request)), judge
+
+
+def _ascending(request: Request) -> list[int]:
+    """Which of the numbers of components is the least, and so on."""
+    return sorted(range(len(request.ks)), key=request.ks.__getitem__)
 
 
 def _steps(order: Sequence[int]) -> list[tuple[int, int]]:
@@ -133,14 +142,9 @@ def _walked(
         floor, size = problem.floor.variances, n_samples(problem.on(samples))
 
         def runs(mixtures: Mixture) -> tuple[Mixture, Array]:
-            def run(first: Mixture) -> tuple[Mixture, Array]:
-                run = run_stages(some, first, stages, brief, 1, key)
-                return run.best, run.value.value
+            return brief_runs_within(some, mixtures, stages, brief, key)
 
-            return over(run, mixtures)
-
-        def judge(mixtures: Mixture) -> Array:
-            return over(lambda mixture: every.evaluate(mixture).value, mixtures)
+        judge = functools.partial(objectives_within, every)
 
         def step(fits: _Fits, numbers: Array) -> tuple[_Fits, None]:
             near, s, n, k = numbers
@@ -203,17 +207,11 @@ def _better(
 ) -> tuple[Mixture, Any]:
     """A mixture or the best of those tried, whichever all samples say is better; its objective."""
     xp = module_of(own.means)
-
-    def merits_of(mixtures: Mixture, values: Any) -> Any:
-        merits = worth(mixtures, values, size)
-        return xp.where(xp.isfinite(merits), merits, -np.inf)
-
     best, values = runs(tried)
-    top = xp.argmax(merits_of(best, values))
+    top = best_of(best, values, size)
     both: Mixture = jax.tree.map(lambda a, b: xp.stack([a, b[top]]), own, best)
     values = xp.concatenate([value[None], judge(jax.tree.map(lambda leaf: leaf[1:], both))])
-    merits = merits_of(both, values)
-    taken = (merits[1] > merits[0]).astype(np.int32)
+    taken = best_of(both, values, size)
     return jax.tree.map(lambda leaf: leaf[taken], both), values[taken]
 
 
@@ -225,7 +223,7 @@ def never_falling(request: Request, runs: Run[Mixture]) -> Run[Mixture]:
     """
     if any(prior is not None for prior in request.settings.priors.values()):
         return runs
-    order = sorted(range(len(request.ks)), key=request.ks.__getitem__)
+    order = _ascending(request)
     xp = module_of(runs.value.value)
     for a, b in itertools.pairwise(order):
         fewer, more = (jax.tree.map(lambda leaf, i=i: leaf[i], runs) for i in (a, b))

@@ -99,6 +99,13 @@ def worth(mixtures: Mixture, values: Any, n: Any) -> Any:
     return values - xp.sum(charges, axis=1) / (2 * n)
 
 
+def best_of(mixtures: Mixture, values: Any, n: Any) -> Any:
+    """Which of mixtures [L] is worth most; the arguments are those of `worth`."""
+    xp = module_of(mixtures.means)
+    merits = worth(mixtures, values, n)
+    return xp.argmax(xp.where(xp.isfinite(merits), merits, -np.inf))
+
+
 def descendants(parents: Mixture, n: Any, lots: Any, floor: Any) -> Mixture:
     """Those that go on, and moves from them, one for each of the lots [L, 3].
 

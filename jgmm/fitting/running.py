@@ -16,11 +16,12 @@ from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
-from jgmm.fitting.batch import iterated
+from jgmm.fitting.batch import iterated, over
 from jgmm.fitting.options import Request, as_int32
 from jgmm.fitting.population import MOST_LANES
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
+from jgmm.solvers.stages import Stage, run_stages
 from jgmm.solvers.stopping import Gain
 
 Numbers = Sequence[int]  # which of a request's numbers of components
@@ -78,6 +79,45 @@ def run_lanes(
     parts = side_by_side(tasks, n_threads)
     joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
     return joined
+
+
+def brief_runs(
+    request: Request,
+    problem: Problem,
+    rows: Numbers,
+    keys: Array,
+    mixtures: Mixture,
+    n: int,
+    stop: Gain,
+    n_threads: int,
+) -> tuple[Mixture, Any]:
+    """Where runs from the first ``n`` of mixtures [L] end, and their objectives [n]; on the host.
+
+    The arguments are those of `run_lanes`.
+    """
+    lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
+    runs = run_lanes(request, problem, rows, keys, lanes, n, stop, n_threads)
+    ends: tuple[Mixture, Any] = jax.tree.map(lambda leaf: leaf[0], (runs.best, runs.value.value))
+    return ends
+
+
+def brief_runs_within(
+    problem: Problem, mixtures: Mixture, stages: tuple[Stage, ...], stop: Gain, key: Array
+) -> tuple[Mixture, Array]:
+    """The same of all mixtures [L], inside of a program."""
+
+    def run(first: Mixture) -> tuple[Mixture, Array]:
+        run = run_stages(problem, first, stages, stop, 1, key)
+        return run.best, run.value.value
+
+    ends: tuple[Mixture, Array] = over(run, mixtures)
+    return ends
+
+
+def objectives_within(problem: Problem, mixtures: Mixture) -> Array:
+    """The objectives of mixtures [L], inside of a program."""
+    values: Array = over(lambda mixture: problem.evaluate(mixture).value, mixtures)
+    return values
 
 
 def _iterated(

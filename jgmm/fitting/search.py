@@ -28,11 +28,18 @@ from jgmm.fitting import starts
 from jgmm.fitting.batch import Cut, each, few, over, started, whole, with_prior
 from jgmm.fitting.moves import lots
 from jgmm.fitting.options import Request
-from jgmm.fitting.population import Plan, descendants, rounds_for, survivors, worth
-from jgmm.fitting.running import Numbers, no_longer, prior_of, run_lanes
+from jgmm.fitting.population import Plan, best_of, descendants, rounds_for, survivors, worth
+from jgmm.fitting.running import (
+    Numbers,
+    brief_runs,
+    brief_runs_within,
+    no_longer,
+    objectives_within,
+    prior_of,
+)
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import choose
-from jgmm.solvers.stages import Stage, run_stages
+from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
 # Of runs from starts, and of those after a move: when they stop, and steps at most. Where samples
@@ -52,14 +59,14 @@ class Searched:
 
 def from_starts(request: Request) -> Gain:
     """When a run from a start stops."""
-    few = request.options.cut.few is None
-    return no_longer(request, *(_FROM_STARTS_OF_FEW if few else _FROM_STARTS))
+    all_of_few = request.options.cut.few is None
+    return no_longer(request, *(_FROM_STARTS_OF_FEW if all_of_few else _FROM_STARTS))
 
 
 def after_moves(request: Request) -> Gain:
     """When a run after a move stops."""
-    few = request.options.cut.few is None
-    return no_longer(request, *(_AFTER_MOVES_OF_FEW if few else _AFTER_MOVES))
+    all_of_few = request.options.cut.few is None
+    return no_longer(request, *(_AFTER_MOVES_OF_FEW if all_of_few else _AFTER_MOVES))
 
 
 def subsample_of(request: Request) -> Problem:
@@ -111,10 +118,8 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     floor, size = np.asarray(request.problem.floor.variances), n_samples(request.problem)
 
     def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
-        lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
         n_threads = os.cpu_count() or 1 if request.n_fits == 1 else 1
-        runs = run_lanes(request, problem, rows, keys, lanes, n, stop, n_threads=n_threads)
-        return jax.tree.map(lambda leaf: leaf[0], runs.best), runs.value.value[0]
+        return brief_runs(request, problem, rows, keys, mixtures, n, stop, n_threads)
 
     def survivors_of(mixtures: Mixture, n: int, stop: Gain) -> tuple[Mixture, Any]:
         best, values = run(mixtures, n, stop, some)
@@ -157,8 +162,7 @@ def _leader(mixtures: Mixture) -> Mixture:
 def _chosen(mixtures: Mixture, values: Any, size: Any, plan: Plan) -> Searched:
     """The best of mixtures by their objectives over all samples, those of the stages first."""
     xp = module_of(values)
-    merits = worth(mixtures, values, size)
-    best = xp.argmax(xp.where(xp.isfinite(merits), merits, -np.inf))
+    best = best_of(mixtures, values, size)
     way = xp.maximum.accumulate(values[: plan.n_stages])
     return Searched(
         mixtures=jax.tree.map(lambda leaf: leaf[best], mixtures),
@@ -191,11 +195,7 @@ def searched(
 
         def one(used: Array, n_rounds: Array, key: Array) -> Searched:
             def survivors_of(mixtures: Mixture, stop: Gain) -> tuple[Mixture, Array]:
-                def run(first: Mixture) -> tuple[Mixture, Array]:
-                    run = run_stages(some, first, stages, stop, 1, key)
-                    return run.best, run.value.value
-
-                best, values = over(run, mixtures)
+                best, values = brief_runs_within(some, mixtures, stages, stop, key)
                 return survivors(best, worth(best, values, size), plan.n_parents)
 
             def start(key: Array) -> Mixture:
@@ -218,7 +218,7 @@ def searched(
             state, leaders = lax.scan(moved, state, rounds)
             told += [leaders, jax.tree.map(lambda leaf: leaf[1:], state[0])]
             judged: Mixture = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *told)
-            values = over(lambda mixture: every.evaluate(mixture).value, judged)
+            values = objectives_within(every, judged)
             return _chosen(judged, values, size, plan)
 
         shape = len(used), len(keys)
