@@ -29,27 +29,44 @@ _MOST_COMPARED = 1 << 22
 class Plan:
     """How much is looked for a better optimum; static."""
 
-    n_starts: int
-    n_rounds: int  # of moves
-    n_lanes: int  # mixtures in a round, those that go on and those that are tried
-    n_parents: int  # those that go on, at most
+    n_components: int  # K, at most
+    thorough: bool  # the samples are so few that a step costs little
+    n_starts: int = 6
+    n_lanes: int = MOST_LANES  # mixtures in a round, those that go on and those that are tried
+    n_parents: int = 3  # those that go on, at most
+
+    def rounds_for(self, k: int) -> int:
+        """How many rounds of moves it takes for K components."""
+        if k == 1:
+            return 0
+        return min(3 + k // 2 if self.thorough else max(2, k - 2), 8)
+
+    @property
+    def n_rounds(self) -> int:
+        """How many rounds there are, for fewer components some of them idle."""
+        return self.rounds_for(self.n_components)
 
     @property
     def n_stages(self) -> int:
         """Of which there is something to tell: a start, the runs from starts, and each round."""
         return 2 + self.n_rounds
 
+    @property
+    def from_starts(self) -> tuple[float, int]:
+        """The tolerance of runs from starts, and steps at most."""
+        return (1e-5, 100) if self.thorough else (1e-4, 50)
 
-def rounds_for(k: int) -> int:
-    """How many rounds of moves it takes for K components."""
-    return 0 if k == 1 else min(max(2, k - 2), 8)
+    @property
+    def after_moves(self) -> tuple[float, int]:
+        """The tolerance of runs after a move, and steps at most."""
+        return 1e-5, 16 if self.thorough else 8
 
 
-def plan_for(k: int, d: int) -> Plan | None:
+def plan_for(k: int, d: int, *, thorough: bool) -> Plan | None:
     """For K components in D dimensions; None where there is nothing to look for, or too much."""
     if k == 1 or (k * d) ** 2 > _MOST_COMPARED:
         return None
-    return Plan(n_starts=6, n_rounds=rounds_for(k), n_lanes=MOST_LANES, n_parents=3)
+    return Plan(n_components=k, thorough=thorough)
 
 
 def survivors(mixtures: Mixture, values: Any, most: int) -> tuple[Mixture, Any]:

@@ -28,7 +28,7 @@ from jgmm.fitting import starts
 from jgmm.fitting.batch import Cut, each, few, over, started, whole, with_prior
 from jgmm.fitting.moves import lots
 from jgmm.fitting.options import Request
-from jgmm.fitting.population import Plan, best_of, descendants, rounds_for, survivors, worth
+from jgmm.fitting.population import Plan, best_of, descendants, survivors, worth
 from jgmm.fitting.running import (
     Numbers,
     brief_runs,
@@ -42,11 +42,6 @@ from jgmm.solvers.iterate import choose
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
-# Of runs from starts, and of those after a move: when they stop, and steps at most. Where samples
-# are few, steps cost little.
-_FROM_STARTS, _AFTER_MOVES = (1e-4, 50), (1e-5, 8)
-_FROM_STARTS_OF_FEW, _AFTER_MOVES_OF_FEW = (1e-5, 100), (1e-5, 16)
-
 
 @struct
 class Searched:
@@ -57,16 +52,10 @@ class Searched:
     value: Array  # [S, R], their objective over all samples
 
 
-def from_starts(request: Request) -> Gain:
-    """When a run from a start stops."""
-    all_of_few = request.options.cut.few is None
-    return no_longer(request, *(_FROM_STARTS_OF_FEW if all_of_few else _FROM_STARTS))
-
-
 def after_moves(request: Request) -> Gain:
     """When a run after a move stops."""
-    all_of_few = request.options.cut.few is None
-    return no_longer(request, *(_AFTER_MOVES_OF_FEW if all_of_few else _AFTER_MOVES))
+    assert request.options.plan is not None
+    return no_longer(request, *request.options.plan.after_moves)
 
 
 def subsample_of(request: Request) -> Problem:
@@ -96,10 +85,10 @@ def search(request: Request, rows: Numbers, keys: Array) -> Searched:
     return searched(
         request.problem,
         request.used(rows),
-        np.array([rounds_for(request.ks[s]) for s in rows], np.int32),
+        np.array([plan.rounds_for(request.ks[s]) for s in rows], np.int32),
         keys,
         prior_of(request, rows),
-        from_starts(request),
+        no_longer(request, *plan.from_starts),
         after_moves(request),
         options.start,
         options.stages,
@@ -139,9 +128,9 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
         )
     )
     first = jax.tree.map(lambda leaf: leaf[0], first)
-    parents, n = survivors_of(first, plan.n_starts, from_starts(request))
+    parents, n = survivors_of(first, plan.n_starts, no_longer(request, *plan.from_starts))
     told = [_leader(first), _leader(parents)]
-    n_rounds = rounds_for(max(request.ks[s] for s in rows))
+    n_rounds = plan.rounds_for(max(request.ks[s] for s in rows))
     for lot in lots(n_rounds, plan.n_lanes):
         tried = descendants(parents, int(n), lot, floor)
         parents, n = survivors_of(tried, plan.n_lanes, after_moves(request))

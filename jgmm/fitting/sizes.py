@@ -24,9 +24,9 @@ def search_of(n: int, k: int, d: int, family: Family) -> tuple[int | None, Plan 
 
     Of many samples it takes part of them, for which it has to be worth its while.
     """
-    plan = plan_for(k, d)
     if n <= _ALL:
-        return None, plan
+        return None, plan_for(k, d, thorough=True)
+    plan = plan_for(k, d, thorough=False)
     bits = max(min((n // 8).bit_length() - 1, 17), 13, _determined(k, d, family))
     return (1 << bits, plan) if 2 << bits <= n and plan is not None else (None, None)
 

@@ -80,7 +80,8 @@ def test_neighbours_help_where_the_search_does_not(monkeypatch: pytest.MonkeyPat
 
 
 def test_of_many_samples_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "search_of", lambda *arguments: (256, plan_for(6, D)))
+    plan = plan_for(6, D, thorough=False)
+    monkeypatch.setattr(options, "search_of", lambda *arguments: (256, plan))
     assert never_falls(jgmm.sweep(X, KS, max_iter=60))
 
 

@@ -15,7 +15,7 @@ from jgmm import Status
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
 from jgmm.fitting.options import search_of
-from jgmm.fitting.population import plan_for, rounds_for
+from jgmm.fitting.population import Plan, plan_for
 
 N, K = 600, 4
 X = overlapping(seed=5, n=N, k=K)
@@ -51,7 +51,7 @@ def test_the_history_tells_of_the_search(accelerate: bool) -> None:
     start = jgmm.fit(X, K, max_iter=0, search="none")
     assert curve[0] <= curve[1] <= result.log_likelihood
     assert abs(curve[0] - start.history[0]) < 0.5
-    plan = plan_for(K, 3)
+    plan = plan_for(K, 3, thorough=True)
     assert plan is not None
     assert result.n_iter >= plan.n_stages
     # Of few steps it does not tell, and there are as many as asked for.
@@ -91,7 +91,7 @@ def test_it_works_with_what_else_is_known(family: str) -> None:
 
 def test_many_samples_are_searched_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if these were many: the fit itself sees all of them."""
-    plan = plan_for(K, 3)
+    plan = plan_for(K, 3, thorough=False)
     monkeypatch.setattr(_options, "search_of", lambda *arguments: (256, plan))
     result = jgmm.fit(X, K)
     assert result.status == Status.CONVERGED
@@ -103,13 +103,16 @@ def test_many_samples_are_searched_by_few(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_how_much_is_searched() -> None:
     full = FAMILIES["full"]
-    assert search_of(2000, 3, 3, full) == (None, plan_for(3, 3))
-    assert search_of(76_469, 10, 3, full) == (1 << 13, plan_for(10, 3))
+    assert search_of(2000, 3, 3, full) == (None, plan_for(3, 3, thorough=True))
+    assert search_of(76_469, 10, 3, full) == (1 << 13, plan_for(10, 3, thorough=False))
     assert search_of(10**7, 10, 3, full)[0] == 1 << 17
     assert search_of(10**6, 32, 32, full) == (None, None)  # K D is too large
     assert search_of(20_000, 20, 20, full) == (None, None)  # no half of these determines so much
-    assert plan_for(1, 3) is None
-    assert [rounds_for(k) for k in (1, 2, 3, 10, 50)] == [0, 2, 2, 8, 8]
+    assert plan_for(1, 3, thorough=True) is None
+    ks = 1, 2, 3, 10, 50
+    for thorough, rounds in ((False, [0, 2, 2, 8, 8]), (True, [0, 4, 4, 8, 8])):
+        plan = Plan(n_components=50, thorough=thorough)
+        assert [plan.rounds_for(k) for k in ks] == rounds
 
 
 def test_labels_and_given_starts_are_not_searched() -> None:
