@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from jgmm._warnings import PrecisionWarning, warn
 
 LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
+_SCALAR = np.zeros((), np.float32)
 _told = False  # that float64 is not kept
 
 
@@ -36,7 +37,22 @@ def all_concrete(tree: Any) -> bool:
 
 def in_program() -> bool:
     """Whether what is computed now becomes part of a program that is being traced."""
-    return not is_concrete(jnp.zeros(()))
+    return not is_concrete(jax.device_put(_SCALAR))
+
+
+def as_array(value: ArrayLike, dtype: Any = None) -> Array:
+    """The same as `jax.numpy.asarray`, which compiles a program for each shape of NumPy array.
+
+    This compiles none for what is on the host.
+    """
+    if not isinstance(value, np.ndarray | np.generic) and (
+        dtype is None or not isinstance(value, bool | int | float)
+    ):
+        return jnp.asarray(value, dtype)
+    array = np.asarray(value)
+    kept = jax.dtypes.canonicalize_dtype(array.dtype if dtype is None else dtype)
+    with np.errstate(all="ignore"):  # what does not fit is infinite, as it is there
+        return jax.device_put(array.astype(kept, copy=False))
 
 
 def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -61,7 +77,7 @@ def as_pixels(pixels: ArrayLike, n_features: int | None = None, *, missing: bool
             number of features other than ``n_features``.
     """
     array, dtype = read_pixels(pixels, n_features, missing=missing)
-    return jnp.asarray(array, dtype)
+    return as_array(array, dtype)
 
 
 def read_pixels(
@@ -164,7 +180,7 @@ def as_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) ->
     if weights is None:
         # On the host nothing is compiled for each n; in a program it would be a large constant.
         return jnp.ones(n, dtype) if in_program() else np.ones(n, dtype)  # type: ignore[return-value]
-    array = jnp.asarray(weights)
+    array = as_array(weights)
     if array.shape not in (shape, (n,)):
         raise ValueError(f"weights: expected shape {shape} as of the pixels, got {array.shape}")
     if not (
@@ -194,9 +210,9 @@ def as_key(key: Any) -> Array:
         return jax.random.key(array)
     if isinstance(array, jax.Array | np.ndarray):
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            return jnp.asarray(array)
+            return as_array(array)
         if array.ndim == 1 and array.dtype == np.uint32:
-            return jax.random.wrap_key_data(jnp.asarray(array))  # a key of the old kind
+            return jax.random.wrap_key_data(as_array(array))  # a key of the old kind
         if array.shape == () and jnp.issubdtype(array.dtype, jnp.integer):
             return jax.random.key(array)
     raise TypeError(f"key: expected a JAX PRNG key or an integer, got {key!r}")

@@ -171,7 +171,7 @@ def kmeans(
             placed,
             restart_keys(key, n_restarts),
             _checks.as_nonnegative("tol", tol, dtype),
-            jnp.asarray(max_iter, jnp.int32),
+            _checks.as_array(max_iter, jnp.int32),
             k=k,
             size=block_size(k, flat.shape[1]),
             mesh=mesh,

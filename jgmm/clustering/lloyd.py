@@ -102,7 +102,7 @@ def lloyd_step(
         >>> print(centroids.ravel(), inertia)
         [ 1. 10.] 3.0
     """
-    start = jnp.asarray(centroids)
+    start = _checks.as_array(centroids)
     if start.ndim != 2:
         raise ValueError(f"centroids: expected shape [K, D], got {start.shape}")
     array, origin = near_origin(pixels, start.shape[1])

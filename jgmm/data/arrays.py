@@ -10,4 +10,4 @@ import numpy as np
 
 def module_of(array: Any) -> Any:
     """NumPy for its own arrays, for which nothing is compiled; else jax.numpy."""
-    return np if isinstance(array, np.ndarray) else jnp
+    return np if isinstance(array, np.ndarray | np.generic) else jnp

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from jgmm import _checks
 from jgmm._struct import struct
+from jgmm.data.programs import on_host
 from jgmm.data.samples import (
     Axis,
     Everything,
@@ -122,7 +123,8 @@ def _deal(rows: Rows, count: int) -> Placed:
 def gather_rows(values: Array, placed: Placed, n: int) -> Array:
     """Values of the rows [L, ...], without those of the padding: [n, ...]."""
     if isinstance(placed.held, Everything) or len(placed.held.n) == 1:
-        return values[:n]
+        # On the host nothing is compiled for each n.
+        return _checks.as_array(np.asarray(values)[:n]) if on_host(values) else values[:n]
     shares = np.asarray(placed.held.n)
     split = np.asarray(values).reshape(len(shares), -1, *values.shape[1:])
     return jnp.concatenate([part[:share] for part, share in zip(split, shares, strict=True)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -39,7 +38,7 @@ def near_origin(
     if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
         wide = array.dtype.itemsize >= dtype.itemsize
     if not wide or dtype.itemsize > 4:
-        return jnp.asarray(array, dtype), None
+        return _checks.as_array(array, dtype), None
     flat = array.reshape(-1, array.shape[-1])
     with np.errstate(all="ignore"):
         total = np.nansum(flat, axis=0, dtype=np.float64)
@@ -48,7 +47,7 @@ def near_origin(
         origin = np.where(np.isfinite(origin), origin, 0)
         moved: Any = np.empty(array.shape, dtype)
         np.subtract(array, origin, out=moved, casting="unsafe", dtype=np.float64)
-    return jnp.asarray(moved), origin
+    return _checks.as_array(moved), origin
 
 
 def less(means: Any, origin: Origin | None) -> Any:
@@ -67,5 +66,5 @@ def _shifted(means: Any, origin: Origin | None, sign: int) -> Any:
     dtype = jax.dtypes.canonicalize_dtype(means.dtype)
     if _checks.is_concrete(means):
         moved = np.asarray(jax.device_get(means), np.float64) + sign * origin
-        return jnp.asarray(moved.astype(dtype))
-    return means + jnp.asarray(sign * origin, dtype)
+        return _checks.as_array(moved.astype(dtype))
+    return means + _checks.as_array(sign * origin, dtype)

@@ -15,6 +15,7 @@ from jax import Array
 
 from jgmm._checks import is_concrete
 from jgmm._struct import struct
+from jgmm.data.programs import on_host
 
 
 @struct
@@ -93,9 +94,9 @@ class Samples:
 
     def front(self, spare: int) -> Samples:
         """Without the ``spare`` blocks behind."""
-        return (
-            self if isinstance(self.visited, Span) else self._cut(slice(len(self.weights) - spare))
-        )
+        if isinstance(self.visited, Span) or spare == 0:
+            return self
+        return self._cut(slice(len(self.weights) - spare))
 
     def behind(self, spare: int, n: int) -> Samples:
         """The ``n`` samples in the ``spare`` blocks behind, in the same arrays or cut out."""
@@ -103,7 +104,8 @@ class Samples:
             return self._cut(slice(len(self.weights) - spare, None))
         like = self.visited.n
         start = len(self.weights) // like.size - spare  # of the blocks of each device
-        span = Span(start=jnp.full_like(like, start), n=jnp.full_like(like, n))
+        xp = np if on_host(like) else jnp
+        span = Span(start=xp.full_like(like, start), n=xp.full_like(like, n))
         return dataclasses.replace(self, visited=span)
 
     def _cut(self, blocks: slice) -> Samples:

@@ -91,9 +91,9 @@ def weak_prior(
     return Prior(
         concentration=jnp.ones((), dtype),
         mean=plus(rough + shift, origin),
-        mean_strength=jnp.asarray(0.01, dtype),
+        mean_strength=_checks.as_array(0.01, dtype),
         scale=scatter / k ** (2 / d),
-        dof=jnp.asarray(d + 2, dtype),
+        dof=_checks.as_array(d + 2, dtype),
     )
 
 
@@ -115,8 +115,8 @@ def as_prior(
         _checks.one_of("prior", prior, ("weak",))
         prior = weak_prior(pixels, k, weights, missing=missing)
     elif origin is not None:
-        prior = dataclasses.replace(prior, mean=less(jnp.asarray(prior.mean), origin))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, pixels.dtype), prior)
+        prior = dataclasses.replace(prior, mean=less(_checks.as_array(prior.mean), origin))
+    return jax.tree.map(lambda leaf: _checks.as_array(leaf, pixels.dtype), prior)
 
 
 def standardize(prior: Prior, frame: Frame) -> Prior:

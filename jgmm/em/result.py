@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
 
+from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.data.arrays import module_of
+from jgmm.data.programs import on_host
 from jgmm.mixture import shown
 from jgmm.mixture.criteria import criteria_of, n_parameters
 from jgmm.mixture.mixture import Mixture, by_weight, take
@@ -92,9 +95,11 @@ class FitResult(Shown):
     def _criterion(self, name: str) -> Array:
         if self.weight is None:
             return jnp.full_like(self.log_likelihood, jnp.nan)
-        total = self.log_likelihood * self.weight
-        parameters = n_parameters(self.mixture)
-        return criteria_of(total, parameters, self.weight, jnp.zeros_like(total))[name]
+        fit: Any = jax.device_get(self) if on_host(self) else self  # where nothing is compiled
+        total = fit.log_likelihood * fit.weight
+        parameters = n_parameters(fit.mixture)
+        criteria = criteria_of(total, parameters, fit.weight, module_of(total).zeros_like(total))
+        return _checks.as_array(criteria[name])
 
     def summary(self) -> Table:
         """All weights, means and standard deviations, as a table to print."""
@@ -117,7 +122,7 @@ class FitResult(Shown):
         values += [number(self.bic, 6), str(int(self.n_iter)), Status(int(self.status)).name]
         title = f"FitResult of {shown.kind(self.mixture)}"
         columns_of, rows, notes = shown.component_table(self.mixture, whole=whole)
-        if self.at_floor is not None and np.any(self.at_floor):
+        if self.at_floor is not None and np.any(np.asarray(self.at_floor)):
             flat = ", ".join(map(str, np.flatnonzero(self.at_floor)))
             notes.append(f"  at the floor of the variances: {flat}")
         return Table(title, columns, [values]), Table("", columns_of, rows, notes)

@@ -227,7 +227,7 @@ def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     rows = [[done[s, r] for r in range(n_keys)] for s in range(len(order))]
     # On the host: to join arrays on the device, each shape would be compiled for.
     joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]
-    return jax.tree.map(lambda *leaf: jnp.asarray(np.concatenate(leaf)), *joined)
+    return jax.tree.map(lambda *leaf: _checks.as_array(np.concatenate(leaf)), *joined)
 
 
 def _best(request: Request, results: FitResult) -> FitResult:

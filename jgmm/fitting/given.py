@@ -80,7 +80,7 @@ def read(
         return Given("labels", hints=as_labels("init", array, k, shape))
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     if real and array.shape == (k, shape[-1]):
-        return Given("means", _finite(jnp.asarray(less(array, origin), dtype)))
+        return Given("means", _finite(_checks.as_array(less(array, origin), dtype)))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape in ((*shape[:-1], k), (n, k)):
         rows = _checks.as_nonnegative("init", array, dtype)
         return Given("responsibilities", hints=rows.reshape(n, k))
@@ -104,7 +104,7 @@ def as_labels(name: str, labels: ArrayLike, k: int, shape: tuple[int, ...]) -> A
             f"{name}: expected labels from -1 (unknown) to {k - 1}, "
             f"got {int(array.min())} to {int(array.max())}"
         )
-    return jnp.asarray(array.reshape(n)).astype(jnp.int32)
+    return _checks.as_array(array.reshape(n)).astype(jnp.int32)
 
 
 def _finite(means: Array) -> Array:
@@ -126,7 +126,7 @@ def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixtu
         )
     if not family.restrained:
         init = amend(init, family=family)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), init)
+    return jax.tree.map(lambda leaf: _checks.as_array(leaf, dtype), init)
 
 
 def _of_family(mixture: Mixture, family: Family) -> Mixture:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -132,7 +131,7 @@ def _on_host(fits: FitResult) -> FitResult:
 
 def _without_padding(result: FitResult, k: int) -> FitResult:
     result = _on_host(result)
-    return jax.tree.map(jnp.asarray, of_components(result, slice(k)))
+    return jax.tree.map(_checks.as_array, of_components(result, slice(k)))
 
 
 @program("mesh", once=True)
@@ -256,10 +255,13 @@ def sweep(
     def work() -> SweepResult:
         request = read(pixels, counts, choices, spread=False)
         fits = fit_all(request, report)
-        fits = dataclasses.replace(fits, history=fits.history[..., : request.max_iter + 1])
+        history = _checks.as_array(_on_host(fits).history[..., : request.max_iter + 1])
+        fits = dataclasses.replace(fits, history=history)
         criteria = _judged(whole(request.problem, request.options.cut), fits, request.mesh)
         return SweepResult(
-            fits=request.delivered(fits), n_components=jnp.array(counts, jnp.int32), **criteria
+            fits=request.delivered(fits),
+            n_components=_checks.as_array(np.array(counts), np.int32),
+            **criteria,
         )
 
     result = interruptible(work, pixels, tuple(vars(choices).values()))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy.typing as npt
 from jax import lax
 
+from jgmm import _checks
 from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.samples import Block, Everything, Layout, Samples
@@ -36,8 +37,8 @@ def as_samples(values: NdArray, inside: NdArray) -> Samples:
     """An image [H, W, D] and its mask [H, W], padded to one of few sizes."""
     pixels, weights = padded(values, inside)
     return Samples(
-        features=jnp.asarray(pixels.swapaxes(1, 2)),
-        weights=jnp.asarray(weights),
+        features=_checks.as_array(pixels.swapaxes(1, 2)),
+        weights=_checks.as_array(weights),
         visited=Everything(),
         layout=Layout(length=weights.size),
     )

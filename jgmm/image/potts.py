@@ -160,10 +160,12 @@ def fit_potts(
     result, inferred, used = _fit(
         image,
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *rough),
-        jnp.asarray(np.stack(likely)),
-        jnp.asarray(1.0 if beta == "auto" else beta, values.dtype),
-        jnp.broadcast_to(jnp.asarray(reg_covar, values.dtype), (d,)),
-        Gain(tol=jnp.asarray(tol, values.dtype), max_iter=jnp.asarray(max_iter, jnp.int32)),
+        _checks.as_array(np.stack(likely)),
+        _checks.as_array(1.0 if isinstance(beta, str) else beta, values.dtype),
+        jnp.broadcast_to(_checks.as_array(reg_covar, values.dtype), (d,)),
+        Gain(
+            tol=_checks.as_array(tol, values.dtype), max_iter=_checks.as_array(max_iter, jnp.int32)
+        ),
         family=family,
         capacity=history_capacity(max_iter),
         estimate=beta == "auto",
@@ -188,10 +190,10 @@ def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array
     narrow ones classes that are thin. A mixture is a start by itself.
     """
     if isinstance(init, Mixture) or hasattr(init, "mixture"):
-        yield jnp.asarray(values)
+        yield _checks.as_array(values)
         return
     for size in AVERAGES:
-        yield jnp.asarray(average(values, inside, size))
+        yield _checks.as_array(average(values, inside, size))
 
 
 def average(values: NdArray, inside: NdArray, size: int) -> NdArray:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike
 
+from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
@@ -73,7 +74,7 @@ def potts_labels(
         q = np.asarray(responsibilities(even, average(np.asarray(values), inside, size)))
         start[:, :height, :width] = (q * inside[:, :, None]).transpose(2, 0, 1)
     found, sure = jax.device_get(
-        _infer(image, mixture, jnp.asarray(starts), jnp.asarray(beta, values.dtype))
+        _infer(image, mixture, _checks.as_array(starts), _checks.as_array(beta, values.dtype))
     )
     labels, sure = found[:height, :width], sure[:height, :width]
     return np.where(inside, labels, -1).astype(np.int32), np.where(inside, sure, 0)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
+from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult, of_components
@@ -170,7 +171,7 @@ def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:
     order = np.arange(result.mixture.n_components)
     free = order if labels is None else np.setdiff1d(order, labels)
     order[free] = free[np.argsort(-result.mixture.weights[free], stable=True)]
-    return jax.tree.map(jnp.asarray, of_components(result, order))
+    return jax.tree.map(_checks.as_array, of_components(result, order))
 
 
 def assign(mixture: Mixture, features: ArrayLike) -> tuple[NdArray, NdArray]:
@@ -253,12 +254,12 @@ def _segmentation(
 
 
 def _only(mixture: Mixture) -> FitResult:
-    nothing = jnp.asarray(jnp.nan, mixture.means.dtype)
+    nothing = _checks.as_array(jnp.nan, mixture.means.dtype)
     return FitResult(
         mixture=mixture,
         log_likelihood=nothing,
         objective=nothing,
-        history=nothing[None],
-        n_iter=jnp.asarray(0, jnp.int32),
-        status=jnp.asarray(int(Status.MAX_ITER), jnp.int32),
+        history=_checks.as_array(np.array([np.nan]), mixture.means.dtype),
+        n_iter=_checks.as_array(0, jnp.int32),
+        status=_checks.as_array(int(Status.MAX_ITER), jnp.int32),
     )

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike
 
+from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.data.products import dot
 from jgmm.data.programs import program
@@ -112,9 +113,9 @@ def smooth(
         values, inside, height, columns = values.swapaxes(0, 1), inside.T, columns, height
     problem = _problem(np.asarray(values), inside, width * math.sqrt(height * columns))
     settings = _Settings(
-        unary=jnp.asarray(unary, values.dtype),
-        coupling=jnp.asarray(coupling, values.dtype),
-        n_sweeps=jnp.asarray(n_sweeps, jnp.int32),
+        unary=_checks.as_array(unary, values.dtype),
+        coupling=_checks.as_array(coupling, values.dtype),
+        n_sweeps=_checks.as_array(n_sweeps, jnp.int32),
     )
     labels, sure = jax.device_get(_mean_field(few_sizes(mixture), problem, settings))
     labels = labels.reshape(-1, labels.shape[-1])[:height, :columns]
@@ -195,11 +196,11 @@ def _problem(values: NdArray, inside: NdArray, sigma: float) -> _Problem:
     columns = _at_points(width, wide, sigma)
     rows = _at_points(height, tall, sigma)
     return _Problem(
-        pixels=jnp.asarray(pixels.reshape(n, _ROWS * wide, d).swapaxes(1, 2)),
-        mask=jnp.asarray(mask.reshape(n, _ROWS, wide)),
-        rows=jnp.asarray(rows.values.astype(values.dtype)),
-        starts=jnp.asarray(rows.starts),
-        columns=jnp.asarray(columns.dense().astype(values.dtype)),
+        pixels=_checks.as_array(pixels.reshape(n, _ROWS * wide, d).swapaxes(1, 2)),
+        mask=_checks.as_array(mask.reshape(n, _ROWS, wide)),
+        rows=_checks.as_array(rows.values.astype(values.dtype)),
+        starts=_checks.as_array(rows.starts),
+        columns=_checks.as_array(columns.dense().astype(values.dtype)),
         grid=jnp.zeros((rows.points, columns.points), values.dtype),
     )
 

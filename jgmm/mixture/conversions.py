@@ -19,6 +19,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jgmm import _checks
 from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 
 
@@ -152,19 +153,19 @@ def from_tfp(distribution: Any) -> Mixture:
 
 def _of_matrices(weights: Array, means: Array, factors: Array) -> Mixture:
     k, d = _sizes(weights, means)
-    factors = jnp.asarray(factors).reshape(-1, d, d)
+    factors = _checks.as_array(factors).reshape(-1, d, d)
     covariances = jnp.einsum("kij,klj->kil", factors, factors, precision=lax.Precision.HIGHEST)
-    means = jnp.broadcast_to(jnp.asarray(means), (k, d))
-    return Mixture(weights=jnp.asarray(weights), means=means, covariances=covariances)
+    means = jnp.broadcast_to(_checks.as_array(means), (k, d))
+    return Mixture(weights=_checks.as_array(weights), means=means, covariances=covariances)
 
 
 def _of_deviations(weights: Array, means: Array, deviations: Array) -> Mixture:
     k, d = _sizes(weights, means)
-    deviations = jnp.asarray(deviations)
+    deviations = _checks.as_array(deviations)
     width = 1 if deviations.ndim == 2 and deviations.shape[1] == 1 else d
     variances = jnp.broadcast_to(deviations**2, (k, width))
-    means = jnp.broadcast_to(jnp.asarray(means), (k, d))
-    return Mixture(weights=jnp.asarray(weights), means=means, covariances=variances)
+    means = jnp.broadcast_to(_checks.as_array(means), (k, d))
+    return Mixture(weights=_checks.as_array(weights), means=means, covariances=variances)
 
 
 def _sizes(weights: Array, means: Array) -> tuple[int, int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm.data.arrays import module_of
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, block_size, make_samples
 from jgmm.mixture.mixture import FitLike, Mixture, conform
@@ -20,14 +20,15 @@ def n_parameters(mixture: Mixture) -> Array:
     d = mixture.n_features
     family = mixture.family
     counts = [family.n_parameters(k, d) + k * d + k - 1 for k in range(mixture.n_components + 1)]
-    return jnp.asarray(counts, mixture.means.dtype)[jnp.sum(mixture.weights > 0)]
+    xp = module_of(mixture.means)
+    return xp.asarray(counts, mixture.means.dtype)[xp.sum(mixture.weights > 0)]
 
 
 def criteria_of(
     log_likelihood: Array, parameters: Array, weight: Array, entropy: Array
 ) -> dict[str, Array]:
     """All criteria, by their names, from sums over samples of a total weight."""
-    bic = -2 * log_likelihood + parameters * jnp.log(weight)
+    bic = -2 * log_likelihood + parameters * module_of(weight).log(weight)
     return {
         "bic": bic,
         "aic": -2 * log_likelihood + 2 * parameters,

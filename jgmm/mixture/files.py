@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jgmm import _checks
 from jgmm._atomic import write_whole
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, gaussian
 from jgmm.mixture.soundness import sound
@@ -131,12 +131,12 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str,
     except ValueError as error:
         raise ValueError(f"expected a mixture saved by jgmm, but: {error}: {path}") from error
     for name in _TENSORS:
-        if tensors[name].dtype != jnp.asarray(tensors[name]).dtype:
+        if tensors[name].dtype != _checks.as_array(tensors[name]).dtype:
             raise ValueError(
                 f"expected JAX to be set up for {tensors[name].dtype} "
                 f"(jax.config.update('jax_enable_x64', True)) to load {path}"
             )
-    return jax.tree.map(jnp.asarray, mixture), metadata
+    return jax.tree.map(_checks.as_array, mixture), metadata
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Any]]:

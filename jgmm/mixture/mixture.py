@@ -143,7 +143,7 @@ def conform(mixture: Any, pixels: ArrayLike, *, missing: str = "error") -> tuple
 def promoted(mixture: Mixture, dtype: Any) -> Mixture:
     """The mixture in a floating dtype that holds its own and another."""
     wide = jax.dtypes.canonicalize_dtype(np.promote_types(dtype, mixture.means.dtype))
-    cast: Mixture = jax.tree.map(lambda leaf: jnp.asarray(leaf, wide), mixture)
+    cast: Mixture = jax.tree.map(lambda leaf: _checks.as_array(leaf, wide), mixture)
     return cast
 
 
@@ -239,7 +239,7 @@ def by_weight(mixture: Mixture) -> Mixture:
         each = [take(jax.tree.map(lambda leaf, i=i: leaf[i], flat), o) for i, o in enumerate(rows)]
         stacked = jax.tree.map(lambda *leaves: xp.stack(leaves), *each)
         taken = jax.tree.map(lambda leaf: leaf.reshape(*order.shape[:-1], *leaf.shape[1:]), stacked)
-    return jax.tree.map(jnp.asarray, taken) if concrete else taken
+    return jax.tree.map(_checks.as_array, taken) if concrete else taken
 
 
 def pad(mixture: Mixture, k: int) -> Mixture:
@@ -262,7 +262,7 @@ def few_sizes(mixture: Mixture) -> Mixture:
     k = mixture.n_components
     size = -(-k // 4) * 4 if k <= 16 else 1 << (k - 1).bit_length()
     padded = pad(jax.device_get(mixture), size)
-    return jax.tree.map(jnp.asarray, padded)
+    return jax.tree.map(_checks.as_array, padded)
 
 
 def sample(

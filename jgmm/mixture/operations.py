@@ -76,7 +76,7 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
     rest = np.setdiff1d(np.arange(mixture.n_features), index)
     if not rest.size:
         raise ValueError("features: expected some to remain, got all of them")
-    given = jnp.asarray(values, mixture.means.dtype)
+    given = _checks.as_array(values, mixture.means.dtype)
     if given.shape != index.shape:
         raise ValueError(f"values: expected shape {index.shape}, got {given.shape}")
     gaps = given - mixture.means[:, index]

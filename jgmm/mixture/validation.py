@@ -25,7 +25,7 @@ def as_parameter(name: str, value: Any) -> Any:
             raise ValueError(f"mixture: expected {name} of one shape, got a ragged list") from None
         if value.dtype.kind not in "iuf":
             raise TypeError(f"mixture: expected {name} of numbers, got {value.dtype}")
-        return jnp.asarray(value, jnp.result_type(float))
+        return _checks.as_array(value, jnp.result_type(float))
     if isinstance(value, np.ndarray | jax.Array) and jnp.issubdtype(value.dtype, jnp.integer):
         return value.astype(jnp.result_type(float))
     return value

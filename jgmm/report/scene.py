@@ -75,7 +75,7 @@ def scene_of(
 
 def packed(values: NdArray) -> str:
     """An array as text: its bytes by Deflate, and those in base 64."""
-    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(values.tobytes(), 6)).decode("ascii")
 
 
 def _tree(found: Segmentation, stride: int) -> tuple[Hierarchy, NdArray, int]:

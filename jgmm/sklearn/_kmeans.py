@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from sklearn import cluster
@@ -17,6 +16,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from jgmm import _checks
 from jgmm.clustering import lloyd
 from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
@@ -130,9 +130,9 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
     def _labels(self, X: Any) -> Any:
         centers, used = _loops.pad_centers(self.cluster_centers_, X.size)
         with jax.enable_x64(True):
-            rows = pad_rows(jnp.asarray(X, centers.dtype))
+            rows = pad_rows(_checks.as_array(X, centers.dtype))
             size = block_size(*centers.shape)
-            labels = _label(rows, jnp.asarray(centers), jnp.asarray(used), size=size)
+            labels = _label(rows, _checks.as_array(centers), _checks.as_array(used), size=size)
         return np.asarray(labels)[: len(X)]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.clustering import lloyd
@@ -99,17 +100,21 @@ def em(
         The result, on the host.
     """
     dtype = x.dtype
-    placed, mesh = place(Rows(features=jnp.asarray(x), weights=jnp.asarray(weights, dtype)))
+    placed, mesh = place(
+        Rows(features=_checks.as_array(x), weights=_checks.as_array(weights, dtype))
+    )
     k = start.n_components
     padded = pad(start, round_up(k, x.size))
     result = _em(
         placed,
-        jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), padded),
-        jnp.asarray(reg_covar, dtype),
+        jax.tree.map(lambda leaf: _checks.as_array(leaf, dtype), padded),
+        _checks.as_array(reg_covar, dtype),
         Change(
-            tol=jnp.asarray(tol, dtype),
-            max_iter=jnp.asarray(max_iter - 1, jnp.int32),  # the step after the last evaluation
-            previous=jnp.asarray(bound, dtype),
+            tol=_checks.as_array(tol, dtype),
+            max_iter=_checks.as_array(
+                max_iter - 1, jnp.int32
+            ),  # the step after the last evaluation
+            previous=_checks.as_array(bound, dtype),
         ),
         size=block_size(padded.n_components, x.shape[1]),
         capacity=128 * 2 ** max(0, -(-max_iter // 128) - 1).bit_length(),
@@ -159,16 +164,16 @@ def k_means(
     Returns:
         Labels [N], centers, inertia, steps and the squared shift of the last, on the host.
     """
-    rows = Rows(features=jnp.asarray(x), weights=jnp.asarray(weights, x.dtype))
+    rows = Rows(features=_checks.as_array(x), weights=_checks.as_array(weights, x.dtype))
     placed, mesh = place(rows)
     k = len(centers)
     centers, used = pad_centers(centers, x.size)
     labels, found, *rest = _lloyd(
         placed,
-        jnp.asarray(centers, x.dtype),
-        jnp.asarray(used),
-        jnp.asarray(tol, x.dtype),
-        jnp.asarray(max_iter, jnp.int32),
+        _checks.as_array(centers, x.dtype),
+        _checks.as_array(used),
+        _checks.as_array(tol, x.dtype),
+        _checks.as_array(max_iter, jnp.int32),
         size=block_size(*centers.shape),
         mesh=mesh,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.programs import program
 from jgmm.em.moments import Moments, implied
@@ -51,7 +51,7 @@ def step(
     mixture = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixture)
     ridge: Any = np.full(x.shape[1], reg_covar, dtype)
     if moments is None:
-        bare = np.asarray(mixture.covariances - mixture.family.diagonal(jnp.asarray(ridge)))
+        bare = np.asarray(mixture.covariances - mixture.family.diagonal(_checks.as_array(ridge)))
         known: Any = np.asarray(weights.sum() if weight is None else weight, dtype)
         moments = implied(amend(mixture, covariances=bare), known)
     old = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), moments)

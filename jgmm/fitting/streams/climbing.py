@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jgmm import _checks
 from jgmm._struct import build
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
@@ -115,7 +116,7 @@ def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
             prior = dataclasses.replace(prior, mean=plus(prior.mean, origin))
     mean = less(np.asarray(prior.mean), seen.origin)
     prior = dataclasses.replace(prior, mean=mean)
-    prior = jax.tree.map(lambda leaf: jnp.asarray(leaf, seen.dtype), prior)
+    prior = jax.tree.map(lambda leaf: _checks.as_array(leaf, seen.dtype), prior)
     return priors.standardize(prior, seen.frame)
 
 

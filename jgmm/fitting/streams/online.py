@@ -125,10 +125,10 @@ def partial_fit(
         mixture,
         given.means,
         old,
-        jnp.sum(jnp.asarray(mass)) if weight is None else jnp.asarray(weight, dtype),
+        jnp.sum(_checks.as_array(mass)) if weight is None else _checks.as_array(weight, dtype),
         flat,
         mass,
-        jnp.asarray(memory, dtype),
+        _checks.as_array(memory, dtype),
         floor,
         state.n_blocks if isinstance(state, PartialFit) else jnp.zeros((), jnp.int32),
     )
@@ -185,7 +185,7 @@ def advanced(
     """
     family = mixture.family
     near, samples = centered(moved, flat)
-    rows = Rows(features=samples, weights=jnp.asarray(mass))
+    rows = Rows(features=samples, weights=_checks.as_array(mass))
     size = block_size(mixture.n_components, mixture.n_features)
     stats, log_likelihood = expectation(near, make_samples(rows, size))
     moments = blended(
