@@ -23,15 +23,15 @@ from jgmm.em.result import FitResult
 from jgmm.em.statistics import Told
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
+from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.delivery import fit_one
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
-from jgmm.fitting.streams.checkpoint import Checkpoint
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.em import Em
-from jgmm.solvers.iterate import Foretelling, Loop, Run, begun, ended
+from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, Run, begun, ended
 from jgmm.solvers.passes import climb
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stopping import Gain
@@ -57,22 +57,36 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
             _empty(wishes, seen),
             stop,
         )
-        loop = checkpoint.begin(wishes, seen, like)
+        loop = checkpoint.begin(_about(wishes, seen), like)
     if loop is None:
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
     size = block_size(wishes.k, seen.n_features)
+
+    def after(loop: Loop) -> None:
+        if checkpoint is None:
+            return
+        if int(loop.n_evaluated) % checkpoint.every == 0 or int(loop.status) != RUNNING:
+            checkpoint.write(loop)
+
     loop = climb(
         problem,
         solver,
         stop,
         loop,
         lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
-        (lambda loop: None) if checkpoint is None else checkpoint.after,
+        after,
     )
     result = finished(problem, ended(loop))
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
+
+
+def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
+    """What a climb depends on."""
+    frame = digest((seen.frame, seen.origin))
+    data = [seen.n, seen.n_features, seen.dtype.name, seen.weight, seen.checksum, frame]
+    return {**about(data, wishes.k, wishes.choices), "chunk": wishes.chunk}
 
 
 def seen_of(wishes: Wishes) -> Survey:
