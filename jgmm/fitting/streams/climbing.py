@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jgmm import _checks
 from jgmm._struct import build
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size
+from jgmm.data.streams.chunks import Allowed
 from jgmm.em import prior as priors
 from jgmm.em.passes import pass_over
 from jgmm.em.prior import Prior, weak_prior
@@ -74,10 +76,11 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         solver,
         stop,
         loop,
-        lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
+        lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size, wishes.incomplete),
         after,
+        incomplete=wishes.incomplete,
     )
-    result = finished(problem, ended(loop))
+    result = finished(problem, ended(loop), seen.shares)
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
 
@@ -92,14 +95,18 @@ def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
 def seen_of(wishes: Wishes) -> Survey:
     """What a first pass says of the source."""
     seed = np.asarray(jax.random.key_data(wishes.key)).ravel().tolist()
-    return survey(
+    seen = survey(
         wishes.source,
         wishes.chunk,
         (lambda d: 0) if wishes.n_sampled == 0 else wishes.enough,
         seed,
         isotropic=wishes.family.isotropic,
         countable=wishes.passes is None,
+        allowed=Allowed(missing=wishes.incomplete, k=wishes.k),
     )
+    if seen.labelled and wishes.choices.order is not None:
+        raise ValueError("order: expected None with labels, which number the components")
+    return seen
 
 
 def problem_of(wishes: Wishes, seen: Survey) -> Problem:
@@ -123,9 +130,9 @@ def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
         return None
     if isinstance(prior, str):
         assert seen.sample is not None
-        features, mass = seen.sample
-        array, origin = near_origin(features)
-        prior = weak_prior(array, wishes.k, mass)
+        features, mass, _ = seen.sample
+        array, origin = near_origin(features, missing=wishes.incomplete)
+        prior = weak_prior(array, wishes.k, mass, missing=wishes.choices.missing)
         if origin is not None:
             prior = dataclasses.replace(prior, mean=plus(prior.mean, origin))
     mean = less(np.asarray(prior.mean), seen.origin)
@@ -139,8 +146,8 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
     start = wishes.init
     if not wishes.given:
         assert seen.sample is not None
-        features, mass = seen.sample
-        sampled = dataclasses.replace(wishes.choices, weights=mass, order=None)
+        features, mass, labels = seen.sample
+        sampled = dataclasses.replace(wishes.choices, weights=mass, labels=labels, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
     shape = (seen.n, seen.n_features)
     given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin)
@@ -176,7 +183,14 @@ def _begun(
 
 
 @program(once=True)
-def finished(problem: Problem, run: Run[Mixture]) -> FitResult:
-    """The result of a climb, around the origin."""
-    known = problem.on(Told(stats=None, log_likelihood=run.value))  # type: ignore[arg-type]
+def finished(problem: Problem, run: Run[Mixture], shares: Array | None) -> FitResult:
+    """The result of a climb, around the origin.
+
+    Args:
+        problem: without samples.
+        run: how it ended.
+        shares: of the weight for which features were observed [D]; None: all were.
+    """
+    told = Told(stats=None, log_likelihood=run.value, shares=shares)  # type: ignore[arg-type]
+    known = problem.on(told)
     return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
