@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ NdArray = npt.NDArray[Any]
 _NUMBERS = 1 << 20  # in a piece of an array, about
 
 
-@runtime_checkable
 class Source(Protocol):
     """What a stream comes from."""
 
@@ -35,8 +34,10 @@ class Made:
     def blocks(self) -> Iterator[Any]:
         """What the function gives."""
         made: Any = self.make()
-        if isinstance(made, Source):
+        if _is_source(made):
             return made.blocks()
+        if hasattr(made, "shape"):
+            return Slices(_as_array(made)).blocks()
         if not isinstance(made, Iterable):
             raise TypeError(
                 f"source: expected a function that returns an iterable of blocks, got one that "
@@ -88,7 +89,7 @@ def as_source(source: Any) -> Source:
         TypeError: nothing that gives its blocks more than once.
         ValueError: an array of fewer than two axes, or weights of another shape.
     """
-    if isinstance(source, Source):
+    if _is_source(source):
         return source
     if callable(source):
         return Made(source)
@@ -114,6 +115,11 @@ def as_source(source: Any) -> Source:
     return Slices(_as_array(source))
 
 
+def _is_source(value: Any) -> TypeGuard[Source]:
+    """Arrays of Dask and Zarr have an attribute of that name too, which is no method."""
+    return callable(getattr(value, "blocks", None))
+
+
 def _as_array(array: Any) -> Any:
     """What has a shape and slices, with two axes or more where it holds samples."""
     if not (hasattr(array, "shape") and hasattr(array, "dtype") and hasattr(array, "__getitem__")):
@@ -123,6 +129,11 @@ def _as_array(array: Any) -> Any:
         )
     if len(array.shape) == 0:
         raise ValueError("source: expected samples [N, D] or [..., D], got a number")
+    if any(length != length for length in array.shape):  # of Dask, where it has not counted
+        raise ValueError(
+            f"source: expected an array of known shape, got {tuple(array.shape)}: of Dask, after "
+            "array.compute_chunk_sizes()"
+        )
     return array
 
 

@@ -43,7 +43,7 @@ class Survey:
     sample: tuple[NdArray, NdArray, NdArray | None] | None
     checksum: int
     allowed: Allowed
-    shares: NdArray | None  # [D], of the weight for which features were observed; None: not asked
+    shares: Any  # [D], of the weight for which features were observed; None: not asked
     labelled: bool
 
     def feeds(self) -> Iterator[Feed]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,32 @@ def test_every_source_gives_the_fit_in_memory(tmp_path: Path) -> None:
         assert_same(found, expected)
         if name != "pair":  # what comes out depends on the samples alone
             assert found == first, name
+
+
+def test_arrays_of_zarr_and_dask(tmp_path: Path) -> None:
+    zarr, dask = pytest.importorskip("zarr"), pytest.importorskip("dask.array")
+    image, threads = X.reshape(30, 30, 2), set()
+    stored = zarr.create_array(
+        tmp_path / "a.zarr", shape=(30, 30, 2), chunks=(7, 11, 2), dtype="f8"
+    )
+    stored[:] = image
+
+    def seen(block: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return block
+
+    lazy = dask.from_zarr(zarr.open(tmp_path / "a.zarr", mode="r")).map_blocks(seen, dtype="f8")
+    expected = stream(X)
+    assert stream(zarr.open(tmp_path / "a.zarr", mode="r")) == expected
+    threads.clear()
+    assert stream(lazy) == expected
+    assert threads
+    assert all("ThreadPool" in name for name in threads)  # Dask's own
+    assert stream(lambda: lazy.reshape(-1, 2)) == expected
+    weights = dask.ones((30, 30), chunks=(11, 30))
+    assert_same(stream((lazy, weights)), expected)
+    with pytest.raises(ValueError, match="known shape"):
+        stream(lazy.reshape(-1, 2)[lazy.reshape(-1, 2)[:, 0] > 0])
 
 
 @pytest.mark.parametrize("chunk", [1, 899, 900, 4000])
