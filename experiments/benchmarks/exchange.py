@@ -55,14 +55,10 @@ def calls(k: int, d: int) -> dict[str, Callable[[], Any]]:
     }
 
 
-def main() -> None:
-    """For two devices of this machine."""
-    jgmm.use_all_cores(2)
-    for k, d in ((10, 3), (16, 8)):
-        for name, call in calls(k, d).items():
-            told = ", ".join(f"{kind} {n} bytes" for kind, n in collectives(call))
-            print(f"K = {k}, D = {d}, {name}: {told or 'nothing'}")
-
-
-if __name__ == "__main__":
-    main()
+def table() -> dict[str, str]:
+    """For all devices of this machine."""
+    return {
+        f"K = {k}, D = {d}, {name}": ", ".join(f"{kind} {n}" for kind, n in collectives(call))
+        for k, d in ((10, 3), (16, 8))
+        for name, call in calls(k, d).items()
+    }
