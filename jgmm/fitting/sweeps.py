@@ -160,6 +160,8 @@ def sweep(
     weights: ArrayLike | None = None,
     init: str = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -195,6 +197,8 @@ def sweep(
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
         covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
             its name, such as "VEV" (experiments/FAMILIES.md).
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         n_restarts: R, starts for each k.
         max_iter: steps at most.
         tol: see `fit`.
@@ -235,6 +239,8 @@ def sweep(
         weights=weights,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,
