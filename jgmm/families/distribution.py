@@ -13,7 +13,6 @@ import math
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 
@@ -92,7 +91,7 @@ class Distribution(abc.ABC):
         return None
 
     def free(self, used: Array) -> Any:
-        """Which of the free parameters are of components ``used`` [K]; None where there are none."""
+        """Which of the free parameters are of components ``used`` [K]; None for none."""
         return None
 
     def near(self, dof: Any, growth: Any, weights: Array) -> Any:
@@ -104,7 +103,7 @@ class Distribution(abc.ABC):
 
     def log_spread(self, dof: Any) -> Any:
         """The logarithm of the variance of y along any direction [K], infinite for none."""
-        return jnp.zeros(())
+        return 0.0
 
     @abc.abstractmethod
     def entropy(self, d: int, dof: Any) -> Any:

@@ -21,7 +21,7 @@ _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760)
 
 
 def log_gamma_rise(x: Array, a: Any) -> Array:
-    """log Γ(x + a) - log Γ(x) - a log x, for x > 0 and a >= 0; 0 as x becomes infinite.
+    """The logarithm of Γ(x + a) / (Γ(x) xᵃ), for x > 0 and a >= 0; 0 as x becomes infinite.
 
     Example:
         >>> print(log_gamma_rise(jnp.asarray(2.0), 2.0))  # log 6 - 2 log 2
@@ -34,7 +34,7 @@ def log_gamma_rise(x: Array, a: Any) -> Array:
 
 
 def log_less_digamma(x: Array) -> Array:
-    """log x - ψ(x), for x > 0: it falls from infinity to 0, about as 1/2x.
+    """What log x - ψ(x) is, for x > 0: it falls from infinity to 0, about as 1/2x.
 
     Example:
         >>> print(log_less_digamma(jnp.asarray(1.0)))  # Euler's constant

@@ -54,7 +54,7 @@ class StudentT(Distribution):
         return self.degrees != FIXED
 
     def log_constant(self, d: Any, dof: Array) -> Array:
-        """log Γ((ν + D)/2) - log Γ(ν/2) - D/2 log πν, [K, 1] or [K, S]."""
+        """As log Γ((ν + D)/2) - log Γ(ν/2) - D/2 log πν, [K, 1] or [K, S]."""
         half = jnp.asarray(d, dof.dtype) / 2
         return log_gamma_rise(dof[:, None] / 2, half) - half * math.log(2 * math.pi)
 
@@ -146,7 +146,9 @@ class StudentT(Distribution):
 
     def conditional(self, dof: Array, f: int, log_density: Array, squares: Array) -> Any:
         """Again a t, of ν + F, wider the farther off what is known is (Ding 2016)."""
-        constant = self.log_constant(f, dof)[:, 0] + self.log_shape(-squares[:, None] / 2, f, dof)[:, 0]
+        constant = (
+            self.log_constant(f, dof)[:, 0] + self.log_shape(-squares[:, None] / 2, f, dof)[:, 0]
+        )
         widths = (dof + squares) / (dof + f)
         return log_density + squares / 2 + constant, widths, dof + f
 

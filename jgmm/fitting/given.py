@@ -156,4 +156,6 @@ def _of_distribution(start: Mixture, problem: Problem) -> Mixture:
     distribution, dof = problem.distribution, start.degrees_of_freedom
     if dof is None or not distribution.estimated:
         return problem.distributed(start)
-    return amend(start, distribution=distribution, degrees_of_freedom=distribution.pooled(dof, start.weights))
+    return amend(
+        start, distribution=distribution, degrees_of_freedom=distribution.pooled(dof, start.weights)
+    )

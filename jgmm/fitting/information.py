@@ -55,10 +55,10 @@ def standard_errors(
 
     From the observed information, the negative Hessian of the log-likelihood at the fit (Louis
     1982), in log weights, means, Cholesky factors and log degrees of freedom, and from there to
-    the parameters by the delta method. They hold for many independent samples of the mixture and a fit that has
-    converged to a maximum inside the space of parameters: not for covariances at the floor of
-    ``reg_covar``, not for the pixels of a photograph, which depend on their neighbours, and not
-    with a prior, whose information is left out.
+    the parameters by the delta method. They hold for many independent samples of the mixture and a
+    fit that has converged to a maximum inside the space of parameters: not for covariances at the
+    floor of ``reg_covar`` or degrees of freedom at a bound, not for the pixels of a photograph,
+    which depend on their neighbours, and not with a prior, whose information is left out.
 
     Args:
         mixture: a converged fit of the pixels, K components in D dimensions.

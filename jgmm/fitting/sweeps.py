@@ -82,7 +82,8 @@ class SweepResult(Shown):
         family, n_restarts = self.fits.mixture.family.name, self.fits.status.shape[1]
         starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
         columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
-        return Table(f"Sweep of {family} mixtures{starts}", columns, rows, ("  * the least",))
+        title = f"Sweep of {family} {self.fits.mixture.distribution.title}".rstrip()
+        return Table(f"{title} mixtures{starts}", columns, rows, ("  * the least",))
 
     def statuses(self) -> npt.NDArray[Any]:
         """The `Status` of the best restart for each number of components [S], on the host."""

@@ -194,4 +194,6 @@ def information_norm(mixture: Mixture, change: Chart) -> Array:
     length = weights @ (shift**2 + moved) + family.masses(weights) @ spread
     if tails is None:
         return length
-    return length + weights @ (mixture.distribution.information(mixture.degrees_of_freedom) * tails**2)
+    return length + weights @ (
+        mixture.distribution.information(mixture.degrees_of_freedom) * tails**2
+    )
