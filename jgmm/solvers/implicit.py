@@ -260,10 +260,7 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
     masses = jnp.where(masses > 0, masses, 1)
     size = along(jnp.sqrt(masses), point.covariances)
     length = jnp.sqrt(weights)
-    dof, width = tangent.degrees_of_freedom, None
-    told = point.distribution.information(point.degrees_of_freedom)
-    if told is not None:
-        width = jnp.sqrt(weights * told) / point.degrees_of_freedom
+    dof = _rescaled_dof(point, tangent.degrees_of_freedom, weights, inverse)
     if inverse:
         form, _ = family.inverse_root(point.covariances, d)
         spread = family.isometric(form, tangent.covariances, d) * size
@@ -273,7 +270,7 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
             weights=tangent.weights / length,
             means=shifts,
             covariances=spread,
-            degrees_of_freedom=dof if width is None else dof * width,
+            degrees_of_freedom=dof,
         )
     form = family.root(point.covariances)
     spread = family.from_isometric(form, tangent.covariances / size, d)
@@ -283,5 +280,16 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
         weights=tangent.weights * length,
         means=shifts,
         covariances=spread,
-        degrees_of_freedom=dof if width is None else dof / width,
+        degrees_of_freedom=dof,
     )
+
+
+def _rescaled_dof(
+    point: Mixture, change: Array | None, weights: Array, inverse: bool
+) -> Array | None:
+    """The same of degrees of freedom alone."""
+    told = point.distribution.information(point.degrees_of_freedom)
+    if change is None or told is None:
+        return change
+    width = jnp.sqrt(weights * told) / point.degrees_of_freedom
+    return change * width if inverse else change / width
