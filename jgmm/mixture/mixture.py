@@ -1,4 +1,4 @@
-"""The mixture: its parameters, and samples drawn from it."""
+"""The mixture: its parameters, and what is done with components."""
 
 from __future__ import annotations
 
@@ -297,38 +297,3 @@ def few_sizes(mixture: Mixture) -> Mixture:
     size = -(-k // 4) * 4 if k <= 16 else 1 << (k - 1).bit_length()
     padded = pad(jax.device_get(mixture), size)
     return jax.tree.map(_checks.as_array, padded)
-
-
-def sample(
-    mixture: Mixture | FitLike, n: int, *, key: Array | int | None = None
-) -> tuple[Array, Array]:
-    """Draw from the mixture.
-
-    Args:
-        mixture: K components in D dimensions.
-        n: how many samples to draw.
-        key: a JAX PRNG key, or an integer to make one of; None means 0.
-
-    Returns:
-        Samples [n, D], and the component [n] that each was drawn from.
-
-    Example:
-        >>> import jax.numpy as jnp, jgmm
-        >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[-9.0], [9.0]]), jnp.ones((2, 1)))
-        >>> pixels, labels = jgmm.sample(mixture, 100)
-        >>> print(pixels.shape, bool(((pixels[:, 0] > 0) == labels).all()))
-        (100, 1) True
-    """
-    n = _checks.as_count("n", n)
-    mixture = as_mixture(mixture)
-    component_key, normal_key = jax.random.split(_checks.as_key(key))
-    labels = jax.random.categorical(component_key, log_weights(mixture.weights), shape=(n,))
-    k, d = mixture.means.shape
-    normal = jax.random.normal(normal_key, (n, d), mixture.means.dtype)
-    family = mixture.family
-    roots = family.per_component(family.root(mixture.covariances), k)
-    gaps = family.apply(roots[labels], normal)
-    scales = mixture.distribution.scales(normal_key, labels, mixture.degrees_of_freedom)
-    if scales is not None:
-        gaps = gaps * scales[:, None]
-    return mixture.means[labels] + gaps, labels.astype(jnp.int32)

@@ -288,8 +288,9 @@ def _rescaled_dof(
     point: Mixture, change: Array | None, weights: Array, inverse: bool
 ) -> Array | None:
     """The same of degrees of freedom alone."""
-    told = point.distribution.information(point.degrees_of_freedom)
-    if change is None or told is None:
+    dof = point.degrees_of_freedom
+    told = point.distribution.information(dof)
+    if change is None or dof is None or told is None:
         return change
-    width = jnp.sqrt(weights * told) / point.degrees_of_freedom
+    width = jnp.sqrt(weights * told) / dof
     return change * width if inverse else change / width
