@@ -39,6 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "Student-t": {"distribution": "student_t"},
     "Student-t, shared": {"distribution": "student_t", "degrees_of_freedom": "shared"},
     "Student-t, 4": {"distribution": "student_t", "degrees_of_freedom": 4.0},
+    "Student-t, 4, k + 1": {"more": 1, "distribution": "student_t", "degrees_of_freedom": 4.0},
 }
 _DAMAGES: tuple[tuple[str, Damage, float], ...] = (
     ("random colours, 1%", random_colours, 0.01),
@@ -47,9 +48,16 @@ _DAMAGES: tuple[tuple[str, Damage, float], ...] = (
     ("dead pixels, 5%", dead, 0.05),
     ("dust, 1%", dust, 0.01),
 )
+
+
+def damaged(image: NdArray, damage: Damage, share: float) -> NdArray:
+    """An image [H, W, C] after damage of so large a share of it; of grey ones the first channel."""
+    colours = np.broadcast_to(image, (*image.shape[:2], 3))
+    return damage(colours, share, np.random.default_rng(0))[..., : image.shape[2]]
+
+
 DAMAGES: dict[str, Callable[[NdArray], NdArray]] = {
-    name: partial(lambda image, f, s: f(image, s, np.random.default_rng(0)), f=f, s=s)
-    for name, f, s in _DAMAGES
+    name: partial(damaged, damage=damage, share=share) for name, damage, share in _DAMAGES
 }
 MICROGRAPHS = ("cell", "ihc", "microaneurysms")  # of scikit-image
 
@@ -61,21 +69,20 @@ def fit(image: NdArray, k: int, more: int = 0, **options: Any) -> jgmm.Mixture:
     return jgmm.fit(x, k + more, reg_covar=floor, **options).mixture
 
 
-def paired(mixture: jgmm.Mixture, truth: jgmm.Mixture, x: NdArray) -> tuple[jgmm.Mixture, NdArray]:
+def paired(mixture: jgmm.Mixture, truth: jgmm.Mixture, x: NdArray) -> jgmm.Mixture:
     """Components of the first that share most pixels with those of the second, in their order."""
     table = np.zeros((mixture.n_components, truth.n_components))
     np.add.at(table, (np.asarray(jgmm.predict(mixture, x)), np.asarray(jgmm.predict(truth, x))), 1)
     rows, columns = linear_sum_assignment(-table)
     order = rows[np.argsort(columns)]
     dof = mixture.degrees_of_freedom
-    kept = dataclasses.replace(
+    return dataclasses.replace(
         mixture,
         weights=mixture.weights[order] / mixture.weights[order].sum(),
         means=mixture.means[order],
         covariances=mixture.covariances[order],
         degrees_of_freedom=None if dof is None else dof[order],
     )
-    return kept, np.sort(columns)
 
 
 def stability(image: NdArray, k: int) -> dict[tuple[str, str], tuple[float, float]]:
@@ -83,13 +90,13 @@ def stability(image: NdArray, k: int) -> dict[tuple[str, str], tuple[float, floa
 
     The latter in levels of 8 bits, of components as their weights.
     """
-    found = {}
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     for kind, options in KINDS.items():
         truth = fit(image, k, **{**options, "more": 0})
         for name, damage in DAMAGES.items():
-            damaged = damage(image).astype(np.float32)
-            clean = image[(damaged == image).all(axis=-1)]
-            mixture, _ = paired(fit(damaged, k, **options), truth, clean)
+            hurt = damage(image).astype(np.float32)
+            clean = image[(hurt == image).all(axis=-1)]
+            mixture = paired(fit(hurt, k, **options), truth, clean)
             before, after = (np.asarray(jgmm.predict(m, clean)) for m in (truth, mixture))
             gaps = np.sum(np.asarray(mixture.means - truth.means) ** 2, axis=1)
             moved = 255 * float(np.sqrt(np.asarray(truth.weights) @ gaps))
@@ -190,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         every = [stability(image, given.k) for image in images]
         rows = {
             key: [f([one[key][i] for one in every]) for i in (0, 1) for f in (np.median, np.mean)]
-            for key in every[0]
+            for key in ((name, kind) for name in DAMAGES for kind in KINDS)
         }
         names = ("labels changed (%), median", "mean", "means moved (levels), median", "mean")
         print_table(title, names, rows)
