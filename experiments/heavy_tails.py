@@ -59,6 +59,7 @@ def damaged(image: NdArray, damage: Damage, share: float) -> NdArray:
 DAMAGES: dict[str, Callable[[NdArray], NdArray]] = {
     name: partial(damaged, damage=damage, share=share) for name, damage, share in _DAMAGES
 }
+N_IMAGES = 20  # of known truth
 MICROGRAPHS = ("cell", "ihc", "microaneurysms")  # of scikit-image
 
 
@@ -134,14 +135,14 @@ NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], NdArray]] = {
 }
 
 
-def known(n_images: int) -> dict[tuple[str, str], tuple[float, float]]:
+def known() -> dict[tuple[str, str], tuple[float, float]]:
     """Of images of three flat regions, for each noise and kind: labels that are wrong (%).
 
-    Median and worst of some images.
+    Median and worst of the images.
     """
     found: dict[tuple[str, str], list[float]] = {}
     for name, noise in NOISES.items():
-        for seed in range(n_images):
+        for seed in range(N_IMAGES):
             rng = np.random.default_rng(seed)
             colours = np.array([[0.3, 0.3, 0.3], [0.5, 0.4, 0.3], [0.4, 0.5, 0.5]])
             truth = np.repeat(np.searchsorted([30, 70], np.arange(100), side="right")[None], 100, 0)
@@ -209,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         agreements = {key: (a.covering, a.voi, a.pri) for key, a in drawn(pairs, given.k).items()}
         title = f"What people drew, {len(pairs)} photographs"
         print_table(title, ("covering", "VoI (bits)", "PRI"), agreements)
-    print_table("Known truth, 20 images", ("labels wrong (%), median", "worst"), known(20))
+    title = f"Known truth, {N_IMAGES} images"
+    print_table(title, ("labels wrong (%), median", "worst"), known())
 
 
 if __name__ == "__main__":

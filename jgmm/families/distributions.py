@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 
-from jgmm._checks import as_nonnegative, is_concrete, one_of
+from jgmm._checks import as_array, as_nonnegative, is_concrete, one_of
 from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.student import FIXED, FREE, SHARED, StudentT
 
@@ -49,7 +48,7 @@ def chosen(
             )
         return found, None
     if named:
-        return StudentT(degrees_of_freedom), jnp.asarray(_START, dtype)
+        return StudentT(degrees_of_freedom), as_array(_START, dtype)
     value = as_nonnegative("degrees_of_freedom", degrees_of_freedom, dtype)
     if value.shape != ():
         raise ValueError(
@@ -57,7 +56,7 @@ def chosen(
         )
     if is_concrete(value) and not float(value) > 0:
         raise ValueError(f"degrees_of_freedom: expected a number above 0, got {value}")
-    return StudentT(FIXED), jnp.asarray(value)
+    return StudentT(FIXED), as_array(value, dtype)
 
 
 def text_of(distribution: Distribution) -> str:

@@ -37,7 +37,8 @@ def as_degrees_of_freedom(mixture: Any) -> Any:
     if isinstance(value, bool | str):
         raise TypeError(f"mixture: expected degrees_of_freedom of numbers, got {value!r}")
     if isinstance(value, int | float) and are_arrays(mixture):
-        value = jnp.full(mixture.means.shape[:-1], value, mixture.means.dtype)
+        shape, dtype = mixture.means.shape[:-1], mixture.means.dtype
+        value = _checks.as_array(np.full(shape, value, dtype), dtype)
     return as_parameter("degrees_of_freedom", value)
 
 
