@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def micrographs() -> list[NdArray]:
 
 
 def print_table(
-    title: str, names: Sequence[str], rows: dict[tuple[str, str], Sequence[Any]]
+    title: str, names: Sequence[str], rows: Mapping[tuple[str, str], Sequence[Any]]
 ) -> None:
     """A table in Markdown."""
     print(f"\n{title}\n\n| | fit | " + " | ".join(names) + " |")

@@ -80,6 +80,7 @@ def test_the_study_of_heavy_tails_compares_what_it_should(
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         heavy_tails.main(["--data", str(tmp_path), "-k", "2"])
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "%" in line]
-    values = {(row[1].strip(), row[2].strip()): float(row[3]) for row in rows if len(row) > 4}
+    cells = [[cell.strip() for cell in row] for row in rows if len(row) > 4]
+    values = {(row[1], row[2]): float(row[3]) for row in cells if row[1]}
     name = "2% of 10 times the width"
     assert values[name, "Student-t, 4"] < values[name, "Gaussian"]
