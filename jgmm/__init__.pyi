@@ -26,8 +26,8 @@ from .image.segmenting import apply, segment
 from .mixture.criteria import aic, bic, icl
 from .mixture.density import certainty, log_prob, predict, responsibilities, score
 from .mixture.files import load, save
-from .mixture.mixture import Mixture, sample
-from .mixture.operations import condition, entropy, kl_divergence, marginal
+from .mixture.mixture import Mixture
+from .mixture.operations import condition, entropy, kl_divergence, marginal, sample
 
 __version__: str
 __all__ = [

@@ -23,6 +23,7 @@ from jgmm.cli.pages import index_of
 from jgmm.cli.parameters import (
     amount,
     as_beta,
+    as_degrees,
     as_rule,
     count,
     one_of,
@@ -32,6 +33,8 @@ from jgmm.cli.parameters import (
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
+from jgmm.families.distributions import ESTIMATED
+from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
 from jgmm.fitting.choice import RULES
 from jgmm.fitting.options import SEARCHES
@@ -90,6 +93,18 @@ def segment(
     covariance: Annotated[
         str, one_of(FAMILIES, "Covariances of the components")
     ] = Options.covariance,
+    distribution: Annotated[
+        str, one_of(DISTRIBUTIONS, "Of the components; heavy tails for dust and dead pixels")
+    ] = Options.distribution,
+    degrees: Annotated[
+        str,
+        typer.Option(
+            "--degrees-of-freedom",
+            metavar="DF",
+            callback=as_degrees,
+            help="Of student_t components: free, shared, or a number.",
+        ),
+    ] = str(Options.degrees),
     restarts: Annotated[
         int, count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
     ] = Options.restarts,
@@ -163,7 +178,21 @@ def segment(
         numbers = parse_ks(ks)
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
-    options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype, search)
+    options = Options(
+        numbers,
+        features=features,
+        covariance=covariance,
+        distribution=distribution,
+        degrees=degrees if degrees in ESTIMATED else float(degrees),
+        restarts=restarts,
+        seed=seed,
+        max_iter=max_iter,
+        tol=tol,
+        dtype=dtype,
+        search=search,
+    )
+    if degrees != Options.degrees and distribution == Options.distribution:
+        raise typer.BadParameter("expected --distribution student_t with --degrees-of-freedom")
     potts = None if noise_model == "none" else noise_model
     if potts and (smooth or recommended):
         name = "--smooth" if smooth else "--recommended"

@@ -29,6 +29,8 @@ class Options:
     ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
     features: str = "rgb"
     covariance: str = "full"
+    distribution: str = "gaussian"
+    degrees: float | str = "free"  # of freedom, of Student-t components
     restarts: int = 1
     seed: int = 0
     max_iter: int = 500
@@ -49,6 +51,11 @@ class Options:
     stack: bool = False  # all pages, by one mixture
     report: bool = True  # whether a page is made
     command: str = ""  # as it was given
+
+    @property
+    def distributed(self) -> dict[str, Any]:
+        """How components are distributed, as `jgmm.fit` takes it."""
+        return {"distribution": self.distribution, "degrees_of_freedom": self.degrees}
 
     @property
     def spatial(self) -> Spatial:

@@ -10,9 +10,11 @@ from typing import Any
 import typer
 
 from jgmm._checks import LARGEST
+from jgmm.families.distributions import ESTIMATED
 from jgmm.fitting.choice import RULES
 from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
+_LEAST_DF, _MOST_DF = 1e-3, 1e9  # degrees of freedom
 _SHORT = reprlib.Repr()  # of what was typed, which may be of any length
 _SHORT.maxstring = 80
 
@@ -78,6 +80,20 @@ def as_beta(value: str) -> str:
         raise typer.BadParameter(
             f"expected auto or a number of at least 0 and at most {MOST_BETA:g}, "
             f"got {_SHORT.repr(value)}"
+        )
+    return value
+
+
+def as_degrees(value: str) -> str:
+    """Degrees of freedom, or how they are estimated."""
+    try:
+        good = value in ESTIMATED or _LEAST_DF <= float(value) <= _MOST_DF
+    except ValueError:
+        good = False
+    if not good:
+        raise typer.BadParameter(
+            f"expected {', '.join(ESTIMATED)} or a number from {_LEAST_DF:g} to {_MOST_DF:g}, got "
+            f"{_SHORT.repr(value)}"
         )
     return value
 

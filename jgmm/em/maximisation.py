@@ -60,10 +60,12 @@ def maximisation(
     if family == source:
         covariances = family.select(used, covariances, mixture.covariances)
     total = jnp.sum(shares)
+    dof = mixture.distribution.estimate(mixture.degrees_of_freedom, stats.tails, counts, used)
     return amend(
         mixture,
         weights=shares / jnp.where(total > 0, total, 1),
         means=mixture.means + jnp.where(used[:, None], moves, 0),
         covariances=covariances,
         family=family,
+        degrees_of_freedom=dof,
     )

@@ -24,6 +24,8 @@ def fit(
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -65,6 +67,10 @@ def fit(
             unknown), or responsibilities [..., K].
         covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
             its name, such as "VEV" (experiments/FAMILIES.md).
+        distribution: of the components, "gaussian" or "student_t", which samples far out do not
+            drag along (Peel and McLachlan 2000; experiments/STUDENT.md).
+        degrees_of_freedom: of Student-t components: "free", estimated for each between 1 and 1000;
+            "shared", estimated, the same for all; or a number, which stays.
         n_restarts: fits from different starts by name, each with a search of its own; the one of
             highest objective is returned.
         max_iter: steps at most, each a pass over all pixels; runs on a subsample before them may
@@ -112,6 +118,8 @@ def fit(
         weights=weights,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,

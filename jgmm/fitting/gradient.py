@@ -39,6 +39,8 @@ def fit_gradient(
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     optimizer: optax.GradientTransformation | None = None,
     n_steps: int = 2000,
     batch_size: int | None = None,
@@ -67,6 +69,8 @@ def fit_gradient(
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start, and from there with all samples; see `fit`.
         covariance_type: "full", "tied", "diag", "spherical", "EII" or "EEI".
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         optimizer: an optax ``GradientTransformation``; None means steps of length 1, which with
             batches decay to 0 along a cosine. ``optax.lbfgs()`` takes fewer passes over all samples
             and may end in another optimum, as acceleration may. Programs are compiled for the
@@ -125,6 +129,8 @@ def fit_gradient(
         weights=weights,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=n_steps + (_POLISH if polish else 0),
         tol=tol,

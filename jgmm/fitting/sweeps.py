@@ -82,7 +82,8 @@ class SweepResult(Shown):
         family, n_restarts = self.fits.mixture.family.name, self.fits.status.shape[1]
         starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
         columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
-        return Table(f"Sweep of {family} mixtures{starts}", columns, rows, ("  * the least",))
+        title = f"Sweep of {family} {self.fits.mixture.distribution.title}".rstrip()
+        return Table(f"{title} mixtures{starts}", columns, rows, ("  * the least",))
 
     def statuses(self) -> npt.NDArray[Any]:
         """The `Status` of the best restart for each number of components [S], on the host."""
@@ -160,6 +161,8 @@ def sweep(
     weights: ArrayLike | None = None,
     init: str = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -195,6 +198,8 @@ def sweep(
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
         covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
             its name, such as "VEV" (experiments/FAMILIES.md).
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         n_restarts: R, starts for each k.
         max_iter: steps at most.
         tol: see `fit`.
@@ -235,6 +240,8 @@ def sweep(
         weights=weights,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,

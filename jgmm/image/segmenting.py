@@ -69,6 +69,8 @@ def segment(
     key: jax.Array | int | None = None,
     init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -117,6 +119,8 @@ def segment(
         init: where to start; also an earlier `Segmentation` of the same features.
         covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
             its name, such as "VEV" (experiments/FAMILIES.md).
+        distribution: see `jgmm.fit`: "student_t" for images with dead pixels or dust.
+        degrees_of_freedom: see `jgmm.fit`.
         n_restarts: fits from different starts.
         max_iter: steps at most.
         tol: stop when the objective gains less, in nats per pixel.
@@ -170,6 +174,8 @@ def segment(
         "key": key,
         "init": init.fit if isinstance(init, Segmentation) else init,
         "covariance_type": covariance_type,
+        "distribution": distribution,
+        "degrees_of_freedom": degrees_of_freedom,
         "n_restarts": n_restarts,
         "max_iter": max_iter,
         "tol": tol,

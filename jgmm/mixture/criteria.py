@@ -18,8 +18,11 @@ from jgmm.mixture.posterior import centered, judgement
 def n_parameters(mixture: Mixture) -> Array:
     """Free parameters of the components in use."""
     d = mixture.n_features
-    family = mixture.family
-    counts = [family.n_parameters(k, d) + k * d + k - 1 for k in range(mixture.n_components + 1)]
+    family, distribution = mixture.family, mixture.distribution
+    counts = [
+        family.n_parameters(k, d) + distribution.n_parameters(k) + k * d + k - 1
+        for k in range(mixture.n_components + 1)
+    ]
     xp = module_of(mixture.means)
     return xp.asarray(counts, mixture.means.dtype)[xp.sum(mixture.weights > 0)]
 

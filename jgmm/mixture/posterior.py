@@ -33,9 +33,10 @@ def log_joint(mixture: Mixture, whitened: Whitened, labels: Array | None = None)
     Where the label of a sample is known, [S] with -1 for unknown, -inf but for its component.
     """
     distribution, d = mixture.distribution, whitened.n_observed
+    dof = mixture.degrees_of_freedom
     scales = log_weights(mixture.weights)[:, None] - whitened.half_log_det
-    scales = scales + distribution.log_constant(d)
-    joint = scales + distribution.log_shape(whitened.energy, d)
+    scales = scales + distribution.log_constant(d, dof)
+    joint = scales + distribution.log_shape(whitened.energy, d, dof)
     if labels is None:
         return joint
     index = jnp.arange(len(joint), dtype=labels.dtype)[:, None]

@@ -39,6 +39,12 @@ def sound(mixture: Mixture) -> Mixture:
             np.linalg.cholesky(covariances)
         except np.linalg.LinAlgError:
             raise ValueError("expected positive definite covariances, got others") from None
+    dof = mixture.degrees_of_freedom
+    if dof is not None and not 1e-3 <= np.min(dof) <= np.max(dof) <= 1e9:
+        raise ValueError(
+            f"expected degrees_of_freedom from 0.001 to 1e+09, got {np.min(dof):.4g} to "
+            f"{np.max(dof):.4g}"
+        )
     if (size := np.abs(means).max()) > np.sqrt(np.finfo(means.dtype).max):
         raise ValueError(f"expected means whose squares {means.dtype} can hold, got {size:.4g}")
     return mixture

@@ -20,7 +20,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.em.moments import Moments
 from jgmm.families.table import family_of
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
+from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 from jgmm.sklearn import _loops, _online, _start
 from jgmm.sklearn._parameters import as_jgmm, as_sklearn, factorise, to_mixture
 
@@ -268,7 +268,7 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
         >>> jgmm.sklearn.from_mixture(normal).score_samples([[0.0, 0.0]]).round(4)
         array([-1.8379])
     """
-    host: Mixture = jax.device_get(as_mixture(fitted))
+    host: Mixture = jax.device_get(gaussian(fitted, "from_mixture"))
     family, sizes = host.family, host.means.shape
     if family.name not in GaussianMixture._parameter_constraints["covariance_type"][0].options:
         wide = np.broadcast_to(host.covariances, family.wide.shape(*sizes)).copy()

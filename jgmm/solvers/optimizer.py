@@ -21,12 +21,12 @@ from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.subsample import batches
 from jgmm.em.problem import Problem
-from jgmm.mixture.mixture import Mixture, log_weights
+from jgmm.mixture.mixture import Mixture, log_weights, no_growth
 from jgmm.solvers.iterate import Step
 
 # The gain is tested every so many steps: an optimizer may go down before it goes up.
 _PATIENCE = 20
-Parameters = tuple[Array, Array, Array]
+Parameters = tuple[Array, Array, Array, Array | None]
 
 
 @struct
@@ -63,6 +63,7 @@ class Optimizer:
             jnp.zeros_like(place.weights),
             jnp.zeros_like(place.means),
             jnp.zeros(growth, place.means.dtype),
+            no_growth(place),
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its counters
             memory = self.optimizer.init(path)
@@ -116,11 +117,13 @@ def _leave(place: Mixture, floor: Array) -> Mixture:
 
 
 def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
-    """A step in log weights, whitened means and roots, in units of their uncertainty.
+    """A step in log weights, whitened means, roots and log degrees of freedom.
+
+    All are in units of their uncertainty.
 
     Roots add up. Were they to multiply, those near 0 would never come nearer.
     """
-    log_ratios, shifts, growth = step
+    log_ratios, shifts, growth, longer = step
     family, d = place.family, place.n_features
     used = place.weights > 0
     weights = lax.stop_gradient(jnp.where(used, place.weights, 1))
@@ -134,4 +137,5 @@ def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
         weights=jax.nn.softmax(jnp.where(used, logits, -jnp.inf)),
         means=place.means + family.apply(root, shifts * unit[:, None]),
         covariances=place.covariances + family.push(root, growth * alone[:, None], d),
+        degrees_of_freedom=place.distribution.near(place.degrees_of_freedom, longer, weights),
     )

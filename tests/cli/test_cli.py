@@ -91,6 +91,23 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     assert not (made / "report.html").exists()
 
 
+def test_student_t_components(folder: Path) -> None:
+    write("photo.png", picture())
+    made = "jgmm-out/photo"
+    for degrees in ("shared", "4"):
+        wish = ["--distribution", "student_t", "--degrees-of-freedom", degrees]
+        assert cli.main(["segment", "photo.png", "-k", "2", "-q", "--no-report", *wish]) == 0
+        fit = summary(f"{made}/summary.json")["fits"][0]
+        mixture = jgmm.load(f"{made}/model_k2.safetensors")
+        assert fit["distribution"] == mixture.distribution.name == "student_t"
+        np.testing.assert_array_equal(fit["degrees_of_freedom"], mixture.degrees_of_freedom)
+        assert len(set(fit["degrees_of_freedom"])) == 1
+    assert fit["degrees_of_freedom"] == [4, 4]
+    before = iio.imread(f"{made}/labels_k2.png")
+    assert cli.main(["apply", f"{made}/model_k2.safetensors", "photo.png", "-o", "b", "-q"]) == 0
+    assert (iio.imread("b/photo/labels_k2.png") == before).all()
+
+
 def test_a_second_run_gives_the_same_and_quiet_is_quiet(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

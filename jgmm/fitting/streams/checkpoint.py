@@ -19,7 +19,7 @@ from jgmm.solvers.iterate import RUNNING, Loop
 
 _FORMAT, _VERSION = "jgmm.checkpoint", 1
 _OPTIONS = (
-    "covariance_type", "n_restarts", "max_iter", "accelerate", "search"
+    "covariance_type", "distribution", "n_restarts", "max_iter", "accelerate", "search"
 )  # fmt: skip
 
 
@@ -121,13 +121,19 @@ def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
         "data": data,
         "k": wishes.k,
         "key": _digest(jax.random.key_data(wishes.key)),
-        "init": wishes.init if isinstance(wishes.init, str) else _digest(wishes.init),
+        "init": _named(wishes.init),
         "tol": _digest(choices.tol),
         "reg_covar": _digest(choices.reg_covar),
-        "prior": choices.prior if isinstance(choices.prior, str) else _digest(choices.prior),
+        "degrees_of_freedom": _named(choices.degrees_of_freedom),
+        "prior": _named(choices.prior),
         "chunk": wishes.chunk,
         **{name: known[name] for name in _OPTIONS},
     }
+
+
+def _named(value: Any) -> str:
+    """A name as it is, and what is none as `_digest` has it."""
+    return value if isinstance(value, str) else _digest(value)
 
 
 def _digest(tree: Any) -> str:

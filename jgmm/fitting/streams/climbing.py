@@ -21,9 +21,12 @@ from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import Told
+from jgmm.families.distribution import Distribution
+from jgmm.families.distributions import chosen
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
 from jgmm.fitting.delivery import fit_one
+from jgmm.fitting.given import of_given
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
 from jgmm.fitting.streams.checkpoint import Checkpoint
@@ -92,6 +95,7 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem:
     """The problem, but for its samples."""
     choices = wishes.choices
     weight: Any = np.asarray(seen.weight, seen.dtype)
+    distribution, dof = _shape_of(wishes, seen)
     return Problem(
         samples=None,  # type: ignore[arg-type]
         weight=weight,
@@ -99,7 +103,15 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem:
         floor=Floor(variances=floor_of(choices.reg_covar, seen.n_features, seen.dtype)),
         prior=_prior_of(wishes, seen),
         family=wishes.family,
+        distribution=distribution,
+        degrees_of_freedom=dof,
     )
+
+
+def _shape_of(wishes: Wishes, seen: Survey) -> tuple[Distribution, Any]:
+    """The distribution, and degrees of freedom to begin with."""
+    choices = wishes.choices
+    return chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
 
 
 def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
@@ -129,7 +141,8 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
         sampled = dataclasses.replace(wishes.choices, weights=mass, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
     shape = (seen.n, seen.n_features)
-    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin)
+    distribution, _ = _shape_of(wishes, seen)
+    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin, distribution)
     assert isinstance(given.value, Mixture)
     return given.value
 
@@ -137,19 +150,22 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
 def _empty(wishes: Wishes, seen: Survey) -> Mixture:
     """A mixture of the shapes of the start."""
     k, d = wishes.k, seen.n_features
+    distribution, _ = _shape_of(wishes, seen)
     return build(
         Mixture,
         weights=np.zeros(k, seen.dtype),
         means=np.zeros((k, d), seen.dtype),
         covariances=np.zeros(wishes.family.shape(k, d), seen.dtype),
         family=wishes.family,
+        distribution=distribution,
+        degrees_of_freedom=np.zeros(k, seen.dtype) if distribution.shaped else None,
     )
 
 
 def _begin(
     problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
 ) -> Loop:
-    inside = problem.standardize(start)
+    inside = of_given(problem, start.weights > 0, "mixture", start)
     # EM and SQUAREM draw nothing.
     return begun(problem, solver, inside, stop, capacity, jax.random.key(0))
 

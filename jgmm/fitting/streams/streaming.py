@@ -27,6 +27,8 @@ def fit_stream(
     key: Array | int | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike | None = None,
@@ -68,6 +70,8 @@ def fit_stream(
         init: a name or means [K, D], from which a fit to the sample leads to the start; or a
             `Mixture` of k components or the result of a fit, which are the start.
         covariance_type: "full", "tied", "diag" or "spherical".
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         n_restarts: fits to the sample, of which the best is the start.
         max_iter: steps at most, each a pass over the data; and of the fit to the sample. 0 returns
             the start itself.
@@ -114,6 +118,8 @@ def fit_stream(
         key=key,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,
