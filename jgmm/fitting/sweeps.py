@@ -20,6 +20,7 @@ from jgmm.data.devices import over_blocks
 from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
+from jgmm.em.curve import colour_of, curve_svg
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, of_components
@@ -82,8 +83,14 @@ class SweepResult(Shown):
         family, n_restarts = self.fits.mixture.family.name, self.fits.status.shape[1]
         starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
         columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
-        title = f"Sweep of {family} {self.fits.mixture.distribution.title}".rstrip()
-        return Table(f"{title} mixtures{starts}", columns, rows, ("  * the least",))
+        kind = f"{family} {self.fits.mixture.distribution.title}".rstrip()
+        title, notes = f"Sweep of {kind} mixtures{starts}", ("  * the least",)
+        return Table(title, columns, rows, notes, [colour_of(i) for i in s.tolist()], "curve")
+
+    def _picture(self) -> str:
+        ks, r = np.asarray(self.n_components).tolist(), _best_restarts(self.fits)
+        histories = np.asarray(self.fits.history)[np.arange(len(ks)), r]
+        return curve_svg({f"k = {k}": row.tolist() for k, row in zip(ks, histories, strict=True)})
 
     def statuses(self) -> npt.NDArray[Any]:
         """The `Status` of the best restart for each number of components [S], on the host."""
