@@ -15,6 +15,7 @@ import typer
 from jgmm import __version__
 from jgmm._atomic import printable
 from jgmm.cli import runtime
+from jgmm.cli.animation import KINDS
 from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
 from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
 from jgmm.cli.commands import apply_job, model_for, segment_job, taken
@@ -157,6 +158,9 @@ def segment(
         int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Make no report.html.")] = False,
+    animate: Annotated[
+        str | None, one_of(KINDS, "A film of EM for each k, with its learning curve")
+    ] = None,
     choose: Annotated[
         str | None,
         typer.Option(
@@ -172,7 +176,8 @@ def segment(
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
     segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
     criteria.png, summary.json and report.html, a page with all of it. Several images get an
-    index.html. With --stack the pictures of each page are in a folder of its own.
+    index.html. --animate writes animation_k3.gif: EM, run again from one start without a search.
+    With --stack the pictures of each page are in a folder of its own.
     """
     try:
         numbers = parse_ks(ks)
@@ -201,6 +206,8 @@ def segment(
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
     if regions is not None and merge:
         raise typer.BadParameter("expected one of --regions and --merge, got both")
+    if potts and animate:
+        raise typer.BadParameter("expected one of --animate and --noise-model potts, got both")
     if page is not None and stack:
         raise typer.BadParameter("expected one of --page and --stack, got both")
     found = images_of(images or ())
@@ -224,6 +231,7 @@ def segment(
         page=page,
         stack=stack,
         report=not no_report,
+        animate=animate,
         command=context.obj or "",
     )
     if recommended:

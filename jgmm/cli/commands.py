@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm._warnings import unheard
-from jgmm.cli import memory, outputs, summary
+from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
 from jgmm.cli.options import (
     JobError,
@@ -70,6 +70,7 @@ def segment_job(
     """
     start = time.perf_counter()
     memory.expect_room(pages, options)
+    animation.refuse_unknown_plugins(options.animate)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
         whole = joined_for(pages, options)
@@ -113,6 +114,10 @@ def segment_job(
                 for i in range(1, len(pages)):
                     other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
                     outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
+                if options.animate is not None:
+                    film = animation.film_of(parts[0], found, show, options)
+                    target = folder / f"animation_k{k}.{options.animate}"
+                    draw(animation.draw_film, film, name, target)
                 files.save(folder / f"model_k{k}.safetensors", found.model)
                 monitor.step(f"wrote k = {k}")
             draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")

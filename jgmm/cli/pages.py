@@ -53,6 +53,8 @@ class Report:
             names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
             tables = [f"{pictures}{name}_k{k}.csv" for name in ("segments", "regions")]
             own = [f"learning_curve_k{k}.png", f"model_k{k}.safetensors"]
+            if options.animate is not None:
+                own.append(f"animation_k{k}.{options.animate}")
             files.append((f"k = {k}", [*names, *tables, *own]))
         write_report(
             folder / REPORT,
