@@ -25,6 +25,7 @@ from jgmm.cli.options import (
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose, explain
 from jgmm.fitting.sweeps import SweepResult, sweep
+from jgmm.image import geo
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
@@ -260,6 +261,9 @@ def _about(pages: Sequence[Image], samples: Samples) -> str:
     left_out = samples.mask.size - int(samples.mask.sum())
     if left_out:
         parts.append(f"{left_out:,} left out")
+    if geo.is_georeferenced(first.source):
+        advice = "" if geo.can_write() else " (pip install 'jgmm[geo]' for results that are, too)"
+        parts.append(f"georeferenced{advice}")
     return ", ".join(parts)
 
 

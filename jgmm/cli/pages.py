@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm.cli.options import Options
-from jgmm.cli.outputs import quantity_of, shown
+from jgmm.cli.outputs import quantity_of, shown, writes_geotiffs
 from jgmm.em.result import FitResult
 from jgmm.image.display import Display
 from jgmm.image.files import Image
@@ -21,6 +21,7 @@ from jgmm.report.scene import photograph_of, scene_of, stride_for
 
 NdArray = npt.NDArray[Any]
 REPORT, INDEX = "report.html", "index.html"
+_WHERE_THEY_LIE = ("labels", "regions", "certainty")
 _OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
 
 
@@ -52,6 +53,8 @@ class Report:
         for k in fits:
             names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
             tables = [f"{pictures}{name}_k{k}.csv" for name in ("segments", "regions")]
+            if writes_geotiffs(self.image):
+                names += [f"{pictures}{name}_k{k}.tif" for name in _WHERE_THEY_LIE]
             own = [f"learning_curve_k{k}.png", f"model_k{k}.safetensors"]
             if options.animate is not None:
                 own.append(f"animation_k{k}.{options.animate}")
