@@ -34,6 +34,8 @@ def write_all(
     table = segment_table(found, show)
     write_segments(folder, k, found.labels, picture, table["hex"])
     write_spatial(folder, k, found, shown(show, image, image.pixels))
+    if not found.setup.spatial.as_drawn:
+        write_png(folder / f"contours_k{k}.png", contours(found))
     write_table(folder / f"segments_k{k}.csv", table)
     write_table(folder / f"regions_k{k}.csv", region_table(found, show))
     if writes_geotiffs(image):
@@ -103,6 +105,15 @@ def write_spatial(folder: Path, k: int, found: Segmentation, original: NdArray) 
     last = np.iinfo(depth).max
     coded = np.where(left_out, last, np.minimum(found.regions, last)).astype(depth)
     write_png(folder / f"regions_k{k}.png", coded)
+
+
+def contours(found: Segmentation) -> NdArray:
+    """The ultrametric contour map [2H - 1, 2W - 1] in hundredths, uint16.
+
+    See `Hierarchy.contours`: below 100 M are the regions of ``merge=M``. The largest value is for
+    655.35 and more.
+    """
+    return np.minimum(np.rint(100 * found.hierarchy.contours()), 65535).astype(np.uint16)
 
 
 def overlay(picture: NdArray, regions: NdArray) -> NdArray:
