@@ -28,6 +28,7 @@ from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
 from jgmm.fitting.options import Choices, read
+from jgmm.fitting.progress import shown
 from jgmm.fitting.starts import STARTS
 from jgmm.mixture.criteria import criteria_of, n_parameters
 
@@ -182,6 +183,7 @@ def sweep(
     short_runs: bool = True,
     order: str | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
+    progress: bool = False,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
 
@@ -220,6 +222,7 @@ def sweep(
         order: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
+        progress: see `fit`.
 
     Returns:
         All fits and their criteria; ``result[k]`` is the best fit of k components and
@@ -278,7 +281,8 @@ def sweep(
             **criteria,
         )
 
-    result = interruptible(work, pixels, tuple(vars(choices).values()))
+    with shown(progress):
+        result = interruptible(work, pixels, tuple(vars(choices).values()))
     if _checks.is_concrete(result.fits.status):
         asked = {"max_iter": max_iter, "tol": tol}
         warn_of_status(result.statuses(), on_purpose=cannot_converge(asked))
