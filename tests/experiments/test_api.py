@@ -51,4 +51,6 @@ def test_every_public_name_is_on_the_pages_and_no_link_is_broken(tmp_path: Path)
             target = Path(os.path.normpath(path.parent / file)) if file else path
             assert target.is_file(), f"{path.name}: {link}"
             assert not part or part in pages[target].ids, f"{path.name}: {link}"
-    assert {"jgmm/plot.html", "jgmm/image.html", "#fit", "#SweepResult"} <= pages[tmp_path / "jgmm.html"].links
+    assert {"jgmm/plot.html", "jgmm/image.html", "#fit", "#SweepResult"} <= pages[
+        tmp_path / "jgmm.html"
+    ].links
