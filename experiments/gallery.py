@@ -192,14 +192,14 @@ code { display: block; overflow-x: auto; padding: 0.5rem 0.8rem; border: 1px sol
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0.75rem; }
 figure { margin: 0; } figcaption { opacity: 0.75; font-size: 0.9rem; }
 img { width: 100%; border-radius: 6px; display: block; }
-</style></head><body><h1>A gallery of segmentations</h1>
+</style></head><body><main><h1>A gallery of segmentations</h1>
 {% for e in exhibits %}
 <section><h2>{{ e.title }}</h2><p>{{ e.about }}</p><code>{{ e.command }}</code>
 <div class="row">{% for file, what in e.pictures %}
 <figure><a href="{{ e.report }}"><img src="{{ file }}" alt="{{ e.title }}: {{ what }}" loading="lazy"></a><figcaption>{{ what }}</figcaption></figure>{% endfor %}
 </div></section>
 {% endfor %}
-</body></html>
+</main></body></html>
 """  # noqa: E501
 
 
