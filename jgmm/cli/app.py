@@ -15,11 +15,12 @@ import typer
 from jgmm import __version__
 from jgmm._atomic import printable
 from jgmm.cli import runtime
-from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
-from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
-from jgmm.cli.commands import apply_job, model_for, segment_job, taken
+from jgmm.cli.about import taken
+from jgmm.cli.animation import KINDS
+from jgmm.cli.arguments import Folder, Mask, NoReport, Page, Quiet, Stack
+from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of, with_index
+from jgmm.cli.commands import apply_job, model_for, segment_job
 from jgmm.cli.options import JobError, Options, with_recommended
-from jgmm.cli.pages import index_of
 from jgmm.cli.parameters import (
     amount,
     as_beta,
@@ -156,7 +157,10 @@ def segment(
     regions: Annotated[
         int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Make no report.html.")] = False,
+    no_report: NoReport = False,
+    animate: Annotated[
+        str | None, one_of(KINDS, "A film of EM for each k, with its learning curve")
+    ] = None,
     choose: Annotated[
         str | None,
         typer.Option(
@@ -172,7 +176,8 @@ def segment(
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
     segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
     criteria.png, summary.json and report.html, a page with all of it. Several images get an
-    index.html. With --stack the pictures of each page are in a folder of its own.
+    index.html. --animate writes animation_k3.gif: EM, run again from one start without a search.
+    With --stack the pictures of each page are in a folder of its own.
     """
     try:
         numbers = parse_ks(ks)
@@ -201,6 +206,8 @@ def segment(
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
     if regions is not None and merge:
         raise typer.BadParameter("expected one of --regions and --merge, got both")
+    if potts and animate:
+        raise typer.BadParameter("expected one of --animate and --noise-model potts, got both")
     if page is not None and stack:
         raise typer.BadParameter("expected one of --page and --stack, got both")
     found = images_of(images or ())
@@ -224,6 +231,7 @@ def segment(
         page=page,
         stack=stack,
         report=not no_report,
+        animate=animate,
         command=context.obj or "",
     )
     if recommended:
@@ -243,14 +251,12 @@ def segment(
 
     if not found:
         return attempt(work, None, output / sample_image().source.stem)
-    code = attempt_all(work, found, output)
-    if len(done) > 1 and options.report:
-        return max(code, attempt(lambda _, folder: index_of(folder, done), None, output))
-    return code
+    return with_index(attempt_all(work, found, output), done, output, options)
 
 
 @app.command()
 def apply(
+    context: typer.Context,
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", parser=path, help="A model_k*.safetensors file.")
     ],
@@ -262,12 +268,14 @@ def apply(
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
+    no_report: NoReport = False,
     quiet: Quiet = False,
 ) -> int:
     """Segment other images by a model that `jgmm segment` wrote.
 
     DIR/<image name>/ gets segmented_k3.png, labels_k3.png, overlay_k3.png, regions_k3.png,
-    certainty_k3.png, segments_k3.csv, regions_k3.csv and summary.json.
+    certainty_k3.png, segments_k3.csv, regions_k3.csv, summary.json and report.html. Several images
+    get an index.html.
     """
     if page is not None and stack:
         raise typer.BadParameter("expected one of --page and --stack, got both")
@@ -282,17 +290,25 @@ def apply(
     except JobError as error:
         complain(str(error))
         return MENDABLE
-    options = Options(mask=None if mask is None else os.fspath(mask), page=page, stack=stack)
+    options = Options(
+        mask=None if mask is None else os.fspath(mask),
+        page=page,
+        stack=stack,
+        report=not no_report,
+        command=context.obj or "",
+    )
+    done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path, folder: Path) -> None:
         pages = pages_of(source, options)
-        result = apply_job(model, pages, folder, about)
+        result = apply_job(model, pages, folder, about, options)
+        done.append((source.name, folder, result))
         score = result["log_likelihood"]
         which = f"{taken(pages)}, " if taken(pages) else ""
         terminal.line(f"{source.name}: {which}k = {result['k']}, log-likelihood {score:.4f}")
         terminal.line(f"wrote {folder}")
 
-    return attempt_all(work, found, output)
+    return with_index(attempt_all(work, found, output), done, output, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

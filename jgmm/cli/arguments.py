@@ -28,3 +28,4 @@ Stack = Annotated[
     bool, typer.Option("--stack", help="Take all pages or frames of a file, by one mixture.")
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Make no report.html.")]

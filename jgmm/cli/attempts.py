@@ -9,6 +9,7 @@ from typing import Any
 
 from jgmm.cli import runtime
 from jgmm.cli.options import JobError, Options, images_in, output_folders, pages_for
+from jgmm.cli.pages import index_of
 from jgmm.cli.process import INTERNAL, MENDABLE, complain, debugging
 from jgmm.cli.terminal import OutputError, UnheardError
 from jgmm.image import Image, ImageError
@@ -60,3 +61,12 @@ def explain(error: Exception, where: str = "") -> int:
     kind, text = type(error).__name__, " ".join(str(error).split())[:300]
     complain(f"internal error{where}: {kind}: {text} (JGMM_DEBUG=1 shows where)")
     return INTERNAL
+
+
+def with_index(
+    code: int, done: Sequence[tuple[str, Path, dict[str, Any]]], output: Path, options: Options
+) -> int:
+    """The exit status, after an index of several images is written."""
+    if len(done) > 1 and options.report:
+        return max(code, attempt(lambda _, folder: index_of(folder, done), None, output))
+    return code

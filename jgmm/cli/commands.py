@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm._warnings import unheard
-from jgmm.cli import memory, outputs, summary
+from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
+from jgmm.cli.about import about_pages
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -70,6 +71,7 @@ def segment_job(
     """
     start = time.perf_counter()
     memory.expect_room(pages, options)
+    animation.refuse_unknown_plugins(options.animate)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
         whole = joined_for(pages, options)
@@ -88,7 +90,7 @@ def segment_job(
                 (folder / old).unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
-            monitor.begin(name, _about(pages, samples), steps)
+            monitor.begin(name, about_pages(pages, samples), steps)
             result, seconds = _fit(whole.source, samples, offered, options, monitor)
             rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
             chosen = choose(result, rule)
@@ -113,6 +115,10 @@ def segment_job(
                 for i in range(1, len(pages)):
                     other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
                     outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
+                if options.animate is not None:
+                    film = animation.film_of(parts[0], found, show, options)
+                    target = folder / f"animation_k{k}.{options.animate}"
+                    draw(animation.draw_film, film, name, target)
                 files.save(folder / f"model_k{k}.safetensors", found.model)
                 monitor.step(f"wrote k = {k}")
             draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
@@ -136,14 +142,13 @@ def segment_job(
                 "seconds": round(time.perf_counter() - start, 4),
             }
             if report is not None:
-                inside = "" if place == folder else f"{place.name}/"
-                report.write(folder, inside, fits, content, options)
+                report.write(folder, _inside(folder, place), fits, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
 
 
 def apply_job(
-    model: Path, pages: Sequence[Image], folder: Path, about: ImageModel
+    model: Path, pages: Sequence[Image], folder: Path, about: ImageModel, options: Options
 ) -> dict[str, Any]:
     """Segment an image by a model that `segment_job` or `jgmm.save` wrote; write the results.
 
@@ -166,11 +171,16 @@ def apply_job(
             raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
         counts = [int(s.mask.sum()) for s in parts]
         with outputs.writing_to(folder):
-            (folder / "summary.json").unlink(missing_ok=True)
+            for old in ("summary.json", web.REPORT):
+                (folder / old).unlink(missing_ok=True)
             whole = joined(pages)
             show = display_of(whole.pixels, whole.alpha)
+            report = web.report_of(pages[0], show, 1) if options.report else None
+            place = _place(folder, pages, 0)
             for i, (page, cut) in enumerate(zip(pages, found, strict=True)):
-                outputs.write_all(_place(folder, pages, i), k, cut, page, show)
+                _, table = outputs.write_all(_place(folder, pages, i), k, cut, page, show)
+                if report is not None and i == 0:
+                    report.add(cut, table)
             content = {
                 "input": summary.input_summary(pages, *parts),
                 "model": summary.path_text(model),
@@ -184,6 +194,8 @@ def apply_job(
                 "versions": summary.versions(),
                 **summary.mixture_summary(mixture),
             }
+            if report is not None:
+                report.write(folder, _inside(folder, place), {}, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
 
@@ -216,6 +228,11 @@ def _place(folder: Path, pages: Sequence[Image], index: int) -> Path:
     return place
 
 
+def _inside(folder: Path, place: Path) -> str:
+    """Where pictures are, seen from the folder of all results."""
+    return "" if place == folder else f"{place.name}/"
+
+
 def _segment(samples: Samples, result: SweepResult, k: int, options: Options) -> Segmentation:
     """The segmentation by the fit of k, or by one under a Potts prior instead."""
     if options.noise_model is None:
@@ -231,31 +248,6 @@ def _segment(samples: Samples, result: SweepResult, k: int, options: Options) ->
         tol=options.tol,
         reg_covar=samples.floor,
     )
-
-
-def taken(pages: Sequence[Image]) -> str:
-    """Which pages of a file were taken, in words; nothing where it has one."""
-    if len(pages) > 1:
-        return f"all {len(pages)} pages"
-    if pages[0].page_bands:
-        return f"{pages[0].page_bands} pages as bands"
-    return f"page {pages[0].page} of {pages[0].pages}" if pages[0].pages > 1 else ""
-
-
-def _about(pages: Sequence[Image], samples: Samples) -> str:
-    """What is taken of the file, in words."""
-    first = pages[0]
-    height, width, channels = first.pixels.shape
-    parts = [f"{width} x {height} pixels", "1 channel" if channels == 1 else f"{channels} channels"]
-    if taken(pages):
-        parts.insert(0, taken(pages))
-    if samples.index is not None:
-        colours = len(samples.features)
-        parts.append(f"{colours:,} {'colour' if colours == 1 else 'colours'}")
-    left_out = samples.mask.size - int(samples.mask.sum())
-    if left_out:
-        parts.append(f"{left_out:,} left out")
-    return ", ".join(parts)
 
 
 def _fit(

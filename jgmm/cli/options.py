@@ -50,6 +50,7 @@ class Options:
     page: int | None = None  # of a file of several; None: the first
     stack: bool = False  # all pages, by one mixture
     report: bool = True  # whether a page is made
+    animate: str | None = None  # the kind of film of each fit, gif or mp4
     command: str = ""  # as it was given
 
     @property

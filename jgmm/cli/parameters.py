@@ -23,8 +23,8 @@ def one_of(names: Iterable[str], what: str) -> Any:
     """An option that takes one of some names."""
     listed = ", ".join(names)
 
-    def check(value: str) -> str:
-        if value not in names:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise typer.BadParameter(f"expected one of {listed}; got {_SHORT.repr(value)}")
         return value
 

@@ -15,6 +15,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.em.result import FitResult
 from jgmm.fitting.dispatch import fit_best
 from jgmm.fitting.options import Choices, read
+from jgmm.fitting.progress import shown
 
 P = ParamSpec("P")
 
@@ -33,9 +34,10 @@ def told(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
     def told_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
         if not _checks.all_concrete((args, kwargs)):
             return fit(*args, **kwargs)
-        result = interruptible(lambda: fit(*args, **kwargs))
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        with shown(bound.arguments.get("progress", False)):
+            result = interruptible(lambda: fit(*args, **kwargs))
         warn_of_status(result.status, on_purpose=cannot_converge(bound.arguments))
         return result
 

@@ -37,6 +37,7 @@ def fit(
     search: str = "best",
     short_runs: bool = True,
     order: str | None = None,
+    progress: bool = False,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
@@ -94,6 +95,10 @@ def fit(
             history then begins where that ends. False to see the whole way from the start.
         order: "weight" numbers the components by decreasing weight, so that fits of different
             data, such as the lanes of a vmap, compare; None as the start had them.
+        progress: show a bar on the error stream (in a notebook, below the cell) with steps, the
+            objective and an estimate of the time left; outside of traces. It moves on after
+            each run on the host: those from starts, each round of moves, the run on all samples,
+            never within one. What is fitted is the same.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.

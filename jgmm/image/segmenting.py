@@ -19,6 +19,7 @@ from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
+from jgmm.fitting.progress import shown
 from jgmm.fitting.sweeps import sweep
 from jgmm.image.files import open_pages, tell_of_pages
 from jgmm.image.model import ImageModel
@@ -78,6 +79,7 @@ def segment(
     accelerate: bool | None = None,
     prior: Prior | str | None = None,
     search: str | None = None,
+    progress: bool = False,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
@@ -132,6 +134,8 @@ def segment(
             of its own.
         search: see `jgmm.fit`; None for "best", or for none with a ``noise_model``. With "none"
             the learning curve shows the whole way from the start.
+        progress: show a bar while mixtures are fitted; see `jgmm.fit`. Not of fits with a
+            ``noise_model``.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
@@ -197,7 +201,8 @@ def segment(
                 chosen = fit_samples(samples, k, rule, **options).mixture.n_components
             return potts_segmentation(samples, int(chosen), spatial, **options)
 
-    result = interruptible(work)
+    with shown(progress):
+        result = interruptible(work)
     warn_of_status(result.fit.status, on_purpose=cannot_converge(options))
     return result
 

@@ -103,8 +103,7 @@ class Mixture(Shown):
         return shown.showable(self)
 
     def _table(self, *, whole: bool = False) -> Table:
-        columns, rows, notes = shown.component_table(self, whole=whole)
-        return Table(f"Mixture of {shown.kind(self)}", columns, rows, notes)
+        return shown.component_table(self, f"Mixture of {shown.kind(self)}", whole=whole)
 
     def summary(self) -> Table:
         """All weights, means and standard deviations, as a table to print."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._struct import number, values_known
+from jgmm._struct import Table, number, values_known
 
 COMPONENTS, FEATURES = 10, 6  # so many are shown at most
 
@@ -49,10 +49,8 @@ def kind(mixture: Any) -> str:
     return f"{components}{unused} in {d} dimension{'s' if d != 1 else ''}"
 
 
-def component_table(
-    mixture: Any, *, whole: bool = False
-) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
-    """Columns, rows and notes: weights and means, and with ``whole`` standard deviations."""
+def component_table(mixture: Any, title: str = "", *, whole: bool = False) -> Table:
+    """Weights and means, and with ``whole`` standard deviations."""
     host = jax.device_get(mixture)
     k, d = host.means.shape
     n_shown = k if whole else min(k, COMPONENTS)
@@ -75,4 +73,23 @@ def component_table(
         notes.append(f"  and {k - n_shown} more components")
     if d > n_features:
         notes.append(f"  and {d - n_features} more features of each mean")
-    return tuple(columns), rows, notes
+    swatches = colours(host.means)[:n_shown]
+    return Table(title, columns, rows, notes, swatches, "as RGB" if swatches else "")
+
+
+def colours(means: npt.NDArray[Any]) -> list[str]:
+    """Means [K, 3] as colours, in hex, if they may be red, green and blue; else nothing.
+
+    They may if they are in [0, 1], as `jgmm.segment` has them, or in [0, 255].
+
+    Example:
+        >>> colours(np.array([[1.0, 0.5, 0.0]])), colours(np.array([[1.0, -0.5, 0.0]]))
+        (['#ff8000'], [])
+    """
+    if means.ndim != 2 or means.shape[1] != 3 or not np.isfinite(means).all():
+        return []
+    low, high = means.min(initial=0), means.max(initial=0)
+    if low < 0 or high > 255:
+        return []
+    codes = np.rint(means * (255 if high <= 1 else 1)).astype(int)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in codes.tolist()]

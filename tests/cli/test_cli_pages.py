@@ -125,6 +125,19 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
     expected = iio.imread("jgmm-out/a/labels_k2.png")
     for name in "abc":
         np.testing.assert_array_equal(iio.imread(f"jgmm-applied/{name}/labels_k2.png"), expected)
+    for page in ("index.html", "c/report.html"):
+        made = Path("jgmm-applied", page)
+        links = re.findall(r'(?:href|src)="([^"#:]+)"', made.read_text())
+        assert links
+        assert all((made.parent / link).is_file() for link in links)
+        assert "model.safetensors" in made.read_text()
+    assert cli.main(["apply", "model.safetensors", "c.png", "-q", "--no-report"]) == 0
+    assert not Path("jgmm-applied/c/report.html").exists()
+    assert cli.main(["segment", "c.png", "-k", "2", "-q", "--min-region", "3"]) == 0
+    found = jgmm.segment("c.png", 2, min_region=3)
+    contours = iio.imread("jgmm-out/c/contours_k2.png")
+    np.testing.assert_array_equal(contours, np.rint(100 * found.hierarchy.contours()))
+    assert 'href="contours_k2.png"' in Path("jgmm-out/c/report.html").read_text()
 
 
 @pytest.mark.parametrize(

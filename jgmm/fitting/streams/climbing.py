@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._struct import build
+from jgmm.data import monitor
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size
@@ -29,12 +31,13 @@ from jgmm.fitting.delivery import fit_one
 from jgmm.fitting.given import of_given
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
+from jgmm.fitting.progress import left_of
 from jgmm.fitting.streams.checkpoint import Checkpoint
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.em import Em
-from jgmm.solvers.iterate import Foretelling, Loop, Run, begun, ended
+from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, Run, begun, ended
 from jgmm.solvers.passes import climb
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stopping import Gain
@@ -65,23 +68,44 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
     size = block_size(wishes.k, seen.n_features)
+
+    def after(loop: Loop) -> None:
+        if checkpoint is not None:
+            checkpoint.after(loop)
+        _tell(wishes, problem, loop)
+
     loop = climb(
         problem,
         solver,
         stop,
         loop,
         lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
-        (lambda loop: None) if checkpoint is None else checkpoint.after,
+        after,
     )
     result = finished(problem, ended(loop))
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
 
 
+def _tell(wishes: Wishes, problem: Problem, loop: Loop) -> None:
+    """Say how far the climb has come, if anybody listens."""
+    if (who := monitor.listener()) is None:
+        return
+    known = problem.on(_told(loop.value))
+    value = float(known.in_data_units(loop.best, loop.value.value))
+    tol, most = float(np.max(np.asarray(wishes.choices.tol))), wishes.choices.max_iter
+    n, going_on = int(loop.n_evaluated) - 1, int(loop.status) == RUNNING
+    left = left_of(loop.history, tol, max(most - n, 0)) if going_on else 0
+    who.hear(f"k = {wishes.k}, passes", value, min(n, 1), left)
+
+
 def seen_of(wishes: Wishes) -> Survey:
     """What a first pass says of the source."""
+    who = monitor.listener()
+    if who is not None:
+        who.expect(1)
     seed = np.asarray(jax.random.key_data(wishes.key)).ravel().tolist()
-    return survey(
+    seen = survey(
         wishes.source,
         wishes.chunk,
         (lambda d: 0) if wishes.n_sampled == 0 else wishes.enough,
@@ -89,6 +113,9 @@ def seen_of(wishes: Wishes) -> Survey:
         isotropic=wishes.family.isotropic,
         countable=wishes.passes is None,
     )
+    if who is not None:
+        who.hear("first pass", math.nan, 0)
+    return seen
 
 
 def problem_of(wishes: Wishes, seen: Survey) -> Problem:
@@ -180,5 +207,10 @@ def _begun(
 @program(once=True)
 def finished(problem: Problem, run: Run[Mixture]) -> FitResult:
     """The result of a climb, around the origin."""
-    known = problem.on(Told(stats=None, log_likelihood=run.value))  # type: ignore[arg-type]
+    known = problem.on(_told(run.value))
     return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
+
+
+def _told(value: Any) -> Told:
+    """In the place of samples, what they said."""
+    return Told(stats=None, log_likelihood=value)  # type: ignore[arg-type]

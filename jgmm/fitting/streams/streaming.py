@@ -15,6 +15,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.options import Choices
+from jgmm.fitting.progress import shown
 from jgmm.fitting.streams import climbing, stepwise
 from jgmm.fitting.streams.wishes import read
 from jgmm.mixture.mixture import FitLike, Mixture
@@ -41,6 +42,7 @@ def fit_stream(
     chunk: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: int = 1,
+    progress: bool = False,
 ) -> FitResult:
     """Fit a mixture of k Gaussians to data that come block by block, such as from a disk.
 
@@ -92,6 +94,8 @@ def fit_stream(
             result to the bit, when the one before was ended by whatever; after its end it gives
             the result again. A file of other data or other options is refused.
         every: steps between two writes of that file, which is written whole or not at all.
+        progress: show a bar as `fit` does. It moves on after each pass over the source, and the
+            time left is told from how the gains of the last steps shrink.
 
     Returns:
         The same as `fit`. History and n_iter are of the passes over the source alone. With
@@ -134,7 +138,8 @@ def fit_stream(
     if passes is not None and checkpoint is not None:
         raise ValueError("checkpoint: expected None with passes, of which none is kept")
     fitted = climbing.fitted if passes is None else stepwise.fitted
-    result = interruptible(lambda: fitted(wishes, checkpoint, every))
+    with shown(progress):
+        result = interruptible(lambda: fitted(wishes, checkpoint, every))
     on_purpose = cannot_converge({"max_iter": max_iter, "tol": tol})
     warn_of_status(result.status, on_purpose=on_purpose)
     return result
