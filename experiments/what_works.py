@@ -1,7 +1,7 @@
-"""A table of what works for mixtures of which covariance family, made by trying it.
+"""Tables of what works for mixtures of which family and distribution, made by trying it.
 
-    python -m experiments.what_works          prints the table
-    python -m experiments.what_works --write  puts it into FAMILIES.md
+    python -m experiments.what_works          prints them
+    python -m experiments.what_works --write  puts them into FAMILIES.md
 
 Programs are traced and not compiled: what is refused is refused then. What a file or scikit-learn
 takes, and what a stream reads, is tried on the host.
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import jgmm
+from jgmm.families.distributions import DISTRIBUTIONS
 from jgmm.families.table import FAMILIES, MCLUST, OF_RANK, family_of
 from jgmm.fitting.options import Choices
 from jgmm.fitting.streams import wishes
@@ -40,15 +41,24 @@ def samples() -> NdArray:
     return np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 
 
-def mixture_of(name: str) -> jgmm.Mixture:
-    """One of the family."""
+def mixture_of(name: str, distribution: str) -> jgmm.Mixture:
+    """One of the family, of components of a distribution."""
     family, rng = family_of(name), np.random.default_rng(1)
     factors = rng.normal(size=(K, D, 2 * D)).astype(np.float32)
     matrices = factors @ factors.swapaxes(1, 2) / (2 * D)
     weights = np.full(K, 1 / K, np.float32)
     covariances = np.asarray(family.shared_out(matrices, weights))
     means = rng.normal(size=(K, D)).astype(np.float32)
-    return jgmm.Mixture(weights, means, covariances, family)  # type: ignore[arg-type]
+    degrees = {"degrees_of_freedom": 5.0} if DISTRIBUTIONS[distribution].shaped else {}
+    return jgmm.Mixture(weights, means, covariances, family, **degrees)  # type: ignore[arg-type]
+
+
+def options_of(mixture: jgmm.Mixture) -> dict[str, Any]:
+    """For a fit like a mixture."""
+    return {
+        "covariance_type": mixture.covariance_type,
+        "distribution": mixture.distribution.name,
+    }
 
 
 Operation = Callable[[jgmm.Mixture, NdArray], str | None]
@@ -66,16 +76,15 @@ def _fitted(**options: Any) -> Operation:
     limits = {"n_steps": 2} if fit is jgmm.fit_gradient else {"max_iter": 2, "search": "none"}
 
     def run(mixture: jgmm.Mixture, x: NdArray) -> None:
-        jax.eval_shape(
-            lambda x: fit(x, K, covariance_type=mixture.covariance_type, **limits, **options), x
-        )
+        every = {**options_of(mixture), **limits, **options}
+        jax.eval_shape(lambda x: fit(x, K, **every), x)
 
     return run
 
 
 def _differentiated(mixture: jgmm.Mixture, x: NdArray) -> None:
     def value(x: jax.Array) -> jax.Array:
-        fit = jgmm.fit(x, K, init=mixture, covariance_type=mixture.covariance_type, max_iter=2)
+        fit = jgmm.fit(x, K, max_iter=2, search="none", **options_of(mixture))
         return jnp.sum(fit.mixture.means)
 
     jax.eval_shape(jax.grad(value), x)
@@ -104,7 +113,7 @@ def _to_sklearn(mixture: jgmm.Mixture, x: NdArray) -> str | None:
 
 def _streamed(passes: int | None) -> Operation:
     def run(mixture: jgmm.Mixture, x: NdArray) -> None:
-        choices = Choices(covariance_type=mixture.covariance_type)
+        choices = Choices(**options_of(mixture))
         wishes.read([x], K, choices, passes=passes, chunk=None)
 
     return run
@@ -138,9 +147,11 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def row(name: str, operations: Sequence[str] = tuple(OPERATIONS)) -> dict[str, str]:
+def row(
+    name: str, distribution: str, operations: Sequence[str] = tuple(OPERATIONS)
+) -> dict[str, str]:
     """What each operation says for a family: yes, the family that comes out, or why not."""
-    mixture, x, said = mixture_of(name), samples(), {}
+    mixture, x, said = mixture_of(name, distribution), samples(), {}
     for operation in operations:
         try:
             said[operation] = OPERATIONS[operation](mixture, x) or "yes"
@@ -173,9 +184,16 @@ def table(rows: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def on_page() -> str:
-    """The table that the page has."""
-    return PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+def headed(tables: dict[str, str]) -> str:
+    """All tables, each below the name of its distribution."""
+    return "\n".join(f"With `{name}` components:\n\n{made}" for name, made in tables.items())
+
+
+def on_page() -> dict[str, str]:
+    """The tables that the page has, by distribution."""
+    text = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    parts = [part.split("` components:\n\n") for part in text.split("With `")[1:]]
+    return {name: made.rstrip("\n") + "\n" for name, made in parts}
 
 
 def read(text: str) -> dict[str, dict[str, str]]:
@@ -200,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="into FAMILIES.md")
     write = parser.parse_args(arguments).write
-    made = table({name: row(name) for name in NAMES})
+    tables = {d: table({name: row(name, d) for name in NAMES}) for d in DISTRIBUTIONS}
+    made = headed(tables)
     if not write:
         print(made)
         return
