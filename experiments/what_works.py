@@ -73,7 +73,8 @@ def _traced(function: Callable[[jgmm.Mixture, jax.Array], Any]) -> Operation:
 
 def _fitted(**options: Any) -> Operation:
     fit = options.pop("fit", jgmm.fit)
-    limits = {"n_steps": 2} if fit is jgmm.fit_gradient else {"max_iter": 2, "search": "none"}
+    brief = {"max_iter": 2, "search": "none", "accelerate": False}
+    limits = {"n_steps": 2} if fit is jgmm.fit_gradient else brief
 
     def run(mixture: jgmm.Mixture, x: NdArray) -> None:
         every = {**options_of(mixture), **limits, **options}
@@ -84,7 +85,7 @@ def _fitted(**options: Any) -> Operation:
 
 def _differentiated(mixture: jgmm.Mixture, x: NdArray) -> None:
     def value(x: jax.Array) -> jax.Array:
-        fit = jgmm.fit(x, K, max_iter=2, search="none", **options_of(mixture))
+        fit = jgmm.fit(x, K, max_iter=2, search="none", accelerate=False, **options_of(mixture))
         return jnp.sum(fit.mixture.means)
 
     jax.eval_shape(jax.grad(value), x)
