@@ -27,6 +27,7 @@ from jgmm.cli.parameters import (
     as_degrees,
     as_rule,
     count,
+    of_rank,
     one_of,
     parse_ks,
     path,
@@ -94,6 +95,9 @@ def segment(
     covariance: Annotated[
         str, one_of(FAMILIES, "Covariances of the components")
     ] = Options.covariance,
+    rank: Annotated[
+        int | None, count(1, 10**4, "Loadings of a component, of factor and ppca.")
+    ] = None,
     distribution: Annotated[
         str, one_of(DISTRIBUTIONS, "Of the components; heavy tails for dust and dead pixels")
     ] = Options.distribution,
@@ -186,7 +190,7 @@ def segment(
     options = Options(
         numbers,
         features=features,
-        covariance=covariance,
+        covariance=of_rank(covariance, rank),
         distribution=distribution,
         degrees=degrees if degrees in ESTIMATED else float(degrees),
         restarts=restarts,

@@ -11,6 +11,7 @@ import typer
 
 from jgmm._checks import LARGEST
 from jgmm.families.distributions import ESTIMATED
+from jgmm.families.table import family_of, with_rank
 from jgmm.fitting.choice import RULES
 from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
@@ -96,6 +97,16 @@ def as_degrees(value: str) -> str:
             f"{_SHORT.repr(value)}"
         )
     return value
+
+
+def of_rank(covariance: str, rank: int | None) -> str:
+    """The family of that name and rank."""
+    try:
+        named = str(with_rank(covariance, rank))
+        family_of(named, "--covariance")
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("rank=3", "--rank 3")) from None
+    return named
 
 
 def as_rule(value: str | None) -> str | None:

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
 from jgmm.fitting.options import Choices
@@ -24,6 +25,7 @@ def fit(
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
@@ -66,8 +68,9 @@ def fit(
             random responsibilities; "random_from_data", random samples as means. Or a `Mixture`
             of k components or the result of a fit, means [K, D], integer labels [...] (-1 where
             unknown), or responsibilities [..., K].
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor" or "ppca" (experiments/FAMILIES.md).
+        rank: loadings of each component of "factor" and "ppca"; "factor(3)" says the same.
         distribution: of the components, "gaussian" or "student_t", which samples far out do not
             drag along (Peel and McLachlan 2000; experiments/STUDENT.md).
         degrees_of_freedom: of Student-t components: "free", estimated for each between 1 and 1000;
@@ -122,7 +125,7 @@ def fit(
         key=key,
         weights=weights,
         init=init,
-        covariance_type=covariance_type,
+        covariance_type=with_rank(covariance_type, rank),
         distribution=distribution,
         degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,

@@ -127,7 +127,8 @@ def _conform(
     shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
     expected = ((k,), (k, d), family.shape(k, d))
     # A family that the caller did not name may be another of the same shape.
-    told = init.family in (family, inferred(shapes[2], k, d) if shapes == expected else None)
+    alike = shapes == expected and init.family.wide == family.wide
+    told = init.family == family or (alike and init.family == inferred(shapes[2], k, d))
     if shapes != expected or not told:
         raise ValueError(
             f"init: expected a {family.name} mixture of weights, means and covariances of "

@@ -72,7 +72,7 @@ def standard_errors(
         from the data.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite.
+        ValueError: shapes that do not fit, values that are not finite; several loadings.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -82,6 +82,11 @@ def standard_errors(
         [[0.1]] [[[0.14142136]]]
     """
     mixture, array = conform(mixture, pixels)
+    if (family := mixture.family).ambiguous:
+        raise ValueError(
+            "standard_errors: expected covariances that the data determine, got those of "
+            f"{family.name}, whose loadings are known up to rotations"
+        )
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     return _errors(mixture, array.reshape(-1, mixture.n_features), sample_weights)
 

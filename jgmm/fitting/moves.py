@@ -15,7 +15,7 @@ import numpy.typing as npt
 from jgmm._struct import amend
 from jgmm.data.arrays import module_of
 from jgmm.families.family import Family
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, take
 
 # Weights, means, matrices [K, D, D], and degrees of freedom if there are any.
 Parts = tuple[Any, Any, Any, Any]
@@ -97,13 +97,14 @@ def shrink(mixture: Mixture, last: Any, floor: Any, lot: Any) -> Mixture:
         lot: a number from 0 to 1: which are merged.
     """
     merges = merges_of(mixture)
-    (weights, means, spreads, dof), free = _merged(_parts(mixture), merges, _as_lot(mixture, lot))
-    index = np.arange(len(weights), dtype=np.int32)
-    xp = module_of(means)
-    order = xp.where(index == free, last, index)
-    weights = xp.where(index == last, 0, weights[order])
-    dof = None if dof is None else dof[order]
-    return _mixture(mixture, (weights, means[order], spreads[order], dof), merges, floor)
+    parts, free = _merged(_parts(mixture), merges, _as_lot(mixture, lot))
+    merged = _mixture(mixture, parts, merges, floor)
+    index = np.arange(mixture.n_components, dtype=np.int32)
+    xp = module_of(mixture.means)
+    possible = xp.any(xp.isfinite(merges[0]))
+    ordered = take(merged, xp.where(possible & (index == free), last, index))
+    weights = xp.where(possible & (index == last), 0, ordered.weights)
+    return amend(ordered, weights=weights)
 
 
 def _as_lot(mixture: Mixture, lot: Any) -> Any:
@@ -119,7 +120,8 @@ def _parts(mixture: Mixture) -> Parts:
 def _mixture(like: Mixture, parts: Parts, merges: tuple[Any, Any] | None, floor: Any) -> Mixture:
     """The mixture of parts; ``like`` itself where it has no pair that could be merged."""
     xp, (weights, means, spreads, dof) = module_of(like.means), parts
-    covariances = like.family.shared_out(spreads, weights, floor)
+    before = like.family.dense(like.covariances, *means.shape)
+    covariances = like.family.moved(like.covariances, before, spreads, weights, floor)
     if merges is not None:
         possible = xp.any(xp.isfinite(merges[0]))
         weights = xp.where(possible, weights, like.weights)

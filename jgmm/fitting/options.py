@@ -21,7 +21,7 @@ from jgmm.data.arrays import module_of
 from jgmm.data.devices import place
 from jgmm.data.origin import Origin, near_origin, plus
 from jgmm.data.programs import round_up
-from jgmm.data.samples import Rows, block_size
+from jgmm.data.samples import Rows
 from jgmm.em.prior import Prior, as_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, with_largest_first
@@ -235,7 +235,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         if choices.short_runs and plan is None:
             few = subsample_size(n, max(ks), d, family)
     cut = Cut(
-        block_size=block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
+        block_size=family.block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
         incomplete=incomplete,
         few=few if few is None or mesh is None else few // mesh.size,
     )

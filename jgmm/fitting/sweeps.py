@@ -24,6 +24,7 @@ from jgmm.em.curve import colour_of, curve_svg
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, of_components
+from jgmm.families.table import with_rank
 from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
@@ -169,6 +170,7 @@ def sweep(
     weights: ArrayLike | None = None,
     init: str = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
@@ -205,8 +207,9 @@ def sweep(
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor" or "ppca" (experiments/FAMILIES.md).
+        rank: see `fit`.
         distribution: see `fit`.
         degrees_of_freedom: see `fit`.
         n_restarts: R, starts for each k.
@@ -249,7 +252,7 @@ def sweep(
         key=key,
         weights=weights,
         init=init,
-        covariance_type=covariance_type,
+        covariance_type=with_rank(covariance_type, rank),
         distribution=distribution,
         degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,

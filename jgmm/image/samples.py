@@ -106,7 +106,8 @@ def samples_of(
         values = recipe.of_image(pixels, dtype)[inside]
     if not np.isfinite(values).all():
         raise ValueError("features: expected finite values, got NaN or infinity")
-    unit = _unit_variance(values, weights, isotropic=family_of(covariance_type).isotropic)
+    family = family_of(covariance_type, n_features=values.shape[-1])
+    unit = _unit_variance(values, weights, isotropic=family.isotropic)
     # No component can be narrower than the rounding of its values, nor, where that is finer than
     # floating point can tell, than a millionth of the whole.
     step = recipe.rounding((*inside.shape, values.shape[1]), pixels.dtype) / unit

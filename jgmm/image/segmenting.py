@@ -119,8 +119,8 @@ def segment(
             ``merge`` or ``n_regions``, which do best from many segments.
         key: as of `jgmm.fit`, like those that follow.
         init: where to start; also an earlier `Segmentation` of the same features.
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor(2)" or "ppca(2)" (experiments/FAMILIES.md).
         distribution: see `jgmm.fit`: "student_t" for images with dead pixels or dust.
         degrees_of_freedom: see `jgmm.fit`.
         n_restarts: fits from different starts.

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.data.arrays import module_of
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows, block_size, make_samples
+from jgmm.data.samples import Rows, make_samples
 from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import centered, judgement
 
@@ -44,7 +44,7 @@ def _criterion(
     mixture: Mixture, pixels: Array, weights: Array, name: str, incomplete: bool
 ) -> Array:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = mixture.block_size
     samples = make_samples(Rows(features=flat, weights=weights), size, incomplete=incomplete)
     log_likelihood, weight, entropy = judgement(moved, samples)
     return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)[name]

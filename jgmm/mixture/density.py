@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.data.fold import fold_sum, map_samples
 from jgmm.data.programs import on_host, program, round_up
-from jgmm.data.samples import Block, Rows, block_size, make_samples, pad_rows
+from jgmm.data.samples import Block, Rows, make_samples, pad_rows
 from jgmm.mixture.mixture import FitLike, Mixture, conform, pad
 from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
 
@@ -45,7 +45,7 @@ def _evaluate(
         posterior = normalise(joint)
         return tuple(_KINDS[kind](joint, posterior) for kind in kinds)
 
-    return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
+    return map_samples(block, pixels, mixture.block_size)
 
 
 def evaluate(
@@ -153,7 +153,7 @@ def certainty(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "
 def _score(mixture: Mixture, pixels: Array, weights: Array, incomplete: bool) -> Array:
     mixture, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
     kernel = mixture.kernel(gaps=incomplete)
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = mixture.block_size
 
     def block(block: Block) -> tuple[Array, Array]:
         posterior = normalise(log_joint(mixture, kernel.evaluate(block)))

@@ -18,7 +18,7 @@ from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.distributions import STUDENT_T, distribution_of
 from jgmm.families.family import Family
 from jgmm.families.kernels import Kernel
-from jgmm.families.table import family_of, inferred
+from jgmm.families.table import OF_RANK, family_of, inferred, with_rank
 from jgmm.mixture import shown, validation
 
 
@@ -77,7 +77,9 @@ class Mixture(Shown):
         if family is None and all(map(_has_shape, (self.means, self.covariances))):
             family = inferred(self.covariances.shape, self.n_components, self.n_features)
         elif isinstance(family, str):
-            family = family_of(family, "family")
+            shape = getattr(self.covariances, "shape", ())
+            rank = shape[-1] - 1 if family in OF_RANK and shape else None
+            family = family_of(with_rank(family, rank), "family")
         object.__setattr__(self, "family", family)
         distribution: Any = self.distribution
         if isinstance(distribution, str):
@@ -123,6 +125,11 @@ class Mixture(Shown):
     def covariance_type(self) -> str:
         """The name of the covariance family."""
         return self.family.name
+
+    @property
+    def block_size(self) -> int:
+        """How many samples a pass works on together."""
+        return self.family.block_size(self.n_components, self.n_features)
 
     def kernel(self, *, gaps: bool = False) -> Kernel:
         """What a pass over samples needs, with or without features missing."""

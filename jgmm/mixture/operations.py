@@ -13,7 +13,6 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import amend
-from jgmm.data.products import along
 from jgmm.families.matrices import Full
 from jgmm.mixture.density import log_prob
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, log_weights
@@ -132,7 +131,7 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
         if family.shared or family.restrained:
             covariances = family.widened(covariances, len(gaps), len(rest))
             family = family.wide
-        covariances = along(widths, covariances) * covariances
+        covariances = family.scaled(covariances, widths)
     return amend(
         mixture,
         weights=jax.nn.softmax(log_weights(mixture.weights) + log_density),

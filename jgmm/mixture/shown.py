@@ -24,8 +24,7 @@ def deviations(mixture: Any) -> npt.NDArray[Any]:
 
     Infinite where tails are so heavy that there is none.
     """
-    dense = mixture.family.dense(mixture.covariances, *mixture.means.shape)
-    variances = np.diagonal(np.asarray(dense), axis1=1, axis2=2)
+    variances = np.asarray(mixture.family.variances(mixture.covariances, *mixture.means.shape))
     found: npt.NDArray[Any] = np.sqrt(np.maximum(variances, 0))
     return found * spreads(mixture)[:, None]
 

@@ -121,21 +121,8 @@ def check_values(mixture: Any) -> None:
     covariances = host["covariances"]
     if mixture.family.restrained and covariances.ndim == len(mixture.family.shape(1, 1)):
         _check_membership(mixture.family, covariances, weights)
-    if mixture.family.independent:
-        if (covariances < 0).any():
-            raise ValueError(
-                f"mixture: expected variances of at least 0, got {covariances.min():.6g}"
-            )
-        return
-    size = np.abs(covariances).max(axis=(-2, -1), keepdims=True)
-    if (np.abs(covariances - covariances.swapaxes(-1, -2)) > 1e-4 * size).any():
-        raise ValueError("mixture: expected symmetric covariances")
-    least = np.linalg.eigvalsh(covariances)[..., 0]
-    if (least < -1e-4 * size[..., 0, 0]).any():
-        raise ValueError(
-            "mixture: expected covariances without negative variances, got an eigenvalue of "
-            f"{least.min():.6g}"
-        )
+    if (flaw := mixture.family.flaw(covariances)) is not None:
+        raise ValueError(f"mixture: {flaw}")
 
 
 def _check_membership(family: Any, covariances: Any, weights: Any) -> None:

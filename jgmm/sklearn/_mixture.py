@@ -18,7 +18,9 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from jgmm._struct import amend, build
 from jgmm.data.interruptible import interruptible
 from jgmm.em.moments import Moments
+from jgmm.families.matrices import Full
 from jgmm.families.table import family_of
+from jgmm.families.variances import Diag
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 from jgmm.sklearn import _loops, _online, _start
@@ -271,8 +273,9 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     host: Mixture = jax.device_get(gaussian(fitted, "from_mixture"))
     family, sizes = host.family, host.means.shape
     if family.name not in GaussianMixture._parameter_constraints["covariance_type"][0].options:
-        wide = np.broadcast_to(host.covariances, family.wide.shape(*sizes)).copy()
-        host = amend(host, covariances=wide, family=family.wide)
+        wide = Diag() if family.independent else Full()
+        kept = wide.of_matrices(family.dense(host.covariances, *sizes)).copy()
+        host = amend(host, covariances=kept, family=wide)
     estimator = GaussianMixture(host.n_components, covariance_type=host.covariance_type)
     estimator._take(host, np.asarray(host.means).dtype)
     estimator.n_features_in_ = host.n_features

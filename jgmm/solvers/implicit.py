@@ -178,14 +178,16 @@ def _nearer(point: Mixture, rest: Mixture) -> Mixture:
 def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) -> Mixture:
     """The change of the fixed point: shift = pull(shift) + push; NaN where there is none.
 
-    Unused components do not change.
+    Unused components do not change, nor how covariances are stored where there are several ways:
+    along those the equations say nothing.
     """
-    used = point.weights > 0
+    used, family = point.weights > 0, point.family
 
     def whiten(tangent: Mixture) -> Mixture:
         return _rescaled(point, tangent, inverse=True)
 
     def masked(tangent: Mixture) -> Mixture:
+        change = family.horizontal(point.covariances, tangent.covariances)
         dof = tangent.degrees_of_freedom
         if dof is not None:
             dof = jnp.where(used & point.distribution.estimated, dof, 0)
@@ -193,20 +195,18 @@ def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) ->
             tangent,
             weights=jnp.where(used, tangent.weights, 0),
             means=jnp.where(used[:, None], tangent.means, 0),
-            covariances=point.family.select(
-                used, tangent.covariances, jnp.zeros_like(tangent.covariances)
-            ),
+            covariances=family.select(used, change, jnp.zeros_like(change)),
             degrees_of_freedom=dof,
         )
 
     right, unravel = ravel_pytree(whiten(masked(push)))
 
     def remainder(vector: Array) -> Array:
-        shift = _rescaled(point, masked(unravel(vector)), inverse=False)
+        shift = masked(_rescaled(point, unravel(vector), inverse=False))
         return vector - ravel_pytree(whiten(masked(pull(shift))))[0]
 
     shift = lax.custom_linear_solve(remainder, right, solve=_residuals, transpose_solve=_residuals)
-    return _rescaled(point, masked(unravel(shift)), inverse=False)
+    return masked(_rescaled(point, unravel(shift), inverse=False))
 
 
 def _residuals(matvec: Callable[[Array], Array], right: Array) -> Array:

@@ -31,7 +31,7 @@ Parameters = tuple[Array, Array, Array, Array | None]
 
 @struct
 class _State:
-    place: Mixture  # its covariances are roots of what is above the floor
+    place: Mixture  # of its covariances what is movable above the floor
     path: Parameters  # the sum of all steps
     memory: Any  # the optimizer's
     key: Array
@@ -107,7 +107,7 @@ def _enter(mixture: Mixture, floor: Array) -> Mixture:
     """Roots of what covariances have above the floor, of which there is at least once the floor."""
     family = mixture.family
     above = family.clip(mixture.covariances, 2 * floor) - family.diagonal(floor)
-    return amend(mixture, covariances=family.root(above))
+    return amend(mixture, covariances=family.movable(above))
 
 
 def _leave(place: Mixture, floor: Array) -> Mixture:

@@ -42,6 +42,8 @@ BAD_OPTIONS = [
     ("-k 3,", "whole numbers"),
     ("-k", "requires an argument"),
     ("--covariance round", "full, tied, diag, spherical"),
+    ("--covariance factor", "factor with a rank, as factor(3) or by --rank 3"),
+    ("--rank 2", "expected None but for factor and ppca"),
     ("--distribution cauchy", "gaussian, student_t"),
     ("--degrees-of-freedom 3", "expected --distribution student_t with --degrees-of-freedom"),
     ("--distribution student_t --degrees-of-freedom 0", "free, shared or a number from 0.001"),

@@ -16,7 +16,6 @@ from jgmm._struct import build
 from jgmm.data import monitor
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
-from jgmm.data.samples import block_size
 from jgmm.em import prior as priors
 from jgmm.em.passes import pass_over
 from jgmm.em.prior import Prior, weak_prior
@@ -67,7 +66,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     if loop is None:
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
-    size = block_size(wishes.k, seen.n_features)
+    size = wishes.family.block_size(wishes.k, seen.n_features)
 
     def after(loop: Loop) -> None:
         if checkpoint is not None:

@@ -71,7 +71,7 @@ def fit_stream(
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         init: a name or means [K, D], from which a fit to the sample leads to the start; or a
             `Mixture` of k components or the result of a fit, which are the start.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: of any family that `fit` takes, such as "full" or "factor(3)".
         distribution: see `fit`.
         degrees_of_freedom: see `fit`.
         n_restarts: fits to the sample, of which the best is the start.

@@ -86,6 +86,11 @@ def read(
     n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
     max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
     if passes is not None:
+        if family.sketched:
+            raise ValueError(
+                f"passes: expected None with {family.name}, whose statistics of different mixtures "
+                f"do not add up, got {passes}"
+            )
         passes = _checks.as_count("passes", passes)
         if max_iter != _MAX_ITER:
             raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {max_iter}")
