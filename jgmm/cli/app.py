@@ -17,15 +17,26 @@ from jgmm._atomic import printable
 from jgmm.cli import runtime
 from jgmm.cli.about import taken
 from jgmm.cli.animation import KINDS
-from jgmm.cli.arguments import Folder, Mask, NoReport, Page, Quiet, Stack
+from jgmm.cli.arguments import (
+    Degrees,
+    Folder,
+    Images,
+    Ks,
+    Labels,
+    Mask,
+    NoReport,
+    Page,
+    Quiet,
+    Recommended,
+    Rule,
+    Stack,
+)
 from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of, with_index
 from jgmm.cli.commands import apply_job, model_for, segment_job
 from jgmm.cli.options import JobError, Options, with_recommended
 from jgmm.cli.parameters import (
     amount,
     as_beta,
-    as_degrees,
-    as_rule,
     count,
     of_rank,
     one_of,
@@ -38,11 +49,11 @@ from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
-from jgmm.fitting.choice import RULES
 from jgmm.fitting.options import SEARCHES
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
-from jgmm.image.settings import MOST_SEGMENTS
+
+_KS = ",".join(map(str, Options.ks))
 
 app = typer.Typer(
     help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",
@@ -74,23 +85,8 @@ def _main(
 @app.command()
 def segment(
     context: typer.Context,
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="IMAGE",
-            parser=path,
-            help="Image files or folders of them; without any, a built-in photograph.",
-            show_default=False,
-        ),
-    ] = None,
-    ks: Annotated[
-        str,
-        typer.Option(
-            "-k",
-            metavar="K,K",
-            help=f"Numbers of segments, 1 to {MOST_SEGMENTS}: 3,5,7; 2-12; or auto.",
-        ),
-    ] = ",".join(map(str, Options.ks)),
+    images: Images = None,
+    ks: Ks = _KS,
     output: Folder = Path("jgmm-out"),
     covariance: Annotated[
         str, one_of(FAMILIES, "Covariances of the components")
@@ -101,15 +97,7 @@ def segment(
     distribution: Annotated[
         str, one_of(DISTRIBUTIONS, "Of the components; heavy tails for dust and dead pixels")
     ] = Options.distribution,
-    degrees: Annotated[
-        str,
-        typer.Option(
-            "--degrees-of-freedom",
-            metavar="DF",
-            callback=as_degrees,
-            help="Of student_t components: free, shared, or a number.",
-        ),
-    ] = str(Options.degrees),
+    degrees: Degrees = str(Options.degrees),
     restarts: Annotated[
         int, count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
     ] = Options.restarts,
@@ -118,15 +106,7 @@ def segment(
         float,
         positive("W", "What position counts in +xy, with spherical covariance."),
     ] = Options.xy_weight,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels",
-            metavar="PNG",
-            parser=path,
-            help="Scribbles: a colour for each segment; black or transparent is unknown.",
-        ),
-    ] = None,
+    labels: Labels = None,
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
@@ -142,12 +122,7 @@ def segment(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
-    recommended: Annotated[
-        bool,
-        typer.Option(
-            "--recommended", help="Lab, smoothing and merging: segments such as people draw."
-        ),
-    ] = False,
+    recommended: Recommended = False,
     noise_model: Annotated[
         str, one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
     ] = "none",
@@ -165,12 +140,7 @@ def segment(
     animate: Annotated[
         str | None, one_of(KINDS, "A film of EM for each k, with its learning curve")
     ] = None,
-    choose: Annotated[
-        str | None,
-        typer.Option(
-            "--choose", metavar="RULE", callback=as_rule, help=f"Of k: {', '.join(RULES)}."
-        ),
-    ] = None,
+    choose: Rule = None,
     quiet: Quiet = False,
 ) -> int:
     """Segment images by Gaussian mixtures of several k.
