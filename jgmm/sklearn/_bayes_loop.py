@@ -63,7 +63,7 @@ class _Problem(VariationalProblem):
     ) -> tuple[VariationalPosterior, Compensated[Array]]:
         mixture, stats, evidence = self.expectation(posterior)
         moments = moments_of(mixture, stats)
-        wide, (k, d) = self.problem.family.wide, mixture.means.shape
+        wide, d = self.problem.family.wide, mixture.n_features
         spreads = moments.spreads + wide.diagonal(self.ridge)
         following = self.maximisation(amend(moments, spreads=spreads))
         # Log-densities of samples with their components, which the entropy of these is without.
@@ -202,9 +202,7 @@ def bayes(
         jnp.asarray(np.arange(most) < k),
         jax.tree.map(cast, prior),
         cast(reg_covar),
-        Change(
-            tol=cast(tol), max_iter=jnp.asarray(max_iter - 1, jnp.int32), previous=cast(bound)
-        ),
+        Change(tol=cast(tol), max_iter=jnp.asarray(max_iter - 1, jnp.int32), previous=cast(bound)),
         weight_prior=weight_prior,
         size=block_size(most, x.shape[1]),
         capacity=capacity_for(max_iter),

@@ -59,8 +59,7 @@ class BayesianGaussianMixture(  # type: ignore[misc]
             scatter = (w[:, None] * gaps).T @ gaps / max(total - 1, total / 2)
             family = family_of(self.covariance_type)
             covariance = as_sklearn(family.of_matrices(scatter[None]), self.covariance_type)
-            alone = family.shared or family.independent
-            self.covariance_prior_ = covariance if alone and family.shared else covariance[0]
+            self.covariance_prior_ = covariance if family.shared else covariance[0]
 
     def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
         """Moments of the samples under drawn responsibilities, as a mixture."""

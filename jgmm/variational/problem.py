@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +27,8 @@ class VariationalProblem:
     """What the data say under a prior (Attias 2000; Bishop 2006, section 10.2).
 
     The expected log-density of a sample under a posterior is that of a Gaussian of the mean
-    parameters, times a weight that is less than the component's own. So a step has the E-step of EM,
-    and statistics in the same frame.
+    parameters, times a weight that is less than the component's own. So a step has the E-step of
+    EM, and statistics in the same frame.
     """
 
     problem: Problem  # of the samples, in their frame, without a prior
@@ -83,13 +82,16 @@ class VariationalProblem:
         spreads = moments.spreads + along(strengths, pulls) * pulls
         share = copies * family.entries(d)
         wishart = (share * prior.scale, share * prior.dof)
+        covariances = family.maximise(spreads, n, n, jnp.ones_like(self.used), wishart)
+        # Padding is no worse conditioned than what there is.
+        first = jnp.broadcast_to(covariances[:1], covariances.shape)
         return build(
             VariationalPosterior,
             concentrations=self.weight_prior.posterior(prior.concentration, n),
             means=moments.means + strengths[:, None] * gaps,
             mean_precisions=prior.mean_strength + n,
             degrees_of_freedom=prior.dof + family.masses(n) / copies,
-            covariances=family.maximise(spreads, n, n, jnp.ones_like(self.used), wishart),
+            covariances=family.select(self.used, covariances, first),
             family=family,
             weight_prior=self.weight_prior,
         )

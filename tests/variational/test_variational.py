@@ -67,14 +67,15 @@ def test_a_step_and_the_bound_are_those_of_the_book(family: str, kind: str) -> N
     }
     options["mean_prior"], options["covariance_prior"] = [0.1, -0.2, 0.3], [1.0, 2.0, 0.5]
     with pytest.warns(jgmm.FitWarning, match="MAX_ITER"):
-        before = fitted(init=start(family, X), max_iter=1, **options)
-        after = fitted(init=before, max_iter=1, **options)
+        after = fitted(init=start(family, X), max_iter=2, **options)
+    before = fitted(init=start(family, X), max_iter=0, **options)
     theirs, prior = as_bishop(before)
     following, bound = bishop.step(X, w, theirs, prior, family, kind)
-    _, higher = bishop.step(X, w, following, prior, family, kind)
-    np.testing.assert_allclose(after.history * w.sum(), [bound, higher], rtol=1e-9)
+    final, higher = bishop.step(X, w, following, prior, family, kind)
+    _, highest = bishop.step(X, w, final, prior, family, kind)
+    np.testing.assert_allclose(after.history * w.sum(), [bound, higher, highest], rtol=1e-9)
     np.testing.assert_allclose(before.lower_bound * w.sum(), bound, rtol=1e-9)
-    assert_posteriors_equal(as_bishop(after)[0], following, 1e-9)
+    assert_posteriors_equal(as_bishop(after)[0], final, 1e-9)
     np.testing.assert_allclose(after.counts.sum(), w.sum(), rtol=1e-12)
 
 
@@ -216,6 +217,9 @@ def test_what_makes_no_prior_is_refused() -> None:
         with pytest.raises(ValueError, match=f"{name}: .*{what}"):
             fitted(**{name: wrong})
     other = fitted(max_iter=300)
+    again = fitted(init=other, max_iter=300)  # goes on where that ended
+    assert again.n_iter <= 1
+    np.testing.assert_allclose(again.lower_bound, other.lower_bound, atol=1e-6)
     with pytest.raises(ValueError, match="init: .*dirichlet_process"):
         fitted(init=other, weight_concentration_prior_type=KINDS[1])
     with pytest.raises(TypeError, match="expected a VariationalResult"):
