@@ -132,6 +132,7 @@ class BayesianGaussianMixture(  # type: ignore[misc]
                 np.asarray(factorise(found.covariances, name), dtype),
             )
         )
+        self.weights_ = self.weights_.astype(dtype)
 
     def _estimate_weighted_log_prob(self, X: Any, **_: Any) -> Any:
         """Log weights and log-densities, both as expected under the posterior [N, K]."""

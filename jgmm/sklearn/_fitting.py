@@ -14,6 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from jgmm.sklearn._distinct import distinct
+
 
 class Ran(Protocol):
     """How a run ended, on the host."""
@@ -103,15 +105,16 @@ class Fitting(BaseMixture, Generic[S, R]):  # type: ignore[misc]
             self._weigh(X, weights)
         fresh = not (self.warm_start and hasattr(self, "converged_"))
         random_state = check_random_state(self.random_state)
+        samples = distinct(X, weights)
         best: R | None = None
         for init in range(self.n_init if fresh else 1):
             self._print_verbose_msg_init_beg(init)
             start = self._start(X, weights, random_state) if fresh else self._resumed()
             if self.max_iter == 0:
-                best = self._unmoved(X, weights, start)
+                best = self._unmoved(*samples, start)
                 break
             bound = float(-np.inf if fresh else self.lower_bound_)
-            result = self._run(X, weights, start, bound)
+            result = self._run(*samples, start, bound)
             self._tell(result, bound)
             if best is None or result.bounds[-1] > best.bounds[-1]:
                 best = result

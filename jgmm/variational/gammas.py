@@ -29,7 +29,9 @@ def binet(x: Array) -> Array:
     y = jnp.where(near, x + _FAR, x)
     far = _series(_BINET, y) / y
     x = jnp.where(near, x, 1)
-    return far + jnp.where(near, stirling(x + _FAR) - stirling(x) - jnp.log(_rising(x)), 0)
+    return far + jnp.where(
+        near, stirling(x + _FAR) - stirling(x) - jnp.log(jnp.prod(_ascending(x), axis=-1)), 0
+    )
 
 
 def digamma_gap(x: Array) -> Array:
@@ -38,7 +40,7 @@ def digamma_gap(x: Array) -> Array:
     y = jnp.where(near, x + _FAR, x)
     far = -0.5 / y - _series(_DIGAMMA, y) / y**2
     x = jnp.where(near, x, 1)
-    terms = sum((1 / (x + i) for i in range(1, int(_FAR))), start=1 / x)
+    terms = jnp.sum(1 / _ascending(x), axis=-1)
     return far + jnp.where(near, jnp.log1p(_FAR / x) - terms, 0)
 
 
@@ -65,9 +67,6 @@ def _series(coefficients: tuple[float, ...], y: Array) -> Array:
     return total
 
 
-def _rising(x: Array) -> Array:
-    """X (x + 1) ... (x + 9)."""
-    product = x
-    for i in range(1, int(_FAR)):
-        product = product * (x + i)
-    return product
+def _ascending(x: Array) -> Array:
+    """X, x + 1, ..., x + 9."""
+    return x[..., None] + jnp.arange(_FAR, dtype=x.dtype)
