@@ -226,11 +226,12 @@ def _climbed(
                 first = standardize(start, problem.frame)
             run = iterate(bayes, Em(), first, stop, capacity, jax.random.key(0))
             best, value = run.best, run.value.rounded()
+            mixture = best.mixture(used)
             return VariationalResult(
                 posterior=unstandardize(best, problem.frame),
                 prior=prior_outside(prior, problem),
-                lower_bound=problem.in_data_units(best, value),
-                history=problem.in_data_units(best, run.history),
+                lower_bound=problem.in_data_units(mixture, value),
+                history=problem.in_data_units(mixture, run.history),
                 n_iter=run.n_iter,
                 status=run.status,
                 weight=problem.weight,

@@ -26,8 +26,9 @@ from jgmm.variational.weights import WEIGHT_PRIORS
 Start = Mixture | VariationalPosterior
 
 
-class BayesianGaussianMixture(  # type: ignore[misc]
-    Fitting[Start, BayesResult], mixture.BayesianGaussianMixture
+class BayesianGaussianMixture(
+    Fitting[Start, BayesResult],
+    mixture.BayesianGaussianMixture,  # type: ignore[misc]
 ):
     """Variational Bayes of a mixture, with the parameters and attributes of scikit-learn's.
 
@@ -46,6 +47,8 @@ class BayesianGaussianMixture(  # type: ignore[misc]
         >>> fitted.predict([[0, 0], [9, 3]])
         array([0, 1])
     """
+
+    weights_: Any
 
     def _weigh(self, X: Any, weights: Any) -> None:
         """Priors of weighted samples, where they are made of samples."""
@@ -132,7 +135,7 @@ class BayesianGaussianMixture(  # type: ignore[misc]
                 np.asarray(factorise(found.covariances, name), dtype),
             )
         )
-        self.weights_ = self.weights_.astype(dtype)
+        self.weights_ = np.asarray(self.weights_, dtype)
 
     def _estimate_weighted_log_prob(self, X: Any, **_: Any) -> Any:
         """Log weights and log-densities, both as expected under the posterior [N, K]."""
