@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -16,12 +15,13 @@ from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.arrays import module_of
 from jgmm.data.devices import over_blocks
-from jgmm.data.origin import Origin, less, plus
+from jgmm.data.origin import less, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.em.problem import Problem
 from jgmm.families.table import family_of
 from jgmm.fitting.batch import over, started
+from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
 from jgmm.fitting.options import Choices, Request, read
 from jgmm.mixture.mixture import FitLike, Mixture
@@ -136,15 +136,15 @@ def fit_variational(
     )
     request = read(pixels, (k,), choices, spread=True)
     d, dtype = request.problem.frame.center.shape[0], request.problem.weight.dtype
-    least = wishart_of(family, d).least_dof
     asked = Asked(
-        concentration=_above(
-            "weight_concentration_prior", weight_concentration_prior, 1 / k, dtype
+        concentration=above("weight_concentration_prior", weight_concentration_prior, 1 / k, dtype),
+        mean_strength=above("mean_precision_prior", mean_precision_prior, 1.0, dtype),
+        dof=above(
+            *("degrees_of_freedom_prior", degrees_of_freedom_prior, d, dtype),
+            least=wishart_of(family, d).least_dof,
         ),
-        mean_strength=_above("mean_precision_prior", mean_precision_prior, 1.0, dtype),
-        dof=_above("degrees_of_freedom_prior", degrees_of_freedom_prior, d, dtype, least),
-        mean=_mean(mean_prior, d, dtype, request.origin),
-        scale=_scale(covariance_prior, d, dtype),
+        mean=as_mean("mean_prior", mean_prior, d, dtype, request.origin),
+        scale=as_scale("covariance_prior", covariance_prior, d, dtype),
     )
     given = init.posterior if isinstance(init, VariationalResult) else None
     return _fitted(request, k, asked, given, WEIGHT_PRIORS[kind])
@@ -195,7 +195,7 @@ def _fitted(
         history=best.history[: request.max_iter + 1],
         counts=best.counts[:k],
     )
-    return jax.tree.map(jnp.asarray, result) if concrete else result
+    return jax.tree.map(_checks.as_array, result) if concrete else result
 
 
 @program("weight_prior", "capacity", "mesh")
@@ -262,49 +262,7 @@ def _as_start(
     moved = amend(given, means=less(given.means, request.origin))
     wide = resized(jax.device_get(moved) if _checks.all_concrete(moved) else moved, most)
     dtype = request.problem.weight.dtype
-    start: VariationalPosterior = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype)[None], wide)
+    start: VariationalPosterior = jax.tree.map(
+        lambda leaf: _checks.as_array(leaf[None], dtype), wide
+    )
     return start
-
-
-def _above(
-    name: str, value: ArrayLike | None, default: float, dtype: Any, least: float = 0.0
-) -> Array:
-    """A number above ``least``."""
-    if value is None:
-        value = default
-    number = _checks.as_nonnegative(name, value, dtype)
-    if number.shape != ():
-        raise ValueError(f"{name}: expected a number, got shape {number.shape}")
-    if _checks.is_concrete(number) and not float(number) > least:
-        raise ValueError(f"{name}: expected a number above {least:g}, got {float(number):g}")
-    return number
-
-
-def _mean(mean: ArrayLike | None, d: int, dtype: Any, origin: Origin | None) -> Array | None:
-    if mean is None:
-        return None
-    array: Any = mean if isinstance(mean, jax.Array) else np.asarray(mean, np.float64)
-    if array.shape != (d,):
-        raise ValueError(f"mean_prior: expected shape ({d},), got {array.shape}")
-    if _checks.is_concrete(array) and not np.isfinite(np.asarray(array)).all():
-        raise ValueError("mean_prior: expected finite numbers, got NaN or infinity")
-    return jnp.asarray(less(array, origin), dtype)
-
-
-def _scale(scale: ArrayLike | None, d: int, dtype: Any) -> Array | None:
-    """A number, variances or a matrix as a matrix [D, D]."""
-    if scale is None:
-        return None
-    array: Any = scale if isinstance(scale, jax.Array) else np.asarray(scale, np.float64)
-    if array.shape not in ((), (d,), (d, d)):
-        raise ValueError(
-            f"covariance_prior: expected a number, ({d},) or ({d}, {d}), got shape {array.shape}"
-        )
-    xp = module_of(array)
-    matrix = array if array.ndim == 2 else array * xp.eye(d, dtype=array.dtype)
-    if _checks.is_concrete(matrix):
-        host = np.asarray(matrix, np.float64)
-        symmetric = np.allclose(host, host.T, rtol=1e-5, atol=0)
-        if not (np.isfinite(host).all() and symmetric and np.linalg.eigvalsh(host)[0] > 0):
-            raise ValueError("covariance_prior: expected a positive definite matrix, got another")
-    return jnp.asarray(matrix, dtype)

@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import amend, struct
 from jgmm.data.compensated import Compensated, plus
@@ -188,21 +189,25 @@ def bayes(
         The result, on the host.
     """
     dtype = x.dtype
-    placed, mesh = place(Rows(features=jnp.asarray(x), weights=jnp.asarray(weights, dtype)))
+    placed, mesh = place(
+        Rows(features=_checks.as_array(x), weights=_checks.as_array(weights, dtype))
+    )
     k = start.n_components
     most = round_up(k, x.size)
     padded = pad(start, most) if isinstance(start, Mixture) else resized(start, most)
 
     def cast(leaf: Any) -> Array:
-        return jnp.asarray(leaf, dtype)
+        return _checks.as_array(leaf, dtype)
 
     result = _bayes(
         placed,
         jax.tree.map(cast, padded),
-        jnp.asarray(np.arange(most) < k),
+        _checks.as_array(np.arange(most) < k),
         jax.tree.map(cast, prior),
         cast(reg_covar),
-        Change(tol=cast(tol), max_iter=jnp.asarray(max_iter - 1, jnp.int32), previous=cast(bound)),
+        Change(
+            tol=cast(tol), max_iter=_checks.as_array(max_iter - 1, jnp.int32), previous=cast(bound)
+        ),
         weight_prior=weight_prior,
         size=block_size(most, x.shape[1]),
         capacity=capacity_for(max_iter),

@@ -41,9 +41,9 @@ class BayesianGaussianMixture(
         >>> from jgmm.sklearn import BayesianGaussianMixture
         >>> x = np.array([[1, 2], [1, 4], [1, 0], [4, 2], [12, 4], [10, 7]])
         >>> fitted = BayesianGaussianMixture(n_components=2, random_state=42).fit(x)
-        >>> fitted.means_.round(2)
-        array([[2.49, 2.29],
-               [8.45, 4.52]])
+        >>> fitted.means_.round(1)
+        array([[2.5, 2.3],
+               [8.5, 4.5]])
         >>> fitted.predict([[0, 0], [9, 3]])
         array([0, 1])
     """

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jgmm._struct import amend, build
+from jgmm import _checks
+from jgmm._struct import amend
 from jgmm.data.fold import map_samples
+from jgmm.data.origin import less, near_origin
 from jgmm.data.products import along
 from jgmm.data.programs import program
 from jgmm.data.samples import Block, block_size, pad_rows
-from jgmm.mixture.mixture import Mixture, conform, log_weights
+from jgmm.mixture.mixture import Mixture, log_weights
 from jgmm.mixture.posterior import centered, normalise
 from jgmm.variational.gammas import log_gamma_ratio
 from jgmm.variational.posterior import VariationalPosterior
 from jgmm.variational.result import VariationalResult
-from jgmm.variational.wishart import Wishart, wishart_of
+from jgmm.variational.wishart import wishart_of
 
 
 def predictive_log_prob(result: VariationalResult, pixels: ArrayLike) -> Array:
@@ -55,12 +59,13 @@ def predictive_log_prob(result: VariationalResult, pixels: ArrayLike) -> Array:
             f"{type(result).__name__}; jgmm.log_prob takes a mixture"
         )
     posterior = result.posterior
-    scaled, dofs = student_t(posterior)
-    scaled, array = conform(scaled, pixels)
-    flat = array.reshape(-1, posterior.n_features)
-    wishart = wishart_of(posterior.family, posterior.n_features)
-    found = _predictive(scaled, dofs.astype(flat.dtype), pad_rows(flat), wishart=wishart)
-    return found[: len(flat)].reshape(array.shape[:-1])
+    array, origin = near_origin(pixels, posterior.n_features)
+    wide = jax.dtypes.canonicalize_dtype(np.promote_types(array.dtype, posterior.means.dtype))
+    moved = amend(posterior, means=less(posterior.means, origin))
+    moved = jax.tree.map(lambda leaf: _checks.as_array(leaf, wide), moved)
+    flat = pad_rows(_checks.as_array(array.reshape(-1, posterior.n_features), wide))
+    found = _predictive(moved, flat)
+    return found[: array.size // posterior.n_features].reshape(array.shape[:-1])
 
 
 def student_t(posterior: VariationalPosterior) -> tuple[Mixture, Array]:
@@ -78,10 +83,12 @@ def student_t(posterior: VariationalPosterior) -> tuple[Mixture, Array]:
     return amend(mixture, covariances=scales, family=family.wide), dofs
 
 
-@program("wishart", once=True)
-def _predictive(mixture: Mixture, dofs: Array, pixels: Array, wishart: Wishart) -> Array:
+@program(once=True)
+def _predictive(posterior: VariationalPosterior, pixels: Array) -> Array:
     """Of pixels [N, D]."""
-    mixture, pixels = centered(build(Mixture, **mixture.__dict__), pixels)
+    wishart = wishart_of(posterior.family, posterior.n_features)
+    mixture, dofs = student_t(posterior)
+    mixture, pixels = centered(mixture, pixels)
     kernel, q = mixture.kernel(), wishart.features
     ratios = log_gamma_ratio(dofs / 2, q / 2) - q / 2 * math.log(2 * math.pi)
     scales = (log_weights(mixture.weights) + wishart.blocks * ratios)[:, None]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
 
+from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, amend, number, struct, values_known
+from jgmm.data.arrays import module_of
 from jgmm.em.prior import Prior
 from jgmm.mixture import shown
 from jgmm.mixture.mixture import Mixture
@@ -41,10 +44,10 @@ class VariationalResult(Shown):
         >>> jgmm.fit_variational(pixels, 4)
         VariationalResult of 4 full components (2 of weight 0) in 2 dimensions
           lower bound  steps     status
-               -3.575     11  CONVERGED
-          component  weight  mean 0  mean 1
-                  0     0.5   19.96   19.96
-                  1     0.5   0.037   0.037
+             -3.84833     23  CONVERGED
+          component  weight   mean 0    mean 1
+                  0  0.5005    19.99     19.93
+                  1  0.4995  0.01867  -0.03505
     """
 
     posterior: VariationalPosterior
@@ -69,11 +72,16 @@ class VariationalResult(Shown):
     @property
     def mixture(self) -> Mixture:
         """Mean weights, means and inverses of mean precisions; weight 0 where switched off."""
-        every = jnp.ones_like(self.in_use)
-        mixture = self.posterior.mixture(every)
-        weights = jnp.where(self.in_use, mixture.weights, 0)
-        total = jnp.sum(weights)
-        return amend(mixture, weights=weights / jnp.where(total > 0, total, 1))
+        concrete = _checks.all_concrete(self)
+        posterior, used = self.posterior, self.in_use
+        if concrete:  # on the host, where nothing is compiled
+            posterior, used = jax.device_get((posterior, used))
+        xp = module_of(posterior.means)
+        mixture = posterior.mixture(xp.ones_like(used))
+        weights = xp.where(used, mixture.weights, 0)
+        total = weights.sum()
+        mixture = amend(mixture, weights=weights / xp.where(total > 0, total, 1))
+        return jax.tree.map(_checks.as_array, mixture) if concrete else mixture
 
     def raise_for_status(self) -> None:
         """Raise a RuntimeError that says what to do, unless converged."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jgmm.data.arrays import module_of
 from jgmm.variational.gammas import digamma_gap, entropic, log_gamma
 
 
@@ -45,7 +46,7 @@ class WeightPrior(abc.ABC):
 
     @abc.abstractmethod
     def means(self, concentrations: Array, used: Array) -> Array:
-        """E π [K], made to sum to 1."""
+        """E π [K], made to sum to 1; NumPy arrays stay so."""
 
     @abc.abstractmethod
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
@@ -74,8 +75,8 @@ class Dirichlet(WeightPrior):
 
     def means(self, concentrations: Array, used: Array) -> Array:
         """Shares."""
-        shares = jnp.where(used, concentrations, 0)
-        return shares / jnp.sum(shares)
+        shares: Array = module_of(concentrations).where(used, concentrations, 0)
+        return shares / shares.sum()
 
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
         """Of two Dirichlets."""
@@ -114,11 +115,12 @@ class StickBreaking(WeightPrior):
 
     def means(self, concentrations: Array, used: Array) -> Array:
         """Mean shares of mean rests."""
+        xp = module_of(concentrations)
         a, b = concentrations
         left = b / (a + b)
-        before = jnp.concatenate([jnp.ones_like(left[:1]), jnp.cumprod(left[:-1])])
-        shares = jnp.where(used, a / (a + b) * before, 0)
-        return shares / jnp.sum(shares)
+        before = xp.concatenate([xp.ones_like(left[:1]), xp.cumprod(left[:-1])])
+        shares: Array = xp.where(used, a / (a + b) * before, 0)
+        return shares / shares.sum()
 
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
         """Of Betas."""
