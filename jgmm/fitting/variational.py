@@ -23,10 +23,11 @@ from jgmm.families.table import family_of
 from jgmm.fitting.batch import over, started
 from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
-from jgmm.fitting.options import Choices, Request, read
+from jgmm.fitting.options import SEARCHES, Choices, Request, read
 from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.em import Em
-from jgmm.solvers.iterate import iterate
+from jgmm.solvers.iterate import Solver, iterate
+from jgmm.solvers.merging import Merging
 from jgmm.solvers.stopping import Gain
 from jgmm.variational.posterior import VariationalPosterior, resized, standardize, unstandardize
 from jgmm.variational.problem import Asked, VariationalProblem, prior_for, prior_outside
@@ -58,6 +59,7 @@ def fit_variational(
     reg_covar: ArrayLike = 1e-6,
     missing: str = "error",
     labels: ArrayLike | None = None,
+    search: str = "best",
 ) -> VariationalResult:
     """Find what pixels say of a mixture of at most k Gaussians, by variational Bayes.
 
@@ -99,6 +101,9 @@ def fit_variational(
         missing: "nan" takes NaN features as missing; "error" refuses them.
         labels: known components of pixels, integers [...] with -1 for unknown. Without any,
             components are numbered by decreasing weight.
+        search: "best" tries, where the climb has settled, whether the bound is higher with two
+            components merged, for pairs that are alike; these steps count as others. "none" does
+            not.
 
     Returns:
         The posterior and its bound, in the units of the data, the history and a status. Outside of
@@ -146,8 +151,9 @@ def fit_variational(
         mean=as_mean("mean_prior", mean_prior, d, dtype, request.origin),
         scale=as_scale("covariance_prior", covariance_prior, d, dtype),
     )
+    solver = Merging() if _checks.one_of("search", search, SEARCHES) == "best" else Em()
     given = init.posterior if isinstance(init, VariationalResult) else None
-    return _fitted(request, k, asked, given, WEIGHT_PRIORS[kind])
+    return _fitted(request, k, asked, given, WEIGHT_PRIORS[kind], solver)
 
 
 def _fitted(
@@ -156,6 +162,7 @@ def _fitted(
     asked: Asked,
     given: VariationalPosterior | None,
     weight_prior: WeightPrior,
+    solver: Solver,
 ) -> VariationalResult:
     """The best of the fits of a request."""
     options, settings, most = request.options, request.settings, request.n_components
@@ -178,6 +185,7 @@ def _fitted(
         asked,
         settings.stop,
         weight_prior=weight_prior,
+        solver=solver,
         capacity=options.capacity,
         mesh=request.mesh,
     )
@@ -198,7 +206,7 @@ def _fitted(
     return jax.tree.map(_checks.as_array, result) if concrete else result
 
 
-@program("weight_prior", "capacity", "mesh")
+@program("weight_prior", "solver", "capacity", "mesh")
 def _climbed(
     problem: Problem,
     starts: Mixture | VariationalPosterior,
@@ -206,6 +214,7 @@ def _climbed(
     asked: Asked,
     stop: Gain,
     weight_prior: WeightPrior,
+    solver: Solver,
     capacity: int,
     mesh: Mesh | None,
 ) -> VariationalResult:
@@ -224,7 +233,7 @@ def _climbed(
                 first = bayes.start(start)
             else:
                 first = standardize(start, problem.frame)
-            run = iterate(bayes, Em(), first, stop, capacity, jax.random.key(0))
+            run = iterate(bayes, solver, first, stop, capacity, jax.random.key(0))
             best, value = run.best, run.value.rounded()
             mixture = best.mixture(used)
             return VariationalResult(

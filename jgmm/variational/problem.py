@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import xlogy
 
 from jgmm._struct import build, struct
 from jgmm.data.compensated import Compensated, plus
@@ -110,6 +111,55 @@ class VariationalProblem:
             return moments
         order = jnp.argsort(-jnp.where(self.used, moments.counts, -1), stable=True)
         return jax.tree.map(lambda leaf: leaf[order], moments)
+
+    @property
+    def most_pairs(self) -> int:
+        """As many as there are components."""
+        return len(self.used)
+
+    def merged(
+        self, posterior: VariationalPosterior, rank: Array
+    ) -> tuple[VariationalPosterior, Array]:
+        """The posterior with two components merged, the pair of that rank among those alike.
+
+        Log-densities lose what their covariances differ by, and gain at most what it took to tell
+        the two apart; a pair that loses more than that, and than what their parameters cost, is
+        not worth a try.
+        """
+        family, (k, d) = posterior.family, posterior.means.shape
+        wide = family.wide
+        n = self.weight_prior.counts(posterior.concentrations, self.prior.concentration)
+        n = jnp.where(self.used, jnp.maximum(n, 0), 0)
+        spreads = family.widened(posterior.covariances, k, d)
+        first, second = jnp.triu_indices(k, 1)
+        total = n[first] + n[second]
+        share = n[first] / jnp.where(total > 0, total, 1)
+        gaps = wide.outer(posterior.means[first] - posterior.means[second])
+        p = along(share, gaps)
+        both = p * spreads[first] + (1 - p) * spreads[second] + p * (1 - p) * gaps
+        _, own = wide.inverse_root(spreads, d)
+        _, joint = wide.inverse_root(both, d)
+        lost = total * joint - n[first] * own[first] - n[second] * own[second]
+        told = -total * (xlogy(share, share) + xlogy(1 - share, 1 - share))
+        saved = (wide.n_parameters(1, d) + d + 1) * jnp.log1p(total)
+        alive = (n[first] >= 0.5) & (n[second] >= 0.5)
+        score = jnp.where(alive, lost - told - saved, jnp.inf)
+        if k < 2:
+            return posterior, jnp.zeros((), bool)
+        pair = jnp.argsort(score)[jnp.minimum(rank, len(score) - 1)]
+        a, b = first[pair], second[pair]
+        one = jnp.arange(k) == a
+        moments = Moments(
+            counts=jnp.where(jnp.arange(k) == b, 0, jnp.where(one, total[pair], n)),
+            means=jnp.where(
+                one[:, None],
+                share[pair] * posterior.means[a] + (1 - share[pair]) * posterior.means[b],
+                posterior.means,
+            ),
+            spreads=jnp.where(along(one, spreads), both[pair], spreads),
+        )
+        worth = (score[pair] < 0) & (rank < len(score))
+        return self.maximisation(self.arranged(moments)), worth
 
     def divergence(self, posterior: VariationalPosterior) -> Array:
         """The Kullback-Leibler divergence from the prior [], in nats."""

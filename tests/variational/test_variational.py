@@ -133,6 +133,16 @@ def test_surplus_components_are_switched_off() -> None:
         assert np.bincount(jgmm.predict(result, x)).tolist() == [200, 200, 200]
         assert "8 full components (5 of weight 0)" in repr(result)
         assert len(result.learning_curve) == int(result.n_iter) + 1
+    # Components that share a Gaussian are an optimum of the plain climb, which merging leaves.
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(c, 1, size=(2000, 2)) for c in (0, 4, 9)])
+    twice = np.repeat(np.arange(3), 2000) + 3 * (x[:, 0] % 1 > 0.5)
+    options = {"init": twice, "tol": 1e-5}
+    plain, merged = fitted(x, 8, search="none", **options), fitted(x, 8, **options)
+    assert plain.n_in_use > 3
+    assert merged.n_in_use == 3
+    assert merged.lower_bound > plain.lower_bound + 1e-3
+    assert (np.diff(merged.learning_curve) >= 0).all()
     three = fitted(x, 3)
     assert three.lower_bound > fitted(x, 1).lower_bound
 
