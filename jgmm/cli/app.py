@@ -213,6 +213,8 @@ def segment(
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
     if potts and bayes:
         raise typer.BadParameter("expected one of --bayes and --noise-model potts, got both")
+    if bayes and animate:
+        raise typer.BadParameter("expected one of --animate and --bayes, got both")
     if bayes and distribution != Options.distribution:
         raise typer.BadParameter(f"expected Gaussian components with --bayes, got {distribution}")
     if bayes and covariance not in VARIATIONAL:

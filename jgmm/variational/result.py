@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, amend, number, struct, values_known
 from jgmm.data.arrays import module_of
+from jgmm.em.curve import curve_svg
 from jgmm.em.prior import Prior
 from jgmm.mixture import shown
 from jgmm.mixture.mixture import Mixture
@@ -102,20 +104,23 @@ class VariationalResult(Shown):
         """All weights, means and standard deviations, as a table to print."""
         how, what = self._tables(whole=True)
         ended = ", ".join(f"{n} {v}" for n, v in zip(how.columns, how.rows[0], strict=True))
-        return Table(f"{how.title}: {ended}", what.columns, what.rows, what.notes)
+        return dataclasses.replace(what, title=f"{how.title}: {ended}")
 
     def _showable(self) -> bool:
         return values_known(self) and np.ndim(self.lower_bound) == 0
 
     def _tables(self, *, whole: bool = False) -> tuple[Table, Table]:
-        mixture = self.mixture
-        columns, rows, notes = shown.component_table(mixture, whole=whole)
-        used = np.asarray(self.in_use)
-        rows = [row for row in rows if used[int(row[0])]]
-        status = Status(int(self.status)).name
-        values = (number(self.lower_bound, 6), str(int(self.n_iter)), status)
-        title = f"VariationalResult of {shown.kind(mixture)}"
-        return (
-            Table(title, ("lower bound", "steps", "status"), [values]),
-            Table("", columns, rows, notes),
+        mixture, used = self.mixture, np.asarray(self.in_use)
+        parts = shown.component_table(mixture, whole=whole)
+        kept = [i for i, row in enumerate(parts.rows) if used[int(row[0])]]
+        parts = dataclasses.replace(
+            parts,
+            rows=[parts.rows[i] for i in kept],
+            swatches=[parts.swatches[i] for i in kept] if parts.swatches else (),
         )
+        values = (number(self.lower_bound, 6), str(int(self.n_iter)), Status(int(self.status)).name)
+        title = f"VariationalResult of {shown.kind(mixture)}"
+        return Table(title, ("lower bound", "steps", "status"), [values]), parts
+
+    def _picture(self) -> str:
+        return curve_svg({"lower bound": self.learning_curve.tolist()})
