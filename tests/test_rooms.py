@@ -21,7 +21,7 @@ FLOORS = (
     {"families"},
     {"mixture", "clustering"},
     {"em"},
-    {"solvers"},
+    {"solvers", "variational"},
     {"fitting"},
     {"image", "plot", "sklearn", "interop"},
     {"report"},

@@ -50,6 +50,7 @@ from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
 from jgmm.fitting.options import SEARCHES
+from jgmm.fitting.variational import FAMILIES as VARIATIONAL
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
 
@@ -119,6 +120,12 @@ def segment(
     search: Annotated[
         str, one_of(SEARCHES, "For a better optimum than one start leads to")
     ] = Options.search,
+    bayes: Annotated[
+        bool,
+        typer.Option(
+            "--bayes", help="Take k as the most: variational Bayes switches surplus segments off."
+        ),
+    ] = False,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
@@ -178,6 +185,17 @@ def segment(
         raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
     if potts and labels:
         raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
+    if potts and bayes:
+        raise typer.BadParameter("expected one of --bayes and --noise-model potts, got both")
+    if bayes and animate:
+        raise typer.BadParameter("expected one of --animate and --bayes, got both")
+    if bayes and distribution != Options.distribution:
+        raise typer.BadParameter(f"expected Gaussian components with --bayes, got {distribution}")
+    if bayes and covariance not in VARIATIONAL:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {covariance}",
+            param_hint="'--covariance'",
+        )
     if regions is not None and merge:
         raise typer.BadParameter("expected one of --regions and --merge, got both")
     if potts and animate:
@@ -192,6 +210,7 @@ def segment(
             raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
     options = replace(
         options,
+        bayes=bayes,
         smooth=smooth,
         noise_model=potts,
         beta=beta if beta == "auto" else float(beta),

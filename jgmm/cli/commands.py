@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._warnings import unheard
 from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
 from jgmm.cli.about import about_pages
+from jgmm.cli.fits import Monitor, fits_of
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -25,7 +25,7 @@ from jgmm.cli.options import (
 )
 from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose, explain
-from jgmm.fitting.sweeps import SweepResult, sweep
+from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
@@ -43,16 +43,6 @@ from jgmm.mixture import files
 from jgmm.mixture.density import score
 
 NdArray = npt.NDArray[Any]
-
-
-class Monitor(Protocol):
-    """Whoever wants to hear how far a job is; may be called from any thread."""
-
-    def begin(self, name: str, about: str, steps: int) -> None:
-        """A job of so many steps starts."""
-
-    def step(self, text: str, advance: int = 1) -> None:
-        """A step has been done."""
 
 
 def segment_job(
@@ -91,11 +81,15 @@ def segment_job(
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
             monitor.begin(name, about_pages(pages, samples), steps)
-            result, seconds = _fit(whole.source, samples, offered, options, monitor)
+            result, seconds = fits_of(whole.source, samples, offered, options, monitor)
+            found_ks = tuple(np.asarray(result.n_components).tolist())
             rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
             chosen = choose(result, rule)
-            ks = options.ks or (chosen,)
-            if len(offered) > 1:
+            ks = found_ks if options.ks else (chosen,)
+            because = explain(result, rule)
+            if options.bayes and len(found_ks) == 1:
+                rule, because = "bayes", f"in use of {offered[-1]} by variational Bayes"
+            if len(found_ks) > 1:
                 draw(outputs.draw_criteria, result, name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
@@ -133,7 +127,7 @@ def segment_job(
                 "versions": summary.versions(),
                 "chosen_k": chosen,
                 "chosen_by": rule,
-                "chosen_because": explain(result, rule),
+                "chosen_because": because,
                 "chosen_from": summary.candidates(result),
                 "fits": [
                     summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model)
@@ -248,39 +242,3 @@ def _segment(samples: Samples, result: SweepResult, k: int, options: Options) ->
         tol=options.tol,
         reg_covar=samples.floor,
     )
-
-
-def _fit(
-    name: Path, samples: Samples, offered: Sequence[int], options: Options, monitor: Monitor
-) -> tuple[SweepResult, dict[int, float]]:
-    """The sweep over all k, and the seconds that each took: the longest of its restarts."""
-    seconds = dict.fromkeys(offered, 0.0)
-
-    def on_fit(k: int, restart: int, elapsed: float) -> None:
-        seconds[k] = max(seconds[k], elapsed)
-        which = f", start {restart + 1} of {options.restarts}" if options.restarts > 1 else ""
-        monitor.step(f"fitted k = {k}{which} in {elapsed:.1f} s")
-
-    with unheard():  # the table says how fits ended
-        result = sweep(
-            samples.features,
-            offered,
-            key=jax.random.key(options.seed),
-            weights=samples.weights,
-            labels=samples.labels,
-            covariance_type=options.covariance,
-            **options.distributed,
-            n_restarts=options.restarts,
-            max_iter=options.max_iter,
-            tol=options.tol,
-            reg_covar=samples.floor,
-            search=options.search,
-            short_runs=False,  # without a search the learning curve shows the whole way
-            on_fit=on_fit,
-        )
-    if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
-        wider = "; --dtype float64 may" if options.dtype == "float32" else ""
-        raise JobError(
-            f"expected values whose squares {options.dtype} can hold, got others{wider}: {name}"
-        )
-    return result, seconds

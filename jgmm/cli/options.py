@@ -37,6 +37,7 @@ class Options:
     tol: float = 1e-6
     dtype: str = "float32"
     search: str = "best"
+    bayes: bool = False  # by variational Bayes, which switches components off
     smooth: bool | Mapping[str, float] = False
     noise_model: str | None = None
     beta: float | str = "auto"
@@ -145,9 +146,10 @@ def scribbles_for(options: Options, image: Image) -> Scribbles:
 
 
 def numbers_for(samples: Samples, options: Options) -> tuple[int, ...]:
-    """The numbers of components to fit."""
+    """The numbers of components to fit; with Bayes at most, of which those in use are told."""
     try:
-        return options.ks or candidates(samples.labels)
+        offered = options.ks or candidates(samples.labels)
+        return offered[-1:] if options.bayes and not options.ks else offered
     except ValueError as error:
         raise JobError(str(error)) from error
 

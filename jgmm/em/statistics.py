@@ -60,7 +60,7 @@ class Told:
 
 
 def expectation(
-    mixture: Mixture, samples: Samples | Told
+    mixture: Mixture, samples: Samples | Told, logits: Array | None = None
 ) -> tuple[SufficientStats, Compensated[Array]]:
     """The E-step over samples near the origin.
 
@@ -70,6 +70,7 @@ def expectation(
     Args:
         mixture: where the responsibilities are taken.
         samples: with or without gaps and labels; or what a pass over them said already.
+        logits: what stands in the place of the logarithms of the weights [K].
 
     Returns:
         The statistics, and the log-likelihood per unit of sample weight.
@@ -77,18 +78,22 @@ def expectation(
     if isinstance(samples, Told):
         return samples.stats, samples.log_likelihood
     kernel = mixture.kernel(gaps=samples.observed is not None)
-    told = concluded(mixture, kernel, totalled(mixture, kernel, samples))
+    told = concluded(mixture, kernel, totalled(mixture, kernel, samples, logits=logits))
     return told.stats, told.log_likelihood
 
 
 def totalled(
-    mixture: Mixture, kernel: Kernel, samples: Samples, total: Compensated[Any] | None = None
+    mixture: Mixture,
+    kernel: Kernel,
+    samples: Samples,
+    total: Compensated[Any] | None = None,
+    logits: Array | None = None,
 ) -> Compensated[Any]:
     """The sums that an E-step takes over blocks, on top of those of samples before these."""
 
     def visit(block: Block) -> tuple[Sums, tuple[Array, ...]]:
         def respond(whitened: Whitened) -> tuple[Array, tuple[Array, ...]]:
-            posterior = normalise(log_joint(mixture, whitened, block.labels))
+            posterior = normalise(log_joint(mixture, whitened, block.labels, logits))
             log_likelihood = counted(posterior.log_density, block.weights)
             safe = jnp.where(posterior.totals > 0, posterior.totals, 1)
             r = posterior.numerators * (block.weights / safe)

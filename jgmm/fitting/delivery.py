@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol, TypeVar
 
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
@@ -20,18 +21,29 @@ from jgmm.fitting.progress import shown
 P = ParamSpec("P")
 
 
+class Ended(Protocol):
+    """A result that says how the fit ended."""
+
+    @property
+    def status(self) -> Array:
+        """A `Status`."""
+
+
+E = TypeVar("E", bound=Ended)
+
+
 def fit_one(pixels: ArrayLike, k: int, choices: Choices) -> FitResult:
     """The best fit of k components, as a caller of `fit` chose it."""
     request = read(pixels, (k,), choices, spread=True)
     return request.delivered(fit_best(request))
 
 
-def told(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
+def told(fit: Callable[P, E]) -> Callable[P, E]:
     """``fit``, which an interrupt ends at once, and which warns where it did not converge."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
-    def told_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
+    def told_fit(*args: P.args, **kwargs: P.kwargs) -> E:
         if not _checks.all_concrete((args, kwargs)):
             return fit(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)

@@ -299,3 +299,24 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2
+
+
+def test_bayes_switches_surplus_segments_off(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `-k auto` all the program takes; of numbers each is the most."""
+    write("photo.png", picture())
+    options = ["segment", "photo.png", "--bayes", "--no-report"]
+    assert cli.main([*options, "-k", "auto"]) == 0
+    content = summary("jgmm-out/photo/summary.json")
+    assert (content["chosen_k"], content["chosen_by"]) == (2, "bayes")
+    assert content["chosen_because"] == "in use of 10 by variational Bayes"
+    assert [fit["k"] for fit in content["fits"]] == [2]
+    assert "fitted at most 10 components, 2 in use" in capsys.readouterr().out
+    mixture = jgmm.load("jgmm-out/photo/model_k2.safetensors")
+    score = float(jgmm.score(mixture, picture().reshape(-1, 3) / np.float32(255)))
+    assert content["fits"][0]["log_likelihood"] == pytest.approx(score, abs=1e-5)
+    assert cli.main([*options, "-k", "1,3,8"]) == 0
+    content = summary("jgmm-out/photo/summary.json")
+    assert [fit["k"] for fit in content["fits"]] == [1, 2]
+    assert Path("jgmm-out/photo/criteria.png").exists()

@@ -37,6 +37,8 @@ BAD_OPTIONS = [
     ("--xy-weight 0", "above 0"),
     ("--recommended --noise-model potts", "expected one of --recommended and"),
     ("--labels x.png --noise-model potts", "expected one of --labels and"),
+    ("--bayes --noise-model potts", "expected one of --bayes and"),
+    ("--bayes --covariance VEV", "expected one of full, tied, diag, spherical, EEI, EII with"),
     ("x.png --labels x.png", "expected one image for --labels, got 2"),
     ("-k 3,x", "whole numbers"),
     ("-k 3,", "whole numbers"),

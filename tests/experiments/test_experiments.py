@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import drop_in, heavy_tails, noise, scenery
+from experiments import drop_in, heavy_tails, in_use, noise, scenery
 from jgmm.image import read_image
 
 
@@ -40,6 +40,10 @@ def test_one_script_in_two_libraries() -> None:
     assert ours == theirs
     assert before == f"score {after}"
     assert len(ours) == 10
+
+
+def test_the_study_of_components_in_use() -> None:
+    assert in_use.variational(in_use.samples(200, 6.0, 0), {}) == in_use.TRUE
 
 
 def test_the_noise_study_compares_what_it_should(
