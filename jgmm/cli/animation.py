@@ -59,6 +59,7 @@ def film_of(samples: Samples, found: Segmentation, show: Display, options: Optio
         weights=samples.weights,
         labels=samples.labels,
         covariance_type=options.covariance,
+        **options.distributed,
         tol=options.tol,
         reg_covar=samples.floor,
         max_iter=min(options.max_iter, 200),
