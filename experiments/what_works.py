@@ -10,6 +10,7 @@ takes, and what a stream reads, is tried on the host.
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -161,11 +162,16 @@ def row(
     return said
 
 
+def _of_any(said: str, name: str) -> str:
+    """What is said of a family, without its name."""
+    return re.sub(rf"\b(got|with|of) {re.escape(name)}(?!\w)", r"\1 this family", said)
+
+
 def table(rows: dict[str, dict[str, str]]) -> str:
     """Markdown: operations down, families across, those that are alike together; reasons below."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, said in rows.items():
-        answers = tuple(said[operation].replace(name, "this family") for operation in OPERATIONS)
+        answers = tuple(_of_any(said[operation], name) for operation in OPERATIONS)
         alike.setdefault(answers, []).append(name)
     reasons: dict[str, int] = {}
 
