@@ -15,12 +15,12 @@ import typer
 from jgmm import __version__
 from jgmm._atomic import printable
 from jgmm.cli import runtime
-from jgmm.cli.about import taken
 from jgmm.cli.animation import KINDS
 from jgmm.cli.arguments import (
     Degrees,
     Folder,
     Images,
+    Joint,
     Ks,
     Labels,
     Mask,
@@ -30,22 +30,27 @@ from jgmm.cli.arguments import (
     Recommended,
     Rule,
     Stack,
+    Tiled,
 )
 from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of, with_index
-from jgmm.cli.commands import apply_job, model_for, segment_job
-from jgmm.cli.options import JobError, Options, with_recommended
+from jgmm.cli.commands import apply_image, model_for, segment_job
+from jgmm.cli.joint import joint_job
+from jgmm.cli.options import JobError, Options, output_folders, with_recommended
 from jgmm.cli.parameters import (
     amount,
     as_beta,
     count,
+    not_both,
     of_rank,
     one_of,
     parse_ks,
     path,
     positive,
+    suit_joint,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
+from jgmm.cli.tiled import is_tiled, segment_tiled
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
@@ -111,6 +116,8 @@ def segment(
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
+    joint: Joint = False,
+    tiled: Tiled = False,
     seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
     max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
@@ -158,7 +165,9 @@ def segment(
     segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
     criteria.png, summary.json and report.html, a page with all of it. Several images get an
     index.html. --animate writes animation_k3.gif: EM, run again from one start without a search.
-    With --stack the pictures of each page are in a folder of its own.
+    With --stack the pictures of each page are in a folder of its own; with --joint models, curves
+    and criteria.png are in DIR. Above 100 megapixels, or with --tiled, pictures are
+    segmented_k3.tif and certainty_k3.tif, and the others, of a smaller image, in reduced/.
     """
     try:
         numbers = parse_ks(ks)
@@ -183,12 +192,12 @@ def segment(
     if potts and (smooth or recommended):
         name = "--smooth" if smooth else "--recommended"
         raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
-    if potts and labels:
-        raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
-    if potts and bayes:
-        raise typer.BadParameter("expected one of --bayes and --noise-model potts, got both")
-    if bayes and animate:
-        raise typer.BadParameter("expected one of --animate and --bayes, got both")
+    not_both("--labels", labels, "--noise-model potts", potts)
+    not_both("--bayes", bayes, "--noise-model potts", potts)
+    not_both("--animate", animate, "--bayes", bayes)
+    not_both("--regions", regions, "--merge", merge)
+    not_both("--animate", animate, "--noise-model potts", potts)
+    not_both("--page", page, "--stack", stack)
     if bayes and distribution != Options.distribution:
         raise typer.BadParameter(f"expected Gaussian components with --bayes, got {distribution}")
     if bayes and covariance not in VARIATIONAL:
@@ -196,12 +205,9 @@ def segment(
             f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {covariance}",
             param_hint="'--covariance'",
         )
-    if regions is not None and merge:
-        raise typer.BadParameter("expected one of --regions and --merge, got both")
-    if potts and animate:
-        raise typer.BadParameter("expected one of --animate and --noise-model potts, got both")
-    if page is not None and stack:
-        raise typer.BadParameter("expected one of --page and --stack, got both")
+    if joint:
+        alone = {"--stack": stack, "--labels": labels, "--noise-model": potts, "--tiled": tiled}
+        suit_joint(images, features, **alone, **{"--animate": animate})
     found = images_of(images or ())
     if found is None:
         return MENDABLE
@@ -223,6 +229,7 @@ def segment(
         mask=None if mask is None else os.fspath(mask),
         page=page,
         stack=stack,
+        tiled=tiled,
         report=not no_report,
         animate=animate,
         command=context.obj or "",
@@ -233,18 +240,28 @@ def segment(
     done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path | None, folder: Path) -> None:
-        pages = [sample_image()] if source is None else pages_of(source, options)
         try:
-            result = segment_job(pages, folder, options, terminal)
+            if source is not None and is_tiled(source, options):
+                result = segment_tiled(source, folder, options, terminal)
+            else:
+                pages = [sample_image()] if source is None else pages_of(source, options)
+                result = segment_job(pages, folder, options, terminal)
         finally:
             terminal.end()
-        done.append((pages[0].source.name, folder, result))
+        done.append((folder.name if source is None else source.name, folder, result))
         terminal.table(result)
         terminal.line(f"wrote {folder}")
 
     if not found:
         return attempt(work, None, output / sample_image().source.stem)
-    return with_index(attempt_all(work, found, output), done, output, options)
+    if not joint:
+        return with_index(attempt_all(work, found, output), done, output, options)
+    code, done = joint_job(output_folders(found, output), output, options, terminal)
+    terminal.end()
+    if done:
+        terminal.table(done[0][2])
+        terminal.line(f"wrote {output}")
+    return with_index(code, done, output, options)
 
 
 @app.command()
@@ -261,6 +278,7 @@ def apply(
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
+    tiled: Tiled = False,
     no_report: NoReport = False,
     quiet: Quiet = False,
 ) -> int:
@@ -270,8 +288,7 @@ def apply(
     certainty_k3.png, segments_k3.csv, regions_k3.csv, summary.json and report.html. Several images
     get an index.html.
     """
-    if page is not None and stack:
-        raise typer.BadParameter("expected one of --page and --stack, got both")
+    not_both("--page", page, "--stack", stack)
     terminal = Terminal(quiet)
     found = images_of(images)
     if found is None:
@@ -287,18 +304,16 @@ def apply(
         mask=None if mask is None else os.fspath(mask),
         page=page,
         stack=stack,
+        tiled=tiled,
         report=not no_report,
         command=context.obj or "",
     )
     done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path, folder: Path) -> None:
-        pages = pages_of(source, options)
-        result = apply_job(model, pages, folder, about, options)
+        said, result = apply_image(model, source, folder, about, options, terminal)
         done.append((source.name, folder, result))
-        score = result["log_likelihood"]
-        which = f"{taken(pages)}, " if taken(pages) else ""
-        terminal.line(f"{source.name}: {which}k = {result['k']}, log-likelihood {score:.4f}")
+        terminal.line(said)
         terminal.line(f"wrote {folder}")
 
     return with_index(attempt_all(work, found, output), done, output, options)

@@ -29,6 +29,13 @@ Page = Annotated[
 Stack = Annotated[
     bool, typer.Option("--stack", help="Take all pages or frames of a file, by one mixture.")
 ]
+Joint = Annotated[
+    bool, typer.Option("--joint", help="Fit one mixture to all images: one label, one colour.")
+]
+Tiled = Annotated[
+    bool,
+    typer.Option("--tiled", help="Tile by tile into TIFF, as above 100 megapixels; is resumed."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Make no report.html.")]
 Images = Annotated[

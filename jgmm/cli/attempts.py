@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,11 @@ def images_of(paths: Sequence[Path]) -> list[Path] | None:
 def attempt_all(work: Callable[[Any, Path], None], images: Sequence[Path], output: Path) -> int:
     """Do the work on each image, into a folder of its own; the exit status of the worst."""
     folders = output_folders(images, output)
-    codes = [attempt(work, source, folder) for source, folder in folders.items()]
+    return worst([attempt(work, source, folder) for source, folder in folders.items()])
+
+
+def worst(codes: Collection[int]) -> int:
+    """The exit status of several."""
     return INTERNAL if INTERNAL in codes else max(codes)
 
 

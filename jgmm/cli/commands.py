@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
-from jgmm.cli.about import about_pages
-from jgmm.cli.fits import Monitor, fits_of
+from jgmm.cli.about import about_pages, taken
+from jgmm.cli.attempts import pages_of
+from jgmm.cli.fits import Monitor
+from jgmm.cli.fitted import fit_all
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -23,8 +25,9 @@ from jgmm.cli.options import (
     samples_for,
     scribbles_for,
 )
+from jgmm.cli.terminal import Terminal
+from jgmm.cli.tiled import apply_tiled, is_tiled
 from jgmm.em.result import FitResult
-from jgmm.fitting.choice import choose, explain
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
@@ -81,16 +84,10 @@ def segment_job(
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
             monitor.begin(name, about_pages(pages, samples), steps)
-            result, seconds = fits_of(whole.source, samples, offered, options, monitor)
-            found_ks = tuple(np.asarray(result.n_components).tolist())
-            rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
-            chosen = choose(result, rule)
-            ks = found_ks if options.ks else (chosen,)
-            because = explain(result, rule)
-            if options.bayes and len(found_ks) == 1:
-                rule, because = "bayes", f"in use of {offered[-1]} by variational Bayes"
-            if len(found_ks) > 1:
-                draw(outputs.draw_criteria, result, name, folder / "criteria.png")
+            fitted = fit_all(whole.source, samples, offered, options, monitor)
+            ks, seconds = fitted.ks, fitted.seconds
+            if len(fitted.found) > 1:
+                draw(outputs.draw_criteria, fitted.sweep, name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
             original = outputs.shown(show, pages[0], pages[0].pixels)
@@ -98,7 +95,7 @@ def segment_job(
             place = _place(folder, pages, 0)
             for k in ks:
                 began = time.perf_counter()
-                found = _segment(parts[0], result, k, options)
+                found = _segment(parts[0], fitted.sweep, k, options)
                 if options.noise_model is not None:
                     seconds[k] = time.perf_counter() - began
                 fits[k] = found.fit
@@ -120,19 +117,8 @@ def segment_job(
             draw.wait()
             content = {
                 "input": summary.input_summary(pages, samples),
-                "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
-                "seed": options.seed,
-                "options": summary.options_summary(options),
-                "versions": summary.versions(),
-                "chosen_k": chosen,
-                "chosen_by": rule,
-                "chosen_because": because,
-                "chosen_from": summary.candidates(result),
-                "fits": [
-                    summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model)
-                    for k in ks
-                ],
+                **fitted.content(fits, options),
                 "seconds": round(time.perf_counter() - start, 4),
             }
             if report is not None:
@@ -192,6 +178,28 @@ def apply_job(
                 report.write(folder, _inside(folder, place), {}, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
+
+
+def apply_image(
+    model: Path, source: Path, folder: Path, about: ImageModel, options: Options, monitor: Terminal
+) -> tuple[str, dict[str, Any]]:
+    """Segment an image by a model, tile by tile where it is large; what came of it, in words too.
+
+    Returns:
+        A line that says it, and the summary.
+    """
+    which = ""
+    if is_tiled(source, options):
+        try:
+            result = apply_tiled(model, source, folder, about, options, monitor)
+        finally:
+            monitor.end()
+    else:
+        pages = pages_of(source, options)
+        result = apply_job(model, pages, folder, about, options)
+        which = f"{taken(pages)}, " if taken(pages) else ""
+    said = f"{source.name}: {which}k = {result['k']}, log-likelihood {result['log_likelihood']:.4f}"
+    return said, result
 
 
 def model_for(path: Path) -> ImageModel:

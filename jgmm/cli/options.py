@@ -50,6 +50,7 @@ class Options:
     mask: str | None = None  # a file; see `read_mask`
     page: int | None = None  # of a file of several; None: the first
     stack: bool = False  # all pages, by one mixture
+    tiled: bool = False  # tile by tile, whatever the size
     report: bool = True  # whether a page is made
     animate: str | None = None  # the kind of film of each fit, gif or mp4
     command: str = ""  # as it was given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,19 +27,28 @@ NdArray = npt.NDArray[Any]
 
 
 def write_all(
-    folder: Path, k: int, found: Segmentation, image: Image, show: Display
+    folder: Path,
+    k: int,
+    found: Segmentation,
+    image: Image,
+    show: Display,
+    colours: NdArray | None = None,
 ) -> tuple[NdArray, Mapping[str, NdArray]]:
-    """Everything that shows a segmentation; returns the picture in mean colours, and the table."""
+    """Everything that shows a segmentation; returns the picture in mean colours, and the table.
+
+    ``colours`` [K, 3] uint8 are those of the picture, where they are not the means of the image.
+    """
     picture = shown(show, image, found.image)
     table = segment_table(found, show)
-    write_segments(folder, k, found.labels, picture, table["hex"])
+    palette = palette_of(table["hex"]) if colours is None else colours.tolist()
+    write_segments(folder, k, found.labels, picture, palette)
     write_spatial(folder, k, found, shown(show, image, image.pixels))
     if not found.setup.spatial.as_drawn:
         write_png(folder / f"contours_k{k}.png", contours(found))
     write_table(folder / f"segments_k{k}.csv", table)
     write_table(folder / f"regions_k{k}.csv", region_table(found, show))
     if writes_geotiffs(image):
-        write_geotiffs(folder, k, found, image, palette_of(table["hex"]))
+        write_geotiffs(folder, k, found, image, palette)
     return picture, table
 
 
@@ -73,7 +82,7 @@ def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:
 
 
 def write_segments(
-    folder: Path, k: int, labels: NdArray, picture: NdArray, colours: NdArray
+    folder: Path, k: int, labels: NdArray, picture: NdArray, palette: Sequence[list[int]]
 ) -> None:
     """The label indices, and each pixel in its segment's colour.
 
@@ -85,7 +94,7 @@ def write_segments(
     few = k + left_out.any() <= MOST_COLOURS
     depth = np.uint8 if few else np.uint16
     if few:
-        write_indexed_png(folder / f"segmented_k{k}.png", labels, palette_of(colours))
+        write_indexed_png(folder / f"segmented_k{k}.png", labels, palette)
     else:
         write_png(folder / f"segmented_k{k}.png", picture)
     coded = np.where(left_out, np.iinfo(depth).max, labels).astype(depth)

@@ -48,14 +48,16 @@ class Report:
         fits: Mapping[int, FitResult],
         summary: Mapping[str, Any],
         options: Options,
+        above: str = "",
     ) -> None:
-        """Write `report.html`; ``pictures`` is where those of the image are, seen from there.
+        """Write `report.html`.
 
-        Where a model was applied, there are no fits.
+        Seen from there, ``pictures`` is where those of the image are, and ``above`` where the files
+        about the fits are. Where a model was applied, there are no fits.
         """
-        general = ["learning_curves.png", "comparison.png"] if fits else []
+        general = [f"{above}learning_curves.png", "comparison.png"] if fits else []
         if len(summary.get("chosen_from", [])) > 1:
-            general.append("criteria.png")
+            general.append(f"{above}criteria.png")
         files = [("all k", [*general, "summary.json"])]
         for k in (scene["k"] for scene in self.scenes):
             names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
@@ -64,7 +66,8 @@ class Report:
                 names += [f"{pictures}{name}_k{k}.tif" for name in _WHERE_THEY_LIE]
             if k in self.merged:
                 names.append(f"{pictures}contours_k{k}.png")
-            own = [f"learning_curve_k{k}.png", f"model_k{k}.safetensors"] if fits else []
+            own = ["learning_curve_k{k}.png", "model_k{k}.safetensors"] if fits else []
+            own = [above + each.format(k=k) for each in own]
             if options.animate is not None:
                 own.append(f"animation_k{k}.{options.animate}")
             files.append((f"k = {k}", [*names, *tables, *own]))
@@ -95,4 +98,7 @@ def index_of(output: Path, done: Sequence[tuple[str, Path, Mapping[str, Any]]]) 
 
 def _picture(summary: Mapping[str, Any]) -> str:
     """What an index shows of an image."""
-    return f"segmented_k{summary['k']}.png" if "model" in summary else "comparison.png"
+    if "model" not in summary:
+        return "comparison.png"
+    inside = "reduced/" if "reduced_by" in summary else ""
+    return f"{inside}segmented_k{summary['k']}.png"

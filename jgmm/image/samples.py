@@ -46,6 +46,7 @@ def samples_of(
     mask: ArrayLike | None = None,
     alpha: bool | None = None,
     channels: int | None = None,
+    counts: NdArray | None = None,
 ) -> Samples:
     """The samples of an image.
 
@@ -62,6 +63,7 @@ def samples_of(
         mask: [H, W], True where pixels take part; None for all.
         alpha: whether the last channel of an array is transparency; see `as_image`.
         channels: how many there are besides transparency, where that is known.
+        counts: how often each pixel that takes part counts, row by row; None for once.
 
     Raises:
         TypeError: another dtype.
@@ -92,13 +94,13 @@ def samples_of(
     if isinstance(features, Recipe):
         recipe = features
     else:
-        recipe = recipe_of(features, pixels, part, xy_weight)
+        recipe = recipe_of(features, pixels, part, xy_weight, counts)
     index = None
-    weights = np.ones(len(flat))
+    weights = np.ones(len(flat)) if counts is None else counts
     if recipe.pointwise:
         if flat.dtype.kind in "iu":
-            flat, known, index, counts = _distinct(flat, known)
-            weights = counts.astype(float)
+            flat, known, index, times = _distinct(flat, known)
+            weights = times if counts is None else np.bincount(index, counts, len(flat))
         values = recipe.of_colours(flat, dtype)
     else:
         if part is not None and recipe.function is None:  # what is left out may be anything

@@ -21,6 +21,7 @@ from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
 from jgmm.fitting.progress import shown
 from jgmm.fitting.sweeps import sweep
+from jgmm.image.batches import per_image
 from jgmm.image.files import open_pages, tell_of_pages
 from jgmm.image.model import ImageModel
 from jgmm.image.model_file import load_model
@@ -51,6 +52,31 @@ def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) 
     return swept[choose(swept, choose_by)]
 
 
+def _samples_of(
+    image: Any,
+    *,
+    mask: ArrayLike | None = None,
+    alpha: bool | None = None,
+    features: str | Function | Recipe = "rgb",
+    xy_weight: float = 1.0,
+    labels: ArrayLike | None = None,
+    covariance_type: str = "full",
+    level: int = 5,
+    **_: Any,
+) -> Samples:
+    """What `segment` makes of an image first, of the same keywords."""
+    return samples_of(
+        _opened(image, level),
+        features,
+        covariance_type,
+        labels=labels,
+        xy_weight=xy_weight,
+        mask=mask,
+        alpha=alpha,
+    )
+
+
+@per_image(_samples_of)
 def segment(
     image: Any,
     k: int | str,
@@ -92,10 +118,12 @@ def segment(
     Args:
         image: a path; an array [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or signed
             or other floats, which keep their units; an image of Pillow; or a `jgmm.image.Image`.
-            Pixels that are transparent, or masked in a masked array, take no part.
+            Pixels that are transparent, or masked in a masked array, take no part. Several images
+            are a list of such, of any sizes, or an array [B, H, W, C], and each has its own fit.
         k: the number of segments; "auto" chooses among `CANDIDATES`.
         mask: [H, W] bool or integers, True or not 0 where pixels take part; None for all. (NumPy's
-            masked arrays say it the other way round.)
+            masked arrays say it the other way round.) Of several images one for each, or None;
+            so too ``labels``.
         alpha: whether the last channel of an array is transparency. It must be said of 2 or 4
             channels, but for the features "bands", to which every channel is a band.
         features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
@@ -140,7 +168,7 @@ def segment(
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
         regions, and the fit, whose log-likelihood is in nats per pixel, and its objective with a
-        ``noise_model`` that of `fit_potts`.
+        ``noise_model`` that of `fit_potts`. Of several images a list.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -165,15 +193,18 @@ def segment(
             if value is not None:
                 raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
     rule = choose_by or spatial.rule
-    samples = samples_of(
-        _opened(image),
-        features,
-        covariance_type,
-        labels=labels,
-        xy_weight=xy_weight,
-        mask=mask,
-        alpha=alpha,
-    )
+    samples = image
+    if not isinstance(image, Samples):
+        samples = _samples_of(
+            image,
+            mask=mask,
+            alpha=alpha,
+            features=features,
+            xy_weight=xy_weight,
+            labels=labels,
+            covariance_type=covariance_type,
+            level=6,
+        )
     options: dict[str, Any] = {
         "key": key,
         "init": init.fit if isinstance(init, Segmentation) else init,
@@ -256,7 +287,7 @@ def apply(
     setup = model.setup
     with jax.enable_x64(model.mixture.means.dtype == np.float64):
         samples = samples_of(
-            _opened(image),
+            _opened(image, 4),
             setup.recipe,
             model.mixture.covariance_type,
             labels=labels,
@@ -278,9 +309,9 @@ def apply_to(model: ImageModel, samples: Samples) -> Segmentation:
     return segmentation_by(model.mixture, samples, model.setup.spatial)
 
 
-def _opened(image: Any) -> Any:
+def _opened(image: Any, level: int) -> Any:
     if not isinstance(image, str | os.PathLike):
         return image
     (found,) = open_pages(image, None)
-    tell_of_pages(found, stacklevel=4)  # where `segment` or `apply` is called
+    tell_of_pages(found, stacklevel=level)  # where `segment` or `apply` is called
     return found
