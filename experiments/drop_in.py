@@ -1,15 +1,19 @@
 """One script in two libraries: fit, compare k by BIC, save, load, score and sample.
 
-    python -m experiments.drop_in
+    python -m experiments.drop_in [--tests]
 
 Nothing but the import differs; both print the same figures. With jgmm a fitted estimator can also
 be kept in a safetensors file, which unlike a pickle runs no code when it is read.
+
+With --tests scikit-learn's own tests of BayesianGaussianMixture are run, with jgmm's in its place.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
+import sys
 import tempfile
 from pathlib import Path
 
@@ -59,8 +63,28 @@ def kept_by_jgmm() -> list[str]:
     return [f"score {fitted.score(x):.6f}, as loaded {again.score(x):.6f}"]
 
 
+def run_their_tests() -> int:
+    """Scikit-learn's tests of BayesianGaussianMixture with jgmm's; the exit status of pytest."""
+    import pytest
+    from sklearn.mixture.tests import test_bayesian_mixture as theirs
+
+    from jgmm.sklearn import BayesianGaussianMixture
+
+    class InPlace:
+        """Puts the class in, whichever way pytest imports the module."""
+
+        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+            for item in items:
+                item.module.BayesianGaussianMixture = BayesianGaussianMixture  # type: ignore[attr-defined]
+
+    where = ["-q", "-c", os.devnull, "--rootdir", os.path.dirname(theirs.__file__), theirs.__file__]
+    return int(pytest.main([*where, "-p", "no:cacheprovider"], plugins=[InPlace()]))
+
+
 def main() -> None:
     """Print what the script prints in both libraries, and whether it is the same."""
+    if "--tests" in sys.argv[1:]:
+        sys.exit(run_their_tests())
     printed = {library: script(library) for library in LIBRARIES}
     for library, lines in printed.items():
         print(f"from {library} import GaussianMixture")

@@ -19,6 +19,7 @@ from .fitting.information import StandardErrors, standard_errors
 from .fitting.streams.online import PartialFit, partial_fit
 from .fitting.streams.streaming import fit_stream
 from .fitting.sweeps import SweepResult, sweep
+from .fitting.variational import fit_variational
 from .image.model import ImageModel
 from .image.model_file import load_model
 from .image.segmentation import Segmentation
@@ -26,8 +27,11 @@ from .image.segmenting import apply, segment
 from .mixture.criteria import aic, bic, icl
 from .mixture.density import certainty, log_prob, predict, responsibilities, score
 from .mixture.files import load, save
-from .mixture.mixture import Mixture, sample
-from .mixture.operations import condition, entropy, kl_divergence, marginal
+from .mixture.mixture import Mixture
+from .mixture.operations import condition, entropy, kl_divergence, marginal, sample
+from .variational.posterior import VariationalPosterior
+from .variational.predictive import predictive_log_prob
+from .variational.result import VariationalResult
 
 __version__: str
 __all__ = [
@@ -45,6 +49,8 @@ __all__ = [
     "Status",
     "SufficientStats",
     "SweepResult",
+    "VariationalPosterior",
+    "VariationalResult",
     "aic",
     "apply",
     "bic",
@@ -56,6 +62,7 @@ __all__ = [
     "fit",
     "fit_gradient",
     "fit_stream",
+    "fit_variational",
     "icl",
     "keep_programs",
     "kl_divergence",
@@ -68,6 +75,7 @@ __all__ = [
     "marginal",
     "partial_fit",
     "predict",
+    "predictive_log_prob",
     "responsibilities",
     "sample",
     "save",

@@ -127,6 +127,8 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    swatches: Sequence[str] = ()  # a colour for each row as hex, or "", shown in HTML alone
+    swatch_title: str = ""
 
     def __str__(self) -> str:
         """The table as text."""
@@ -144,14 +146,29 @@ class Table:
         """The table as HTML."""
         parts = [f"<p><b>{html.escape(self.title)}</b></p>"] if self.title else []
         if self.rows:
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
-            body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-                for row in self.rows
+            cells = [[f"<td>{html.escape(cell)}</td>" for cell in row] for row in self.rows]
+            head = [f"<th>{html.escape(cell)}</th>" for cell in self.columns]
+            if self.swatches:
+                head.insert(1, f"<th>{html.escape(self.swatch_title)}</th>")
+                for row, code in zip(cells, self.swatches, strict=True):
+                    row.insert(1, f"<td>{_swatch(code)}</td>")
+            body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+            parts.append(
+                f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{body}</tbody></table>"
             )
-            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         parts.extend(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return "".join(parts)
+
+
+def _swatch(code: str) -> str:
+    """A small field of a colour, that is seen on paper of any colour."""
+    if not code:
+        return ""
+    style = (
+        f"display:inline-block;width:1.4em;height:1em;vertical-align:-0.1em;background:{code};"
+        "border:1px solid #808080;border-radius:2px"
+    )
+    return f'<span role="img" aria-label="{code}" title="{code}" style="{style}"></span>'
 
 
 class Shown:
@@ -159,6 +176,10 @@ class Shown:
 
     def _tables(self) -> Sequence[Table]:
         raise NotImplementedError
+
+    def _picture(self) -> str:
+        """What Jupyter shows below the tables, as HTML."""
+        return ""
 
     def _showable(self) -> bool:
         """Whether there are values, of the shapes that tables are for."""
@@ -169,10 +190,10 @@ class Shown:
         return "\n".join(map(str, self._tables())) if self._showable() else _repr(self)
 
     def _repr_html_(self) -> str | None:
-        """The same for Jupyter."""
+        """The same for Jupyter, with colours and curves."""
         if not self._showable():
             return None
-        return "".join(table._repr_html_() for table in self._tables())
+        return "".join(table._repr_html_() for table in self._tables()) + self._picture()
 
 
 def number(value: Any, digits: int = 4) -> str:

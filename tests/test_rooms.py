@@ -21,7 +21,7 @@ FLOORS = (
     {"families"},
     {"mixture", "clustering"},
     {"em"},
-    {"solvers"},
+    {"solvers", "variational"},
     {"fitting"},
     {"image", "plot", "sklearn", "interop"},
     {"report"},
@@ -31,10 +31,10 @@ FLOORS = (
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 CORE = set().union(*FLOORS[:9])
 ALLOWED_IN_CORE = {*sys.stdlib_module_names, "numpy", "jax", "chex", "optax", "jgmm"}
-# Loaded inside the functions that need them: files of mixtures and fits, and conversions.
+# Loaded inside the functions that need them: files of mixtures and fits, conversions, bars.
 LATE = {
     "mixture": {"safetensors", "numpyro", "tensorflow_probability"},
-    "fitting": {"safetensors"},
+    "fitting": {"rich", "safetensors"},
 }
 HEAVY = (
     "matplotlib",

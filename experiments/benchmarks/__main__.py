@@ -31,6 +31,7 @@ from experiments.benchmarks import (  # noqa: E402
     scale,
     scaling,
     steps,
+    variational,
 )
 from jgmm.image import read_image, sample_image  # noqa: E402
 
@@ -58,6 +59,8 @@ CASES: dict[str, Callable[[int], Any]] = {
     ),
     "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
     "families": lambda n: families.compare(fits.pixels_of(photograph()), 10, n),
+    "bands": lambda n: families.compare(families.bands(), 10, n, families.MANY_BANDS, 5),
+    "variational": lambda n: variational.compare(photograph(), 10, n),
     "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),
     "sweep": lambda n: fits.sweep(photograph(), list(range(2, 13)), 8, [3, 8]),

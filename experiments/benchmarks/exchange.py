@@ -45,7 +45,8 @@ def calls(k: int, d: int) -> dict[str, Callable[[], Any]]:
     x = np.random.default_rng(0).normal(size=(40_000, d)).astype(np.float32)
     pixels = jax.device_put(x, NamedSharding(mesh, PartitionSpec("pixels")))
     identity = np.broadcast_to(np.eye(d, dtype=np.float32), (k, d, d))
-    start = jgmm.Mixture(np.ones(k, np.float32) / k, x[:k], identity)
+    leaves: Any = (np.ones(k, np.float32) / k, x[:k], identity)
+    start = jgmm.Mixture(*leaves)
     return {
         "fit": lambda: jgmm.fit(pixels, k, init=start, max_iter=3, tol=0),
         "kmeans": lambda: jgmm.kmeans(pixels, k),

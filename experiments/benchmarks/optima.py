@@ -5,7 +5,10 @@ Everything is compared at the same floor under the covariances.
 
 from __future__ import annotations
 
+import io
+import shutil
 import statistics
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,6 +25,8 @@ from jgmm.image.samples import samples_of
 NdArray = npt.NDArray[Any]
 CLOSE = 1e-3  # nats per sample from the best known
 _KS = {"photographs": (3, 5, 7, 10), "tables": (3, 5)}
+# Tables of mclust, and which of their columns are numbers to be clustered.
+_MCLUST = {"acidity": "", "banknote": "[, -1]", "diabetes": "[, -1]", "faithful": ""}
 _FAMILIES = {
     "photographs": ("full",),
     "tables": ("full", "tied", "diag", "spherical"),
@@ -29,7 +34,7 @@ _FAMILIES = {
 
 
 def compare(folder: Path, most: int) -> dict[str, Any]:
-    """For photographs in a folder, ``most`` at most, and for tables of scikit-learn.
+    """For photographs in a folder, ``most`` at most, and for tables of scikit-learn and mclust.
 
     In tables the best of 64 starts is that without a component at the floor, which a few equal
     samples have; flat colours of photographs are no accident.
@@ -59,6 +64,24 @@ def _tables() -> Iterator[tuple[NdArray, dict[str, Any]]]:
         yield load().data, {}
     yield datasets.load_breast_cancer().data[:, :5], {}
     yield datasets.load_diabetes().data[:, [2, 3, 8]], {}
+    for table in _tables_of_mclust():
+        yield table, {}
+
+
+def _tables_of_mclust() -> Iterator[NdArray]:
+    """Those of R's package mclust, where it is installed."""
+    if shutil.which("Rscript") is None:
+        return
+    for name, columns in _MCLUST.items():
+        program = (
+            f"suppressMessages(library(mclust)); data({name}); "
+            f"write.table(as.matrix({name}){columns}, row.names = FALSE, col.names = FALSE)"
+        )
+        done = subprocess.run(["Rscript", "-e", program], capture_output=True, text=True)
+        if done.returncode != 0:
+            return  # without mclust
+        table = np.loadtxt(io.StringIO(done.stdout.replace('"', "")), ndmin=2)
+        yield table
 
 
 def _table(kind: str, data: Iterator[tuple[NdArray, dict[str, Any]]]) -> dict[str, Any]:

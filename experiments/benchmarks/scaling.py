@@ -78,7 +78,8 @@ def _worker(address: str, processes: int, rank: int, devices: int) -> tuple[floa
     make: Any = jax.make_array_from_process_local_data
     pixels, weights = make(sharding, x), make(sharding, np.ones(n, np.float32))
     covariances = np.broadcast_to(0.1 * np.eye(3, dtype=np.float32), (_K, 3, 3))
-    start = jgmm.Mixture(np.full(_K, 1 / _K, np.float32), centers[:, ::-1], covariances)
+    leaves: Any = (np.full(_K, 1 / _K, np.float32), centers[:, ::-1], covariances)
+    start = jgmm.Mixture(*leaves)
     options: Any = {"weights": weights, "init": start, "accelerate": False, "tol": 0}
 
     def run(steps: int) -> tuple[float, float]:
@@ -154,4 +155,4 @@ if __name__ == "__main__":
         print(json.dumps(_worker(sys.argv[2], *map(int, sys.argv[3:]))))
     else:
         for name in sys.argv[1:] or ["weak", "disk"]:
-            print(json.dumps({"weak": weak, "disk": disk}[name](), indent=2))
+            print(json.dumps(disk() if name == "disk" else weak(), indent=2))

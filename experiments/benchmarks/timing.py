@@ -5,10 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 
 import jgmm
+
+T = TypeVar("T", jgmm.FitResult, jgmm.VariationalResult)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -48,13 +51,13 @@ def per_step(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def all_steps(result: jgmm.FitResult, n: int) -> jgmm.FitResult:
+def all_steps(result: T, n: int) -> T:
     """``result``, waited for; a RuntimeError unless it took ``n`` steps.
 
     A fit that stops early would make a step look cheaper than it is.
     """
     result = jax.block_until_ready(result)
-    if int(result.n_iter) != n:
-        status = jgmm.Status(int(result.status)).name
-        raise RuntimeError(f"expected {n} steps to time, got {int(result.n_iter)} ({status})")
+    taken, status = int(result.n_iter), jgmm.Status(int(result.status))
+    if taken != n:
+        raise RuntimeError(f"expected {n} steps to time, got {taken} ({status.name})")
     return result

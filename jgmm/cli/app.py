@@ -15,29 +15,51 @@ import typer
 from jgmm import __version__
 from jgmm._atomic import printable
 from jgmm.cli import runtime
-from jgmm.cli.arguments import Folder, Mask, Page, Quiet, Stack
-from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of
-from jgmm.cli.commands import apply_job, model_for, segment_job, taken
-from jgmm.cli.options import JobError, Options, with_recommended
-from jgmm.cli.pages import index_of
+from jgmm.cli.animation import KINDS
+from jgmm.cli.arguments import (
+    Degrees,
+    Folder,
+    Images,
+    Joint,
+    Ks,
+    Labels,
+    Mask,
+    NoReport,
+    Page,
+    Quiet,
+    Recommended,
+    Rule,
+    Stack,
+    Tiled,
+)
+from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of, with_index
+from jgmm.cli.commands import apply_image, model_for, segment_job
+from jgmm.cli.joint import joint_job
+from jgmm.cli.options import JobError, Options, output_folders, with_recommended
 from jgmm.cli.parameters import (
     amount,
     as_beta,
-    as_rule,
     count,
+    not_both,
+    of_rank,
     one_of,
     parse_ks,
     path,
     positive,
+    suit_joint,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
+from jgmm.cli.tiled import is_tiled, segment_tiled
+from jgmm.families.distributions import ESTIMATED
+from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
-from jgmm.fitting.choice import RULES
 from jgmm.fitting.options import SEARCHES
+from jgmm.fitting.variational import FAMILIES as VARIATIONAL
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
-from jgmm.image.settings import MOST_SEGMENTS
+
+_KS = ",".join(map(str, Options.ks))
 
 app = typer.Typer(
     help="Gaussian mixture models for pixels: photographs cut into segments of like colour.",
@@ -69,27 +91,19 @@ def _main(
 @app.command()
 def segment(
     context: typer.Context,
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="IMAGE",
-            parser=path,
-            help="Image files or folders of them; without any, a built-in photograph.",
-            show_default=False,
-        ),
-    ] = None,
-    ks: Annotated[
-        str,
-        typer.Option(
-            "-k",
-            metavar="K,K",
-            help=f"Numbers of segments, 1 to {MOST_SEGMENTS}: 3,5,7; 2-12; or auto.",
-        ),
-    ] = ",".join(map(str, Options.ks)),
+    images: Images = None,
+    ks: Ks = _KS,
     output: Folder = Path("jgmm-out"),
     covariance: Annotated[
         str, one_of(FAMILIES, "Covariances of the components")
     ] = Options.covariance,
+    rank: Annotated[
+        int | None, count(1, 10**4, "Loadings of a component, of factor and ppca.")
+    ] = None,
+    distribution: Annotated[
+        str, one_of(DISTRIBUTIONS, "Of the components; heavy tails for dust and dead pixels")
+    ] = Options.distribution,
+    degrees: Degrees = str(Options.degrees),
     restarts: Annotated[
         int, count(1, 1000, "Fits from different starts for each k; the likeliest is kept.")
     ] = Options.restarts,
@@ -98,18 +112,12 @@ def segment(
         float,
         positive("W", "What position counts in +xy, with spherical covariance."),
     ] = Options.xy_weight,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels",
-            metavar="PNG",
-            parser=path,
-            help="Scribbles: a colour for each segment; black or transparent is unknown.",
-        ),
-    ] = None,
+    labels: Labels = None,
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
+    joint: Joint = False,
+    tiled: Tiled = False,
     seed: Annotated[int, count(0, 2**32 - 1, "Of the random starts.")] = Options.seed,
     max_iter: Annotated[int, count(0, 10**6, "Steps of EM at most.")] = Options.max_iter,
     tol: Annotated[
@@ -119,15 +127,16 @@ def segment(
     search: Annotated[
         str, one_of(SEARCHES, "For a better optimum than one start leads to")
     ] = Options.search,
+    bayes: Annotated[
+        bool,
+        typer.Option(
+            "--bayes", help="Take k as the most: variational Bayes switches surplus segments off."
+        ),
+    ] = False,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Infer labels with their neighbours', after the fit.")
     ] = False,
-    recommended: Annotated[
-        bool,
-        typer.Option(
-            "--recommended", help="Lab, smoothing and merging: segments such as people draw."
-        ),
-    ] = False,
+    recommended: Recommended = False,
     noise_model: Annotated[
         str, one_of(("none", "potts"), "Fit with neighbours tied, for very noisy images")
     ] = "none",
@@ -141,13 +150,11 @@ def segment(
     regions: Annotated[
         int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Make no report.html.")] = False,
-    choose: Annotated[
-        str | None,
-        typer.Option(
-            "--choose", metavar="RULE", callback=as_rule, help=f"Of k: {', '.join(RULES)}."
-        ),
+    no_report: NoReport = False,
+    animate: Annotated[
+        str | None, one_of(KINDS, "A film of EM for each k, with its learning curve")
     ] = None,
+    choose: Rule = None,
     quiet: Quiet = False,
 ) -> int:
     """Segment images by Gaussian mixtures of several k.
@@ -157,23 +164,50 @@ def segment(
     regions_k3.png and certainty_k3.png (connected regions, how sure each label is);
     segments_k3.csv and regions_k3.csv, tables; then learning_curves.png, comparison.png,
     criteria.png, summary.json and report.html, a page with all of it. Several images get an
-    index.html. With --stack the pictures of each page are in a folder of its own.
+    index.html. --animate writes animation_k3.gif: EM, run again from one start without a search.
+    With --stack the pictures of each page are in a folder of its own; with --joint models, curves
+    and criteria.png are in DIR. Above 100 megapixels, or with --tiled, pictures are
+    segmented_k3.tif and certainty_k3.tif, and the others, of a smaller image, in reduced/.
     """
     try:
         numbers = parse_ks(ks)
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint="'-k'") from None
-    options = Options(numbers, features, covariance, restarts, seed, max_iter, tol, dtype, search)
+    options = Options(
+        numbers,
+        features=features,
+        covariance=of_rank(covariance, rank),
+        distribution=distribution,
+        degrees=degrees if degrees in ESTIMATED else float(degrees),
+        restarts=restarts,
+        seed=seed,
+        max_iter=max_iter,
+        tol=tol,
+        dtype=dtype,
+        search=search,
+    )
+    if degrees != Options.degrees and distribution == Options.distribution:
+        raise typer.BadParameter("expected --distribution student_t with --degrees-of-freedom")
     potts = None if noise_model == "none" else noise_model
     if potts and (smooth or recommended):
         name = "--smooth" if smooth else "--recommended"
         raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
-    if potts and labels:
-        raise typer.BadParameter("expected one of --labels and --noise-model potts, got both")
-    if regions is not None and merge:
-        raise typer.BadParameter("expected one of --regions and --merge, got both")
-    if page is not None and stack:
-        raise typer.BadParameter("expected one of --page and --stack, got both")
+    not_both("--labels", labels, "--noise-model potts", potts)
+    not_both("--bayes", bayes, "--noise-model potts", potts)
+    not_both("--animate", animate, "--bayes", bayes)
+    not_both("--regions", regions, "--merge", merge)
+    not_both("--animate", animate, "--noise-model potts", potts)
+    not_both("--page", page, "--stack", stack)
+    if bayes and distribution != Options.distribution:
+        raise typer.BadParameter(f"expected Gaussian components with --bayes, got {distribution}")
+    if bayes and covariance not in VARIATIONAL:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {covariance}",
+            param_hint="'--covariance'",
+        )
+    if joint:
+        alone = {"--stack": stack, "--labels": labels, "--noise-model": potts, "--tiled": tiled}
+        suit_joint(images, features, **alone, **{"--animate": animate})
     found = images_of(images or ())
     if found is None:
         return MENDABLE
@@ -182,6 +216,7 @@ def segment(
             raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
     options = replace(
         options,
+        bayes=bayes,
         smooth=smooth,
         noise_model=potts,
         beta=beta if beta == "auto" else float(beta),
@@ -194,7 +229,9 @@ def segment(
         mask=None if mask is None else os.fspath(mask),
         page=page,
         stack=stack,
+        tiled=tiled,
         report=not no_report,
+        animate=animate,
         command=context.obj or "",
     )
     if recommended:
@@ -203,25 +240,33 @@ def segment(
     done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path | None, folder: Path) -> None:
-        pages = [sample_image()] if source is None else pages_of(source, options)
         try:
-            result = segment_job(pages, folder, options, terminal)
+            if source is not None and is_tiled(source, options):
+                result = segment_tiled(source, folder, options, terminal)
+            else:
+                pages = [sample_image()] if source is None else pages_of(source, options)
+                result = segment_job(pages, folder, options, terminal)
         finally:
             terminal.end()
-        done.append((pages[0].source.name, folder, result))
+        done.append((folder.name if source is None else source.name, folder, result))
         terminal.table(result)
         terminal.line(f"wrote {folder}")
 
     if not found:
         return attempt(work, None, output / sample_image().source.stem)
-    code = attempt_all(work, found, output)
-    if len(done) > 1 and options.report:
-        return max(code, attempt(lambda _, folder: index_of(folder, done), None, output))
-    return code
+    if not joint:
+        return with_index(attempt_all(work, found, output), done, output, options)
+    code, done = joint_job(output_folders(found, output), output, options, terminal)
+    terminal.end()
+    if done:
+        terminal.table(done[0][2])
+        terminal.line(f"wrote {output}")
+    return with_index(code, done, output, options)
 
 
 @app.command()
 def apply(
+    context: typer.Context,
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", parser=path, help="A model_k*.safetensors file.")
     ],
@@ -233,15 +278,17 @@ def apply(
     mask: Mask = None,
     page: Page = None,
     stack: Stack = False,
+    tiled: Tiled = False,
+    no_report: NoReport = False,
     quiet: Quiet = False,
 ) -> int:
     """Segment other images by a model that `jgmm segment` wrote.
 
     DIR/<image name>/ gets segmented_k3.png, labels_k3.png, overlay_k3.png, regions_k3.png,
-    certainty_k3.png, segments_k3.csv, regions_k3.csv and summary.json.
+    certainty_k3.png, segments_k3.csv, regions_k3.csv, summary.json and report.html. Several images
+    get an index.html.
     """
-    if page is not None and stack:
-        raise typer.BadParameter("expected one of --page and --stack, got both")
+    not_both("--page", page, "--stack", stack)
     terminal = Terminal(quiet)
     found = images_of(images)
     if found is None:
@@ -253,17 +300,23 @@ def apply(
     except JobError as error:
         complain(str(error))
         return MENDABLE
-    options = Options(mask=None if mask is None else os.fspath(mask), page=page, stack=stack)
+    options = Options(
+        mask=None if mask is None else os.fspath(mask),
+        page=page,
+        stack=stack,
+        tiled=tiled,
+        report=not no_report,
+        command=context.obj or "",
+    )
+    done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path, folder: Path) -> None:
-        pages = pages_of(source, options)
-        result = apply_job(model, pages, folder, about)
-        score = result["log_likelihood"]
-        which = f"{taken(pages)}, " if taken(pages) else ""
-        terminal.line(f"{source.name}: {which}k = {result['k']}, log-likelihood {score:.4f}")
+        said, result = apply_image(model, source, folder, about, options, terminal)
+        done.append((source.name, folder, result))
+        terminal.line(said)
         terminal.line(f"wrote {folder}")
 
-    return attempt_all(work, found, output)
+    return with_index(attempt_all(work, found, output), done, output, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

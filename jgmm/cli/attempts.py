@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from jgmm.cli import runtime
 from jgmm.cli.options import JobError, Options, images_in, output_folders, pages_for
+from jgmm.cli.pages import index_of
 from jgmm.cli.process import INTERNAL, MENDABLE, complain, debugging
 from jgmm.cli.terminal import OutputError, UnheardError
 from jgmm.image import Image, ImageError
@@ -31,7 +32,11 @@ def images_of(paths: Sequence[Path]) -> list[Path] | None:
 def attempt_all(work: Callable[[Any, Path], None], images: Sequence[Path], output: Path) -> int:
     """Do the work on each image, into a folder of its own; the exit status of the worst."""
     folders = output_folders(images, output)
-    codes = [attempt(work, source, folder) for source, folder in folders.items()]
+    return worst([attempt(work, source, folder) for source, folder in folders.items()])
+
+
+def worst(codes: Collection[int]) -> int:
+    """The exit status of several."""
     return INTERNAL if INTERNAL in codes else max(codes)
 
 
@@ -60,3 +65,12 @@ def explain(error: Exception, where: str = "") -> int:
     kind, text = type(error).__name__, " ".join(str(error).split())[:300]
     complain(f"internal error{where}: {kind}: {text} (JGMM_DEBUG=1 shows where)")
     return INTERNAL
+
+
+def with_index(
+    code: int, done: Sequence[tuple[str, Path, dict[str, Any]]], output: Path, options: Options
+) -> int:
+    """The exit status, after an index of several images is written."""
+    if len(done) > 1 and options.report:
+        return max(code, attempt(lambda _, folder: index_of(folder, done), None, output))
+    return code

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._warnings import unheard
-from jgmm.cli import memory, outputs, summary
+from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
+from jgmm.cli.about import about_pages, taken
+from jgmm.cli.attempts import pages_of
+from jgmm.cli.fits import Monitor
+from jgmm.cli.fitted import fit_all
 from jgmm.cli.options import (
     JobError,
     Options,
@@ -22,9 +25,10 @@ from jgmm.cli.options import (
     samples_for,
     scribbles_for,
 )
+from jgmm.cli.terminal import Terminal
+from jgmm.cli.tiled import apply_tiled, is_tiled
 from jgmm.em.result import FitResult
-from jgmm.fitting.choice import choose, explain
-from jgmm.fitting.sweeps import SweepResult, sweep
+from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
@@ -44,16 +48,6 @@ from jgmm.mixture.density import score
 NdArray = npt.NDArray[Any]
 
 
-class Monitor(Protocol):
-    """Whoever wants to hear how far a job is; may be called from any thread."""
-
-    def begin(self, name: str, about: str, steps: int) -> None:
-        """A job of so many steps starts."""
-
-    def step(self, text: str, advance: int = 1) -> None:
-        """A step has been done."""
-
-
 def segment_job(
     pages: Sequence[Image], folder: Path, options: Options, monitor: Monitor
 ) -> dict[str, Any]:
@@ -70,6 +64,7 @@ def segment_job(
     """
     start = time.perf_counter()
     memory.expect_room(pages, options)
+    animation.refuse_unknown_plugins(options.animate)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
         whole = joined_for(pages, options)
@@ -88,13 +83,11 @@ def segment_job(
                 (folder / old).unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
-            monitor.begin(name, _about(pages, samples), steps)
-            result, seconds = _fit(whole.source, samples, offered, options, monitor)
-            rule = options.choose_by or ("bic" if options.ks else options.spatial.rule)
-            chosen = choose(result, rule)
-            ks = options.ks or (chosen,)
-            if len(offered) > 1:
-                draw(outputs.draw_criteria, result, name, folder / "criteria.png")
+            monitor.begin(name, about_pages(pages, samples), steps)
+            fitted = fit_all(whole.source, samples, offered, options, monitor)
+            ks, seconds = fitted.ks, fitted.seconds
+            if len(fitted.found) > 1:
+                draw(outputs.draw_criteria, fitted.sweep, name, folder / "criteria.png")
             fits: dict[int, FitResult] = {}
             pictures: dict[int, NdArray] = {}
             original = outputs.shown(show, pages[0], pages[0].pixels)
@@ -102,7 +95,7 @@ def segment_job(
             place = _place(folder, pages, 0)
             for k in ks:
                 began = time.perf_counter()
-                found = _segment(parts[0], result, k, options)
+                found = _segment(parts[0], fitted.sweep, k, options)
                 if options.noise_model is not None:
                     seconds[k] = time.perf_counter() - began
                 fits[k] = found.fit
@@ -113,6 +106,10 @@ def segment_job(
                 for i in range(1, len(pages)):
                     other = segmentation_by(found.fit.mixture, parts[i], options.spatial)
                     outputs.write_all(_place(folder, pages, i), k, other, pages[i], show)
+                if options.animate is not None:
+                    film = animation.film_of(parts[0], found, show, options)
+                    target = folder / f"animation_k{k}.{options.animate}"
+                    draw(animation.draw_film, film, name, target)
                 files.save(folder / f"model_k{k}.safetensors", found.model)
                 monitor.step(f"wrote k = {k}")
             draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
@@ -120,30 +117,18 @@ def segment_job(
             draw.wait()
             content = {
                 "input": summary.input_summary(pages, samples),
-                "features": options.features,
                 "labels": None if scribbles is None else summary.labels_summary(scribbles),
-                "seed": options.seed,
-                "options": summary.options_summary(options),
-                "versions": summary.versions(),
-                "chosen_k": chosen,
-                "chosen_by": rule,
-                "chosen_because": explain(result, rule),
-                "chosen_from": summary.candidates(result),
-                "fits": [
-                    summary.fit_summary(result, k, fits[k], seconds[k], options.noise_model)
-                    for k in ks
-                ],
+                **fitted.content(fits, options),
                 "seconds": round(time.perf_counter() - start, 4),
             }
             if report is not None:
-                inside = "" if place == folder else f"{place.name}/"
-                report.write(folder, inside, fits, content, options)
+                report.write(folder, _inside(folder, place), fits, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
 
 
 def apply_job(
-    model: Path, pages: Sequence[Image], folder: Path, about: ImageModel
+    model: Path, pages: Sequence[Image], folder: Path, about: ImageModel, options: Options
 ) -> dict[str, Any]:
     """Segment an image by a model that `segment_job` or `jgmm.save` wrote; write the results.
 
@@ -166,11 +151,16 @@ def apply_job(
             raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
         counts = [int(s.mask.sum()) for s in parts]
         with outputs.writing_to(folder):
-            (folder / "summary.json").unlink(missing_ok=True)
+            for old in ("summary.json", web.REPORT):
+                (folder / old).unlink(missing_ok=True)
             whole = joined(pages)
             show = display_of(whole.pixels, whole.alpha)
+            report = web.report_of(pages[0], show, 1) if options.report else None
+            place = _place(folder, pages, 0)
             for i, (page, cut) in enumerate(zip(pages, found, strict=True)):
-                outputs.write_all(_place(folder, pages, i), k, cut, page, show)
+                _, table = outputs.write_all(_place(folder, pages, i), k, cut, page, show)
+                if report is not None and i == 0:
+                    report.add(cut, table)
             content = {
                 "input": summary.input_summary(pages, *parts),
                 "model": summary.path_text(model),
@@ -184,8 +174,32 @@ def apply_job(
                 "versions": summary.versions(),
                 **summary.mixture_summary(mixture),
             }
+            if report is not None:
+                report.write(folder, _inside(folder, place), {}, content, options)
             summary.write_json(folder / "summary.json", content)
     return content
+
+
+def apply_image(
+    model: Path, source: Path, folder: Path, about: ImageModel, options: Options, monitor: Terminal
+) -> tuple[str, dict[str, Any]]:
+    """Segment an image by a model, tile by tile where it is large; what came of it, in words too.
+
+    Returns:
+        A line that says it, and the summary.
+    """
+    which = ""
+    if is_tiled(source, options):
+        try:
+            result = apply_tiled(model, source, folder, about, options, monitor)
+        finally:
+            monitor.end()
+    else:
+        pages = pages_of(source, options)
+        result = apply_job(model, pages, folder, about, options)
+        which = f"{taken(pages)}, " if taken(pages) else ""
+    said = f"{source.name}: {which}k = {result['k']}, log-likelihood {result['log_likelihood']:.4f}"
+    return said, result
 
 
 def model_for(path: Path) -> ImageModel:
@@ -216,6 +230,11 @@ def _place(folder: Path, pages: Sequence[Image], index: int) -> Path:
     return place
 
 
+def _inside(folder: Path, place: Path) -> str:
+    """Where pictures are, seen from the folder of all results."""
+    return "" if place == folder else f"{place.name}/"
+
+
 def _segment(samples: Samples, result: SweepResult, k: int, options: Options) -> Segmentation:
     """The segmentation by the fit of k, or by one under a Potts prior instead."""
     if options.noise_model is None:
@@ -226,67 +245,8 @@ def _segment(samples: Samples, result: SweepResult, k: int, options: Options) ->
         options.spatial,
         key=jax.random.key(options.seed),
         covariance_type=options.covariance,
+        **options.distributed,
         max_iter=options.max_iter,
         tol=options.tol,
         reg_covar=samples.floor,
     )
-
-
-def taken(pages: Sequence[Image]) -> str:
-    """Which pages of a file were taken, in words; nothing where it has one."""
-    if len(pages) > 1:
-        return f"all {len(pages)} pages"
-    if pages[0].page_bands:
-        return f"{pages[0].page_bands} pages as bands"
-    return f"page {pages[0].page} of {pages[0].pages}" if pages[0].pages > 1 else ""
-
-
-def _about(pages: Sequence[Image], samples: Samples) -> str:
-    """What is taken of the file, in words."""
-    first = pages[0]
-    height, width, channels = first.pixels.shape
-    parts = [f"{width} x {height} pixels", "1 channel" if channels == 1 else f"{channels} channels"]
-    if taken(pages):
-        parts.insert(0, taken(pages))
-    if samples.index is not None:
-        colours = len(samples.features)
-        parts.append(f"{colours:,} {'colour' if colours == 1 else 'colours'}")
-    left_out = samples.mask.size - int(samples.mask.sum())
-    if left_out:
-        parts.append(f"{left_out:,} left out")
-    return ", ".join(parts)
-
-
-def _fit(
-    name: Path, samples: Samples, offered: Sequence[int], options: Options, monitor: Monitor
-) -> tuple[SweepResult, dict[int, float]]:
-    """The sweep over all k, and the seconds that each took: the longest of its restarts."""
-    seconds = dict.fromkeys(offered, 0.0)
-
-    def on_fit(k: int, restart: int, elapsed: float) -> None:
-        seconds[k] = max(seconds[k], elapsed)
-        which = f", start {restart + 1} of {options.restarts}" if options.restarts > 1 else ""
-        monitor.step(f"fitted k = {k}{which} in {elapsed:.1f} s")
-
-    with unheard():  # the table says how fits ended
-        result = sweep(
-            samples.features,
-            offered,
-            key=jax.random.key(options.seed),
-            weights=samples.weights,
-            labels=samples.labels,
-            covariance_type=options.covariance,
-            n_restarts=options.restarts,
-            max_iter=options.max_iter,
-            tol=options.tol,
-            reg_covar=samples.floor,
-            search=options.search,
-            short_runs=False,  # without a search the learning curve shows the whole way
-            on_fit=on_fit,
-        )
-    if not np.isfinite(result.fits.log_likelihood).any(axis=1).all():
-        wider = "; --dtype float64 may" if options.dtype == "float32" else ""
-        raise JobError(
-            f"expected values whose squares {options.dtype} can hold, got others{wider}: {name}"
-        )
-    return result, seconds

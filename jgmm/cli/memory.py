@@ -77,16 +77,22 @@ def expect_room(pages: Sequence[Image], options: Options) -> None:
         potts_components=0 if options.noise_model is None else max(options.ks, default=3),
         n_pictures=len(options.ks),
     )
+    what = f"{width} x {height} pixels" + (f" of {len(pages)} pages" if len(pages) > 1 else "")
+    expect(taken, what, pages[0].source)
+
+
+def expect(taken: int, what: str, source: Path) -> None:
+    """Raise a JobError if there are fewer bytes than will be taken."""
     there = available()
     if taken > there:
-        size = f"{width} x {height} pixels" + (f" of {len(pages)} pages" if len(pages) > 1 else "")
         raise JobError(
-            f"{size} would take about {_size(taken)} of memory, and {_size(there)} are "
-            f"free; try a smaller image: {pages[0].source}"
+            f"{what} would take about {size(taken)} of memory, and {size(there)} are "
+            f"free; try --tiled or a smaller image: {source}"
         )
 
 
-def _size(n: int) -> str:
+def size(n: int) -> str:
+    """So many bytes, in words."""
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
 
 

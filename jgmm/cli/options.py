@@ -29,12 +29,15 @@ class Options:
     ks: tuple[int, ...] = (3, 5, 7, 10)  # none: the program chooses
     features: str = "rgb"
     covariance: str = "full"
+    distribution: str = "gaussian"
+    degrees: float | str = "free"  # of freedom, of Student-t components
     restarts: int = 1
     seed: int = 0
     max_iter: int = 500
     tol: float = 1e-6
     dtype: str = "float32"
     search: str = "best"
+    bayes: bool = False  # by variational Bayes, which switches components off
     smooth: bool | Mapping[str, float] = False
     noise_model: str | None = None
     beta: float | str = "auto"
@@ -47,8 +50,15 @@ class Options:
     mask: str | None = None  # a file; see `read_mask`
     page: int | None = None  # of a file of several; None: the first
     stack: bool = False  # all pages, by one mixture
+    tiled: bool = False  # tile by tile, whatever the size
     report: bool = True  # whether a page is made
+    animate: str | None = None  # the kind of film of each fit, gif or mp4
     command: str = ""  # as it was given
+
+    @property
+    def distributed(self) -> dict[str, Any]:
+        """How components are distributed, as `jgmm.fit` takes it."""
+        return {"distribution": self.distribution, "degrees_of_freedom": self.degrees}
 
     @property
     def spatial(self) -> Spatial:
@@ -137,9 +147,10 @@ def scribbles_for(options: Options, image: Image) -> Scribbles:
 
 
 def numbers_for(samples: Samples, options: Options) -> tuple[int, ...]:
-    """The numbers of components to fit."""
+    """The numbers of components to fit; with Bayes at most, of which those in use are told."""
     try:
-        return options.ks or candidates(samples.labels)
+        offered = options.ks or candidates(samples.labels)
+        return offered[-1:] if options.bayes and not options.ks else offered
     except ValueError as error:
         raise JobError(str(error)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jgmm.cli.options import JobError
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
+from jgmm.image import geo
 from jgmm.image.display import Display
 from jgmm.image.files import Image, write_png
 from jgmm.image.indexed import MOST_COLOURS, write_indexed_png
@@ -26,16 +27,53 @@ NdArray = npt.NDArray[Any]
 
 
 def write_all(
-    folder: Path, k: int, found: Segmentation, image: Image, show: Display
+    folder: Path,
+    k: int,
+    found: Segmentation,
+    image: Image,
+    show: Display,
+    colours: NdArray | None = None,
 ) -> tuple[NdArray, Mapping[str, NdArray]]:
-    """Everything that shows a segmentation; returns the picture in mean colours, and the table."""
+    """Everything that shows a segmentation; returns the picture in mean colours, and the table.
+
+    ``colours`` [K, 3] uint8 are those of the picture, where they are not the means of the image.
+    """
     picture = shown(show, image, found.image)
     table = segment_table(found, show)
-    write_segments(folder, k, found.labels, picture, table["hex"])
+    palette = palette_of(table["hex"]) if colours is None else colours.tolist()
+    write_segments(folder, k, found.labels, picture, palette)
     write_spatial(folder, k, found, shown(show, image, image.pixels))
+    if not found.setup.spatial.as_drawn:
+        write_png(folder / f"contours_k{k}.png", contours(found))
     write_table(folder / f"segments_k{k}.csv", table)
     write_table(folder / f"regions_k{k}.csv", region_table(found, show))
+    if writes_geotiffs(image):
+        write_geotiffs(folder, k, found, image, palette)
     return picture, table
+
+
+def writes_geotiffs(image: Image) -> bool:
+    """Whether results are written where the image lies on the Earth, as it says."""
+    return geo.can_write() and geo.is_georeferenced(image.source)
+
+
+def write_geotiffs(
+    folder: Path, k: int, found: Segmentation, image: Image, palette: list[list[int]]
+) -> None:
+    """Labels, regions and certainty as GeoTIFF; what was left out is no data."""
+    sure = np.where(found.labels < 0, np.nan, found.certainty).astype(np.float32)
+    for name, values, colours in (
+        ("labels", found.labels, palette),
+        ("regions", found.regions, None),
+        ("certainty", sure, None),
+    ):
+        target = folder / f"{name}_k{k}.tif"
+        geo.write_geotiff(target, values, image.source, palette=colours)
+
+
+def palette_of(codes: NdArray) -> list[list[int]]:
+    """Colours in hex as red, green and blue; black for those that are none."""
+    return [list(bytes.fromhex(code[1:] or "000000")) for code in codes]
 
 
 def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:
@@ -44,7 +82,7 @@ def shown(show: Display, image: Image, pixels: NdArray) -> NdArray:
 
 
 def write_segments(
-    folder: Path, k: int, labels: NdArray, picture: NdArray, colours: NdArray
+    folder: Path, k: int, labels: NdArray, picture: NdArray, palette: Sequence[list[int]]
 ) -> None:
     """The label indices, and each pixel in its segment's colour.
 
@@ -56,7 +94,6 @@ def write_segments(
     few = k + left_out.any() <= MOST_COLOURS
     depth = np.uint8 if few else np.uint16
     if few:
-        palette = [list(bytes.fromhex(code[1:] or "000000")) for code in colours]
         write_indexed_png(folder / f"segmented_k{k}.png", labels, palette)
     else:
         write_png(folder / f"segmented_k{k}.png", picture)
@@ -77,6 +114,15 @@ def write_spatial(folder: Path, k: int, found: Segmentation, original: NdArray) 
     last = np.iinfo(depth).max
     coded = np.where(left_out, last, np.minimum(found.regions, last)).astype(depth)
     write_png(folder / f"regions_k{k}.png", coded)
+
+
+def contours(found: Segmentation) -> NdArray:
+    """The ultrametric contour map [2H - 1, 2W - 1] in hundredths, uint16.
+
+    See `Hierarchy.contours`: below 100 M are the regions of ``merge=M``. The largest value is for
+    655.35 and more.
+    """
+    return np.minimum(np.rint(100 * found.hierarchy.contours()), 65535).astype(np.uint16)
 
 
 def overlay(picture: NdArray, regions: NdArray) -> NdArray:

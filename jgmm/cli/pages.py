@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jgmm.cli.options import Options
-from jgmm.cli.outputs import quantity_of, shown
+from jgmm.cli.outputs import quantity_of, shown, writes_geotiffs
 from jgmm.em.result import FitResult
 from jgmm.image.display import Display
 from jgmm.image.files import Image
@@ -21,6 +21,7 @@ from jgmm.report.scene import photograph_of, scene_of, stride_for
 
 NdArray = npt.NDArray[Any]
 REPORT, INDEX = "report.html", "index.html"
+_WHERE_THEY_LIE = ("labels", "regions", "certainty")
 _OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
 
 
@@ -32,9 +33,12 @@ class Report:
     show: Display
     stride: int
     scenes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    merged: set[int] = dataclasses.field(default_factory=set)  # k of which there is a contour map
 
     def add(self, found: Segmentation, table: Mapping[str, NdArray]) -> None:
         """One more k, with the table of its segments."""
+        if not found.setup.spatial.as_drawn:
+            self.merged.add(found.fit.mixture.n_components)
         self.scenes.append(scene_of(found, table, self.show, self.stride))
 
     def write(
@@ -44,15 +48,28 @@ class Report:
         fits: Mapping[int, FitResult],
         summary: Mapping[str, Any],
         options: Options,
+        above: str = "",
     ) -> None:
-        """Write `report.html`; ``pictures`` is where those of the image are, seen from there."""
-        wide = len(summary["chosen_from"]) > 1
-        general = ["learning_curves.png", "comparison.png", *(["criteria.png"] if wide else [])]
+        """Write `report.html`.
+
+        Seen from there, ``pictures`` is where those of the image are, and ``above`` where the files
+        about the fits are. Where a model was applied, there are no fits.
+        """
+        general = [f"{above}learning_curves.png", "comparison.png"] if fits else []
+        if len(summary.get("chosen_from", [])) > 1:
+            general.append(f"{above}criteria.png")
         files = [("all k", [*general, "summary.json"])]
-        for k in fits:
+        for k in (scene["k"] for scene in self.scenes):
             names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
             tables = [f"{pictures}{name}_k{k}.csv" for name in ("segments", "regions")]
-            own = [f"learning_curve_k{k}.png", f"model_k{k}.safetensors"]
+            if writes_geotiffs(self.image):
+                names += [f"{pictures}{name}_k{k}.tif" for name in _WHERE_THEY_LIE]
+            if k in self.merged:
+                names.append(f"{pictures}contours_k{k}.png")
+            own = ["learning_curve_k{k}.png", "model_k{k}.safetensors"] if fits else []
+            own = [above + each.format(k=k) for each in own]
+            if options.animate is not None:
+                own.append(f"animation_k{k}.{options.animate}")
             files.append((f"k = {k}", [*names, *tables, *own]))
         write_report(
             folder / REPORT,
@@ -75,6 +92,13 @@ def report_of(image: Image, show: Display, n_pictures: int) -> Report:
 
 def index_of(output: Path, done: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> None:
     """Write `index.html` over the folders of several images."""
-    write_index(
-        output / INDEX, [Entry(name, folder.name, summary) for name, folder, summary in done]
-    )
+    entries = [Entry(name, folder.name, about, _picture(about)) for name, folder, about in done]
+    write_index(output / INDEX, entries)
+
+
+def _picture(summary: Mapping[str, Any]) -> str:
+    """What an index shows of an image."""
+    if "model" not in summary:
+        return "comparison.png"
+    inside = "reduced/" if "reduced_by" in summary else ""
+    return f"{inside}segmented_k{summary['k']}.png"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from jgmm._checks import LARGEST
+from jgmm.families.distributions import ESTIMATED
+from jgmm.families.table import family_of, with_rank
 from jgmm.fitting.choice import RULES
 from jgmm.image.settings import MOST_BETA, MOST_SEGMENTS
 
+_LEAST_DF, _MOST_DF = 1e-3, 1e9  # degrees of freedom
 _SHORT = reprlib.Repr()  # of what was typed, which may be of any length
 _SHORT.maxstring = 80
 
@@ -21,8 +24,8 @@ def one_of(names: Iterable[str], what: str) -> Any:
     """An option that takes one of some names."""
     listed = ", ".join(names)
 
-    def check(value: str) -> str:
-        if value not in names:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise typer.BadParameter(f"expected one of {listed}; got {_SHORT.repr(value)}")
         return value
 
@@ -82,6 +85,30 @@ def as_beta(value: str) -> str:
     return value
 
 
+def as_degrees(value: str) -> str:
+    """Degrees of freedom, or how they are estimated."""
+    try:
+        good = value in ESTIMATED or _LEAST_DF <= float(value) <= _MOST_DF
+    except ValueError:
+        good = False
+    if not good:
+        raise typer.BadParameter(
+            f"expected {', '.join(ESTIMATED)} or a number from {_LEAST_DF:g} to {_MOST_DF:g}, got "
+            f"{_SHORT.repr(value)}"
+        )
+    return value
+
+
+def of_rank(covariance: str, rank: int | None) -> str:
+    """The family of that name and rank."""
+    try:
+        named = str(with_rank(covariance, rank))
+        family_of(named, "--covariance")
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("rank=3", "--rank 3")) from None
+    return named
+
+
 def as_rule(value: str | None) -> str | None:
     """A rule that chooses k, or none."""
     if value not in (None, *RULES):
@@ -120,3 +147,19 @@ def parse_ks(text: str) -> tuple[int, ...]:
             )
         ks.update(range(low, high + 1))
     return tuple(sorted(ks))
+
+
+def not_both(first: str, one: object, second: str, other: object) -> None:
+    """Refuse two options of which one does not go with the other."""
+    if one and other:
+        raise typer.BadParameter(f"expected one of {first} and {second}, got both")
+
+
+def suit_joint(images: Sequence[Path] | None, features: str, **others: Any) -> None:
+    """Refuse what binds a fit to the places of one image."""
+    unsuited = [*others, *["features with +xy"][: features.endswith("+xy")]]
+    for name in unsuited:
+        if others.get(name, True):
+            raise typer.BadParameter(f"expected no {name} with --joint")
+    if not images:
+        raise typer.BadParameter("expected images for --joint, got none")

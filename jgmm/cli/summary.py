@@ -74,6 +74,10 @@ def mixture_summary(mixture: Mixture) -> dict[str, Any]:
         "weights": numbers(mixture.weights),
         "means": numbers(mixture.means),
         "covariances": numbers(mixture.covariances),
+        "distribution": mixture.distribution.name,
+        "degrees_of_freedom": (
+            None if mixture.degrees_of_freedom is None else numbers(mixture.degrees_of_freedom)
+        ),
     }
 
 

@@ -31,6 +31,7 @@ def maximisation(
         prior: counts as samples beside the real ones; None for maximum likelihood.
     """
     d, source = mixture.n_features, mixture.family
+    family.accept(source)
     counts = stats.counts
     # Below this, sums of subnormal numbers have lost their digits.
     limits = np.finfo(counts.dtype)
@@ -40,7 +41,7 @@ def maximisation(
     root = source.root(mixture.covariances)
     moves = source.apply(root, drift)
     spreads = source.congruence(
-        root, stats.scatters / along(masses, stats.scatters) - source.outer(drift)
+        root, stats.scatters / along(masses, stats.scatters) - source.outer(drift, root)
     )
     shares = jnp.where(used, counts, 0)
     wishart = None
@@ -48,7 +49,7 @@ def maximisation(
         gaps = prior.mean - mixture.means
         strength = (prior.mean_strength / (masses + prior.mean_strength))[:, None]
         pulls = jnp.sqrt(strength) * (gaps - moves)
-        spreads = spreads + source.outer(pulls)
+        spreads = spreads + source.products(pulls, mixture.covariances)
         moves = moves + strength * (gaps - moves)
         shares = jnp.where(used, jnp.maximum(shares + prior.concentration - 1, 0), 0)
         n_used = jnp.sum(used).astype(counts.dtype)
@@ -60,10 +61,12 @@ def maximisation(
     if family == source:
         covariances = family.select(used, covariances, mixture.covariances)
     total = jnp.sum(shares)
+    dof = mixture.distribution.estimate(mixture.degrees_of_freedom, stats.tails, counts, used)
     return amend(
         mixture,
         weights=shares / jnp.where(total > 0, total, 1),
         means=mixture.means + jnp.where(used[:, None], moves, 0),
         covariances=covariances,
         family=family,
+        degrees_of_freedom=dof,
     )

@@ -23,6 +23,7 @@ from jgmm.em.fisher import complete
 from jgmm.em.maximisation import maximisation
 from jgmm.em.prior import Prior
 from jgmm.em.statistics import SufficientStats, expectation, observed_shares
+from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
 from jgmm.mixture.mixture import Mixture, standardize, unstandardize
@@ -39,6 +40,8 @@ class Problem:
     floor: Floor | Ridge
     prior: Prior | None
     family: Family
+    distribution: Distribution = GAUSSIAN
+    degrees_of_freedom: Array | None = None  # [], where components begin, or stay
 
     @property
     def start_floor(self) -> Floor:
@@ -86,6 +89,13 @@ class Problem:
         covariances = self.start_floor.under(inside.family, inside.covariances)
         return amend(inside, covariances=covariances)
 
+    def distributed(self, start: Mixture) -> Mixture:
+        """A start of components as the problem has them."""
+        dof = self.degrees_of_freedom
+        if dof is not None:
+            dof = jnp.broadcast_to(dof, start.weights.shape)
+        return amend(start, distribution=self.distribution, degrees_of_freedom=dof)
+
     def unstandardize(self, mixture: Mixture) -> Mixture:
         """A mixture in the frame in the units of the data."""
         return unstandardize(mixture, self.frame)
@@ -114,7 +124,14 @@ class Problem:
         return jnp.sum(logs if shares is None else logs * shares)
 
 
-def pose(raw: Samples, family: Family, floor: Array, prior: Prior | None = None) -> Problem:
+def pose(
+    raw: Samples,
+    family: Family,
+    floor: Array,
+    prior: Prior | None = None,
+    distribution: Distribution = GAUSSIAN,
+    degrees_of_freedom: Array | None = None,
+) -> Problem:
     """The problem of samples in the units of the data.
 
     Args:
@@ -122,6 +139,8 @@ def pose(raw: Samples, family: Family, floor: Array, prior: Prior | None = None)
         family: of the covariances.
         floor: least variance of each feature relative to the data's [D].
         prior: in the units of the data.
+        distribution: of the components.
+        degrees_of_freedom: where they begin, or stay [].
     """
     frame = measure(raw, isotropic=family.isotropic)
     samples = standardize_samples(raw, frame)
@@ -132,4 +151,6 @@ def pose(raw: Samples, family: Family, floor: Array, prior: Prior | None = None)
         floor=Floor(variances=floor),
         prior=None if prior is None else priors.standardize(prior, frame),
         family=family,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
     )

@@ -16,6 +16,7 @@ from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.data.arrays import module_of
 from jgmm.data.programs import on_host
+from jgmm.em.curve import curve_svg
 from jgmm.mixture import shown
 from jgmm.mixture.criteria import criteria_of, n_parameters
 from jgmm.mixture.mixture import Mixture, by_weight, take
@@ -107,7 +108,7 @@ class FitResult(Shown):
         ended = ", ".join(
             f"{name} {value}" for name, value in zip(how.columns, how.rows[0], strict=True)
         )
-        return Table(f"{how.title}: {ended}", what.columns, what.rows, what.notes)
+        return dataclasses.replace(what, title=f"{how.title}: {ended}")
 
     def _showable(self) -> bool:
         scalar = np.ndim(self.log_likelihood) == np.ndim(self.n_iter) == 0
@@ -121,11 +122,15 @@ class FitResult(Shown):
         columns += ["BIC", "steps", "status"]
         values += [number(self.bic, 6), str(int(self.n_iter)), Status(int(self.status)).name]
         title = f"FitResult of {shown.kind(self.mixture)}"
-        columns_of, rows, notes = shown.component_table(self.mixture, whole=whole)
+        parts = shown.component_table(self.mixture, whole=whole)
         if self.at_floor is not None and np.any(np.asarray(self.at_floor)):
             flat = ", ".join(map(str, np.flatnonzero(self.at_floor)))
-            notes.append(f"  at the floor of the variances: {flat}")
-        return Table(title, columns, [values]), Table("", columns_of, rows, notes)
+            notes = [*parts.notes, f"  at the floor of the variances: {flat}"]
+            parts = dataclasses.replace(parts, notes=notes)
+        return Table(title, columns, [values]), parts
+
+    def _picture(self) -> str:
+        return curve_svg({"objective": self.learning_curve.tolist()})
 
 
 def of_components(result: FitResult, index: Any) -> FitResult:

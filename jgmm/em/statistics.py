@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,12 +31,14 @@ class SufficientStats:
         shifts: Σr·y [K, D].
         scatters: Σr·y·yᵀ [K, D, D]; its diagonal [K, D] under diag and spherical mixtures.
         masses: what samples count for in the latter two [K]; of Gaussians that is ``counts``.
+        tails: what samples say of degrees of freedom that are estimated [K]; None for nothing.
     """
 
     counts: Array
     shifts: Array
     scatters: Array
     masses: Array = None  # type: ignore[assignment]
+    tails: Array | None = None
 
     def __post_init__(self) -> None:
         """In the moments of Gaussians samples count by their responsibilities."""
@@ -61,7 +63,7 @@ def observed_shares(samples: Samples | Told) -> Array | None:
 
 
 def expectation(
-    mixture: Mixture, samples: Samples | Told
+    mixture: Mixture, samples: Samples | Told, logits: Array | None = None
 ) -> tuple[SufficientStats, Compensated[Array]]:
     """The E-step over samples near the origin.
 
@@ -71,6 +73,7 @@ def expectation(
     Args:
         mixture: where the responsibilities are taken.
         samples: with or without gaps and labels; or what a pass over them said already.
+        logits: what stands in the place of the logarithms of the weights [K].
 
     Returns:
         The statistics, and the log-likelihood per unit of sample weight.
@@ -78,41 +81,71 @@ def expectation(
     if isinstance(samples, Told):
         return samples.stats, samples.log_likelihood
     kernel = mixture.kernel(gaps=samples.observed is not None)
-    told = concluded(mixture, kernel, totalled(mixture, kernel, samples))
+    told = concluded(mixture, kernel, totalled(mixture, kernel, samples, logits=logits))
     return told.stats, told.log_likelihood
 
 
 def totalled(
-    mixture: Mixture, kernel: Kernel, samples: Samples, total: Compensated[Any] | None = None
+    mixture: Mixture,
+    kernel: Kernel,
+    samples: Samples,
+    total: Compensated[Any] | None = None,
+    logits: Array | None = None,
 ) -> Compensated[Any]:
     """The sums that an E-step takes over blocks, on top of those of samples before these."""
-    distribution = mixture.distribution
 
     def visit(block: Block) -> tuple[Sums, tuple[Array, ...]]:
         def respond(whitened: Whitened) -> tuple[Array, tuple[Array, ...]]:
-            posterior = normalise(log_joint(mixture, whitened, block.labels))
+            posterior = normalise(log_joint(mixture, whitened, block.labels, logits))
             log_likelihood = counted(posterior.log_density, block.weights)
             safe = jnp.where(posterior.totals > 0, posterior.totals, 1)
             r = posterior.numerators * (block.weights / safe)
-            apart = (dot(r, jnp.ones_like(r[0])),) if distribution.reweights else ()
-            return r, (log_likelihood, *apart)
+            return r, (log_likelihood, *_apart(mixture, r, whitened))
 
-        def reweigh(r: Array, whitened: Whitened) -> Array:
-            return distribution.moment_weights(r, whitened.energy, whitened.n_observed)
-
-        return kernel.accumulate(block, respond, reweigh)
+        return kernel.accumulate(block, respond, _reweigh(mixture))
 
     return fold_sum(visit, samples, total)
 
 
+def _reweigh(mixture: Mixture) -> Callable[[Array, Whitened], Array]:
+    """How much samples count in the moments, from responsibilities [K, S]."""
+    distribution, dof = mixture.distribution, mixture.degrees_of_freedom
+
+    def reweigh(r: Array, whitened: Whitened) -> Array:
+        return distribution.moment_weights(r, whitened.energy, whitened.n_observed, dof)
+
+    return reweigh
+
+
+def _apart(mixture: Mixture, r: Array, whitened: Whitened) -> tuple[Array, ...]:
+    """What is to sum up beside the moments, of responsibilities [K, S]: counts, and tails."""
+    distribution, dof = mixture.distribution, mixture.degrees_of_freedom
+    if not distribution.reweights:
+        return ()
+    tails = distribution.tails(whitened.energy, whitened.n_observed, dof)
+    parts = [r] if tails is None else [r, r * tails]
+    return tuple(dot(part, jnp.ones_like(part[0])) for part in parts)
+
+
+def _joined(kernel: Kernel, sums: Sums, apart: Sequence[Array]) -> SufficientStats:
+    """The statistics, from sums over all blocks."""
+    masses, shifts, scatters = kernel.moments(sums)
+    counts, tails = (*apart, None, None)[:2]
+    return SufficientStats(
+        counts=masses if counts is None else counts,
+        shifts=shifts,
+        scatters=scatters,
+        masses=masses,
+        tails=tails,
+    )
+
+
 def concluded(mixture: Mixture, kernel: Kernel, total: Compensated[Any]) -> Told:
     """What the sums over all samples say."""
-    sums, (_, *counted_apart) = total.rounded()
-    masses, shifts, scatters = kernel.moments(sums)
-    counts = counted_apart[0] if mixture.distribution.reweights else masses
+    sums, (_, *apart) = total.rounded()
+    stats = _joined(kernel, sums, apart)
     log_likelihood = Compensated(value=total.value[1][0], error=total.error[1][0])
-    stats = SufficientStats(counts=counts, shifts=shifts, scatters=scatters, masses=masses)
-    return Told(stats=stats, log_likelihood=mean(log_likelihood, jnp.sum(counts)))
+    return Told(stats=stats, log_likelihood=mean(log_likelihood, jnp.sum(stats.counts)))
 
 
 def statistics(
@@ -127,11 +160,15 @@ def statistics(
     """
     kernel = mixture.kernel()
 
-    def visit(block: Block) -> Sums:
-        return kernel.accumulate(block, lambda whitened: (responsibilities(block, whitened), ()))[0]
+    def visit(block: Block) -> tuple[Sums, tuple[Array, ...]]:
+        def respond(whitened: Whitened) -> tuple[Array, tuple[Array, ...]]:
+            r = responsibilities(block, whitened)
+            return r, _apart(mixture, r, whitened)
 
-    counts, shifts, scatters = kernel.moments(fold_sum(visit, samples).rounded())
-    return SufficientStats(counts=counts, shifts=shifts, scatters=scatters)
+        return kernel.accumulate(block, respond, _reweigh(mixture))
+
+    sums, apart = fold_sum(visit, samples).rounded()
+    return _joined(kernel, sums, apart)
 
 
 def hard(mixture: Mixture) -> Callable[[Block, Whitened], Array]:

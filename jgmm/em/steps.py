@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm.data.samples import Rows, block_size, make_samples
+from jgmm.data.samples import Rows, make_samples
 from jgmm.em.maximisation import maximisation
 from jgmm.em.statistics import SufficientStats, expectation
 from jgmm.families.floor import Floor
@@ -50,7 +50,7 @@ def e_step(
     mixture, array = conform(mixture, pixels)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     moved, flat = centered(mixture, array.reshape(-1, mixture.n_features))
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = mixture.block_size
     rows = Rows(features=flat, weights=sample_weights)
     stats, log_likelihood = expectation(moved, make_samples(rows, size))
     return stats, log_likelihood.rounded()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,46 +15,15 @@ from jax import Array
 
 from jgmm.data.arrays import module_of
 from jgmm.data.products import along
+from jgmm.data.samples import block_size
 from jgmm.families.floor import Floor, Ridge
 from jgmm.families.kernels import Kernel
+from jgmm.families.storage import Storage
 
 
 @dataclasses.dataclass(frozen=True)
-class Family(abc.ABC):
-    """A covariance family: how the covariances of K components in D dimensions are stored.
-
-    Covariances have shape [K, ...], or [1, ...] where all components share one. An inner form of a
-    covariance is its root, a factor L with Σ = L Lᵀ, or the inverse of that; spreads are
-    covariances of single components as the statistics have them, in the form of `wide`.
-
-    A family is static: to JAX it is a part of the structure of a pytree, not a value.
-    """
-
-    name: ClassVar[str]
-    """As callers write it."""
-    shared: ClassVar[bool] = False
-    """Whether one covariance serves all components."""
-    isotropic: ClassVar[bool] = False
-    """Whether it measures plain distances, so that one scale has to serve all features."""
-    independent: ClassVar[bool]
-    """Whether features are independent within a component."""
-    restrained: ClassVar[bool] = False
-    """Whether not all that can be stored is of the family."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Make objects of the class static pytree nodes."""
-        super().__init_subclass__(**options)
-        jax.tree_util.register_static(cls)
-
-    # What is stored.
-
-    @abc.abstractmethod
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        """The shape of the covariances of K components in D dimensions."""
-
-    @abc.abstractmethod
-    def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters of the covariances of K components in D dimensions."""
+class Family(Storage):
+    """A covariance family, and all that is done with its covariances; see `Storage`."""
 
     @property
     @abc.abstractmethod
@@ -66,52 +35,13 @@ class Family(abc.ABC):
         """The family of some of the features, and of those given others."""
         return self
 
-    def member(self, covariances: Any, weights: Any) -> Any:
-        """Covariances of the family near these, which count by ``weights`` [K]."""
-        return covariances
-
-    def select(self, used: Array, these: Array, others: Array) -> Array:
-        """The covariances of components ``used`` [K], and others in the place of the rest."""
-        if self.shared:
-            return these
-        return jnp.where(along(used, these), these, others)
-
-    def take(self, covariances: Any, index: Any) -> Any:
-        """Those of some components, in the order of ``index``; NumPy arrays stay so."""
-        return covariances if self.shared else covariances[index]
-
-    def pad(self, covariances: Any, k: int) -> Any:
-        """For K components, the first repeated; on the host for NumPy arrays."""
-        more = 0 if self.shared else k - len(covariances)
-        xp = module_of(covariances)
-        return xp.concatenate([covariances, xp.repeat(covariances[:1], more, axis=0)])
-
-    def per_component(self, leaf: Any, k: int) -> Any:
-        """A covariance or an inner form of it for each of K components, [K, ...]."""
-        return module_of(leaf).broadcast_to(leaf, (k, *leaf.shape[1:]))
-
-    @abc.abstractmethod
-    def dense(self, covariances: Any, k: int, d: int) -> Any:
-        """As matrices [K, D, D]; NumPy arrays stay so."""
-
-    @abc.abstractmethod
-    def rescale(self, covariances: Array, scale: Array) -> Array:
-        """After features were multiplied by ``scale`` [D]."""
-
-    @abc.abstractmethod
-    def marginal(self, covariances: Array, index: Any) -> Array:
-        """Of some features."""
-
-    @abc.abstractmethod
-    def conditional(
-        self, covariances: Array, rest: Any, index: Any, gaps: Array
-    ) -> tuple[Array, Array, Array]:
-        """Of the features ``rest``, given that those of ``index`` are ``gaps`` [K, F] off the mean.
-
-        Returns:
-            The change of the means [K, R], the covariances, and the log-density of the gaps [K]
-            but for a constant.
-        """
+    def accept(self, source: Family) -> None:
+        """Raise a ValueError where statistics taken under another family say too little."""
+        if source.sketched:
+            raise ValueError(
+                f"covariance_type: expected {source.name}, because the statistics were taken under "
+                f"a mixture of it and are sketches, got {self.name}"
+            )
 
     # Factor algebra.
 
@@ -123,9 +53,17 @@ class Family(abc.ABC):
     def inverse_root(self, covariances: Array, d: int) -> tuple[Array, Array]:
         """L⁻¹, and half the log-determinant in D dimensions [K or 1]."""
 
+    def lower(self, covariances: Array) -> Array:
+        """A root as other libraries have it: lower triangular, or deviations."""
+        return self.root(covariances)
+
+    def movable(self, covariances: Array) -> Array:
+        """What adds up in an optimizer, whose `square` the covariances are: the root."""
+        return self.root(covariances)
+
     @abc.abstractmethod
     def square(self, root: Array) -> Array:
-        """L Lᵀ."""
+        """L Lᵀ; the covariances of what is `movable`."""
 
     @abc.abstractmethod
     def apply(self, form: Array, vectors: Array) -> Array:
@@ -136,8 +74,12 @@ class Family(abc.ABC):
         """L S Lᵀ for spreads."""
 
     @abc.abstractmethod
-    def outer(self, vectors: Array) -> Array:
-        """V vᵀ of vectors [K, D], as spreads."""
+    def outer(self, vectors: Array, root: Array | None = None) -> Array:
+        """V vᵀ of vectors [K, D], as spreads; of sketches of what a root has whitened."""
+
+    def products(self, vectors: Array, covariances: Array) -> Array:
+        """V vᵀ of vectors [K, D] in the units of covariances, as spreads taken under those."""
+        return self.outer(vectors)
 
     @abc.abstractmethod
     def spreads(self, matrices: Array) -> Array:
@@ -150,6 +92,21 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def whitened_scatter(self, mixed: Array, inverse: Array) -> Array:
         """Σr·y·yᵀ as spreads, from Σr·y·(x - μ)ᵀ [K, D, D] with y = L⁻¹(x - μ)."""
+
+    def slope(self, covariances: Array, scatters: Array, counts: Array, change: Array) -> Array:
+        """The expected log-likelihood of complete data near covariances, linear in a change [].
+
+        Args:
+            covariances: that the statistics were taken under.
+            scatters: of samples, whitened.
+            counts: how many samples [K].
+            change: of the covariances; or others, for what is the same but for a constant.
+        """
+        k, d = len(counts), scatters.shape[1]
+        inverse, _ = self.inverse_root(covariances, d)
+        identity = self.spreads(jnp.eye(d, dtype=counts.dtype)[None])
+        excess = scatters - along(counts, scatters) * identity
+        return jnp.sum(excess * self.congruence(inverse, self.widened(change, k, d))) / 2
 
     # The M-step.
 
@@ -241,6 +198,12 @@ class Family(abc.ABC):
         mean = (weights[:, None, None] * matrices).sum(axis=0) / weights.sum()
         return self.of_matrices(mean[None])
 
+    def moved(
+        self, covariances: Any, before: Any, matrices: Any, weights: Any, floor: Any = 0
+    ) -> Any:
+        """Covariances of which the matrices were changed from ``before``; see `shared_out`."""
+        return self.shared_out(matrices, weights, floor)
+
     def of_matrices(self, matrices: Any) -> Any:
         """What covariances keep of matrices [., D, D]; NumPy arrays stay so."""
         n = jnp.ones(len(matrices), matrices.dtype)
@@ -274,13 +237,17 @@ class Family(abc.ABC):
     def from_isometric(self, root: Array, change: Array, d: int) -> Array:
         """The change of the covariances again."""
 
+    def horizontal(self, covariances: Array, change: Array) -> Array:
+        """A change without the part that only changes how `ambiguous` covariances are stored."""
+        return change
+
     @abc.abstractmethod
     def tangent_shape(self, k: int, d: int) -> tuple[int, int]:
         """The shape of `push`'s growth: for each covariance its free parameters."""
 
     @abc.abstractmethod
     def push(self, root: Array, growth: Array, d: int) -> Array:
-        """The change of the root for a growth in free, isometric parameters."""
+        """The change of what is `movable` for a growth in free, isometric parameters."""
 
     def near(self, covariances: Array, growth: Array, weights: Array, d: int) -> Array:
         """Covariances of components with ``weights`` [K], grown along the free parameters.
@@ -289,7 +256,7 @@ class Family(abc.ABC):
         """
         masses = self.masses(weights)
         alone = jax.lax.rsqrt(jnp.where(masses > 0, masses, 1))
-        root = self.root(covariances)
+        root = self.movable(covariances)
         return self.square(root + self.push(root, growth * alone[:, None], d))
 
     def free(self, used: Array, d: int) -> Array:
@@ -298,6 +265,10 @@ class Family(abc.ABC):
         return self.select(used, ones, ~ones)
 
     # The pass over the data.
+
+    def block_size(self, k: int, d: int) -> int:
+        """How many samples are best worked on together."""
+        return block_size(k, d)
 
     @abc.abstractmethod
     def kernel(self, weights: Array, means: Array, covariances: Array) -> Kernel:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jgmm._struct import struct
@@ -123,3 +124,11 @@ def _above(matrices: Array, least: Array) -> Array:
     """
     eye = jnp.eye(matrices.shape[-1], dtype=least.dtype)
     return jnp.all(jnp.isfinite(jnp.linalg.cholesky(matrices - least * eye)))
+
+
+def too_small(variances: Any) -> str | None:
+    """What to say of variances of which one is too small for one over it to be a number."""
+    tiny = np.finfo(variances.dtype).tiny
+    if (least := variances.min()) < tiny:
+        return f"expected variances of at least {tiny:.4g}, got {least:.4g}"
+    return None

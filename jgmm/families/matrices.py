@@ -11,7 +11,7 @@ from jax.lax import linalg
 
 from jgmm.data.products import einsum
 from jgmm.families.family import Family
-from jgmm.families.floor import clip_matrices
+from jgmm.families.floor import clip_matrices, too_small
 from jgmm.families.gaps import MatrixGapKernel
 from jgmm.families.kernels import Kernel, matrix_kernel
 
@@ -79,7 +79,7 @@ class Matrices(Family):
         product = einsum("kij,kjl,kml->kim", form, spreads, form)
         return (product + product.swapaxes(-1, -2)) / 2
 
-    def outer(self, vectors: Array) -> Array:
+    def outer(self, vectors: Array, root: Array | None = None) -> Array:
         """V vᵀ."""
         return vectors[:, :, None] * vectors[:, None, :]
 
@@ -159,6 +159,29 @@ class Matrices(Family):
     def gap_kernel(self, means: Array, covariances: Array) -> Kernel:
         """A factorisation for each sample."""
         return MatrixGapKernel(means=means, covariances=self.per_component(covariances, len(means)))
+
+    def flaw(self, covariances: Any) -> str | None:
+        """Matrices have to be symmetric, and no variance may be negative."""
+        size = np.abs(covariances).max(axis=(-2, -1), keepdims=True)
+        if (np.abs(covariances - covariances.swapaxes(-1, -2)) > 1e-4 * size).any():
+            return "expected symmetric covariances"
+        least = np.linalg.eigvalsh(covariances)[..., 0]
+        if (least < -1e-4 * size[..., 0, 0]).any():
+            return (
+                "expected covariances without negative variances, got an eigenvalue of "
+                f"{least.min():.6g}"
+            )
+        return None
+
+    def weakness(self, covariances: Any) -> str | None:
+        """They have to be positive definite, and not so small that their inverses overflow."""
+        if (small := too_small(np.diagonal(covariances, axis1=-2, axis2=-1))) is not None:
+            return small
+        try:
+            np.linalg.cholesky(covariances)
+        except np.linalg.LinAlgError:
+            return "expected positive definite covariances, got others"
+        return None
 
 
 class Full(Matrices):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
-from jgmm._checks import one_of
+from jgmm._checks import as_count, one_of
 from jgmm.families.common_axes import EVE, VEE, VVE
+from jgmm.families.factor import Factor
 from jgmm.families.family import Family
 from jgmm.families.matrices import Full, Tied
 from jgmm.families.own_axes import EEV, EVV, VEV
+from jgmm.families.ppca import Ppca
 from jgmm.families.restrained_variances import EVI, VEI
 from jgmm.families.shared_variances import EEI, EII
 from jgmm.families.variances import Diag, Spherical
@@ -24,7 +28,9 @@ FAMILIES: dict[str, Family] = {
 # The other names that mclust has for some; those of one letter are for one feature.
 SYNONYMS = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 _OF_ONE_FEATURE = {"E": "tied", "V": "full"}
-NAMES = (*FAMILIES, *SYNONYMS, *_OF_ONE_FEATURE)
+# Those of a rank, which is a part of their name: factor(3).
+OF_RANK: dict[str, type[Factor]] = {kind.kind: kind for kind in (Factor, Ppca)}
+NAMES = (*FAMILIES, *SYNONYMS, *_OF_ONE_FEATURE, *OF_RANK)
 
 # mclust's fourteen, in its order, by the names that they have here.
 MCLUST = tuple(
@@ -43,7 +49,13 @@ def family_of(
     """
     if isinstance(name, Family):
         return name
+    if (named := re.fullmatch(r"(\w+)\((\d{1,6})\)", str(name))) and named[1] in OF_RANK:
+        return _of_rank(named[1], int(named[2]), argument, n_features)
     name = one_of(argument, name, NAMES)
+    if name in OF_RANK:
+        raise ValueError(
+            f"{argument}: expected {name} with a rank, as {name}(3) or by rank=3, got {name} alone"
+        )
     if name in _OF_ONE_FEATURE:
         if n_features is not None and n_features != 1:
             raise ValueError(
@@ -52,6 +64,33 @@ def family_of(
             )
         name = _OF_ONE_FEATURE[name]
     return FAMILIES[SYNONYMS.get(name, name)]
+
+
+@functools.cache
+def _of_rank(kind: str, rank: int, argument: str, n_features: int | None) -> Family:
+    if rank < 1 or (n_features is not None and rank > n_features):
+        most = "" if n_features is None else f" and at most {n_features}, the number of features"
+        raise ValueError(f"{argument}: expected a rank of at least 1{most}, got {kind}({rank})")
+    return OF_RANK[kind](rank)
+
+
+def with_rank(name: Any, rank: Any) -> Any:
+    """The name of a family with the rank that a caller gives apart from it; None for none.
+
+    Raises:
+        ValueError: a rank for a family that has none, or has it in its name.
+
+    Example:
+        >>> with_rank("factor", 3)
+        'factor(3)'
+    """
+    if rank is None:
+        return name
+    if name not in OF_RANK:
+        raise ValueError(
+            f"rank: expected None but for {' and '.join(OF_RANK)}, got {rank!r} with {name}"
+        )
+    return f"{name}({as_count('rank', rank)})"
 
 
 def families_of(names: Any, n_features: int, argument: str = "covariance_types") -> list[str]:

@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from jgmm.data.arrays import module_of
 from jgmm.families.family import Family
+from jgmm.families.floor import too_small
 from jgmm.families.gaps import VarianceGapKernel
 from jgmm.families.kernels import ElementwiseKernel, Kernel, matrix_kernel
 from jgmm.families.natural import natural
@@ -63,7 +64,7 @@ class Variances(Family):
         """A product with squares, never negative."""
         return form**2 * jnp.maximum(spreads, 0)
 
-    def outer(self, vectors: Array) -> Array:
+    def outer(self, vectors: Array, root: Array | None = None) -> Array:
         """Squares."""
         return vectors**2
 
@@ -131,6 +132,16 @@ class Variances(Family):
         return VarianceGapKernel(
             means=means, deviations=jnp.broadcast_to(self.root(covariances), means.shape)
         )
+
+    def flaw(self, covariances: Any) -> str | None:
+        """Variances may not be negative."""
+        if (least := covariances.min()) < 0:
+            return f"expected variances of at least 0, got {least:.6g}"
+        return None
+
+    def weakness(self, covariances: Any) -> str | None:
+        """Nor so small that one over them overflows."""
+        return too_small(covariances)
 
 
 class Diag(Variances):

@@ -24,6 +24,7 @@ from jgmm.em import prior as priors
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
+from jgmm.families.distribution import Distribution
 from jgmm.families.family import Family
 from jgmm.families.floor import at_floor
 from jgmm.fitting import given, starts
@@ -49,12 +50,20 @@ class Cut:
         return 0 if self.few is None else -(-self.few // self.block_size)
 
 
-@program("family", "cut", "mesh", once=True)
-def posed(placed: Placed, floor: Array, family: Family, cut: Cut, mesh: Mesh | None) -> Problem:
+@program("family", "distribution", "cut", "mesh", once=True)
+def posed(
+    placed: Placed,
+    floor: Array,
+    degrees_of_freedom: Array | None,
+    family: Family,
+    distribution: Distribution,
+    cut: Cut,
+    mesh: Mesh | None,
+) -> Problem:
     """The problem without a prior, a subsample of it in the spare blocks."""
 
-    def on_device(raw: Samples, floor: Array) -> tuple[Samples, Problem]:
-        problem = pose(raw, family, floor)
+    def on_device(raw: Samples, floor: Array, dof: Array | None) -> tuple[Samples, Problem]:
+        problem = pose(raw, family, floor, None, distribution, dof)
         samples = problem.samples
         if cut.few is not None:
             # The same for all restarts and numbers of components.
@@ -69,6 +78,7 @@ def posed(placed: Placed, floor: Array, family: Family, cut: Cut, mesh: Mesh | N
         cut.block_size,
         mesh,
         floor,
+        degrees_of_freedom,
         incomplete=cut.incomplete,
         spare=cut.spare if isinstance(placed.held, Shares) else 0,  # `append` makes them else
     )

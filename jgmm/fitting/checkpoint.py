@@ -19,7 +19,8 @@ from jgmm.fitting.options import Choices
 T = TypeVar("T")
 _FORMAT, _VERSION = "jgmm.checkpoint", 2
 _OPTIONS = (
-    "covariance_type", "n_restarts", "max_iter", "accelerate", "search", "short_runs", "missing"
+    "covariance_type", "distribution", "n_restarts", "max_iter", "accelerate", "search",
+    "short_runs", "missing",
 )  # fmt: skip
 DATA = "the data"
 
@@ -124,12 +125,18 @@ def about(data: Any, k: int, choices: Choices) -> dict[str, Any]:
         DATA: data,
         "k": k,
         "key": digest(jax.random.key_data(_checks.as_key(choices.key))),
-        "init": choices.init if isinstance(choices.init, str) else digest(choices.init),
+        "init": _named(choices.init),
         "tol": digest(choices.tol),
         "reg_covar": digest(choices.reg_covar),
-        "prior": choices.prior if isinstance(choices.prior, str) else digest(choices.prior),
+        "degrees_of_freedom": _named(choices.degrees_of_freedom),
+        "prior": _named(choices.prior),
         **{name: getattr(choices, name) for name in _OPTIONS},
     }
+
+
+def _named(value: Any) -> str:
+    """A name as it is, and what is none as `digest` has it."""
+    return value if isinstance(value, str) else digest(value)
 
 
 def digest(tree: Any) -> str:

@@ -6,8 +6,9 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol, TypeVar
 
+from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
@@ -16,9 +17,21 @@ from jgmm.data.interruptible import interruptible
 from jgmm.em.result import FitResult
 from jgmm.fitting.dispatch import fit_best
 from jgmm.fitting.options import Choices, read
+from jgmm.fitting.progress import shown
 from jgmm.fitting.resuming import fit_kept
 
 P = ParamSpec("P")
+
+
+class Ended(Protocol):
+    """A result that says how the fit ended."""
+
+    @property
+    def status(self) -> Array:
+        """A `Status`."""
+
+
+E = TypeVar("E", bound=Ended)
 
 
 def fit_one(
@@ -39,17 +52,18 @@ def fit_one(
     return request.delivered(fit_kept(request, choices, checkpoint, every))
 
 
-def told(fit: Callable[P, FitResult]) -> Callable[P, FitResult]:
+def told(fit: Callable[P, E]) -> Callable[P, E]:
     """``fit``, which an interrupt ends at once, and which warns where it did not converge."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
-    def told_fit(*args: P.args, **kwargs: P.kwargs) -> FitResult:
+    def told_fit(*args: P.args, **kwargs: P.kwargs) -> E:
         if not _checks.all_concrete((args, kwargs)):
             return fit(*args, **kwargs)
-        result = interruptible(lambda: fit(*args, **kwargs))
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        with shown(bound.arguments.get("progress", False)):
+            result = interruptible(lambda: fit(*args, **kwargs))
         warn_of_status(result.status, on_purpose=cannot_converge(bound.arguments))
         return result
 

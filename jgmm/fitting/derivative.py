@@ -15,6 +15,7 @@ from jgmm import _checks
 from jgmm.data.samples import Rows
 from jgmm.em.prior import as_prior
 from jgmm.em.result import FitResult
+from jgmm.families.distributions import chosen
 from jgmm.fitting.given import as_labels
 from jgmm.fitting.options import floor_of
 from jgmm.solvers.implicit import Given, attach, remainder
@@ -69,6 +70,8 @@ def _given(
     prior: Any,
     missing: str,
     labels: Any,
+    distribution: Any,
+    degrees_of_freedom: Any,
     **others: Any,
 ) -> Given:
     """What matters of the arguments of `fit`."""
@@ -79,8 +82,10 @@ def _given(
         weights=_checks.as_weights(weights, shape[:-1], dtype),
         labels=None if labels is None else as_labels("labels", labels, k, shape),
     )
+    kind, dof = chosen(distribution, degrees_of_freedom, dtype)
     return Given(
         rows=rows,
         floor=floor_of(reg_covar, d, dtype),
         prior=as_prior(prior, array, k, weights, missing),
+        degrees_of_freedom=None if kind.estimated else dof,
     )

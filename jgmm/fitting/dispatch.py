@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from jgmm import _checks
+from jgmm.data import monitor
 from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.em.result import FitResult, of_components
@@ -45,6 +46,8 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         request: what to fit.
         report: called with s, r and seconds after each fit, in any order.
     """
+    if (who := monitor.listener()) is not None:
+        who.expect(n_runs(request))
     if not request.path:
 
         def fit(rows: Numbers, restarts: Numbers) -> FitResult:
@@ -106,6 +109,8 @@ def judges_first(request: Request) -> bool:
 def judged_first(request: Request) -> Mixture:
     """The best of the ends of runs on a subsample [1, 1], as all samples see it."""
     problem = whole(request.problem, request.options.cut)
+    if (who := monitor.listener()) is not None:
+        who.expect(2 * request.n_fits + 1)
 
     def judge(rows: Numbers, restarts: Numbers) -> Run[Mixture]:
         keys = keys_of(request, restarts)
@@ -118,6 +123,18 @@ def judged_first(request: Request) -> Mixture:
     highest = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
     mixture: Mixture = jax.tree.map(lambda leaf: leaf[:, highest][:, None], judged.best)
     return mixture
+
+
+def n_runs(request: Request) -> int:
+    """How many programs of runs the fits of a request are, for those who watch them."""
+    n_fits, plan = request.n_fits, request.options.plan
+    if not request.sequential:
+        return 1 if request.one_prior else len(request.ks)
+    if plan is None:
+        return n_fits if request.options.cut.few is None else 2 * n_fits
+    # From starts, in rounds, judged, and then on all samples; and near the neighbours of each k.
+    rounds = sum(plan.rounds_for(k) + 3 for k in request.ks) * len(request.keys)
+    return rounds + (4 * (len(request.ks) - 1) * len(request.keys) if request.path else 0)
 
 
 def _fit(request: Request, rows: Numbers, restarts: Numbers) -> Run[Mixture]:

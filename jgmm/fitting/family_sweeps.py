@@ -75,8 +75,8 @@ def sweep_families(
     Args:
         pixels: [N, D], or [..., D] with the leading axes flattened; integers or floating point.
         ks: the different numbers of components.
-        covariance_types: the families, or "mclust" for all fourteen that it has (of one feature,
-            the two that differ there).
+        covariance_types: the families, such as "VEV" and "factor(3)", or "mclust" for all fourteen
+            that it has (of one feature, the two that differ there).
         **options: what else `sweep` takes.
 
     Returns:

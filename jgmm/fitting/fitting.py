@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
 from jgmm.fitting.options import Choices
@@ -26,6 +27,9 @@ def fit(
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -39,6 +43,7 @@ def fit(
     order: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: int = 20,
+    progress: bool = False,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
 
@@ -67,8 +72,13 @@ def fit(
             random responsibilities; "random_from_data", random samples as means. Or a `Mixture`
             of k components or the result of a fit, means [K, D], integer labels [...] (-1 where
             unknown), or responsibilities [..., K].
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor" or "ppca" (experiments/FAMILIES.md).
+        rank: loadings of each component of "factor" and "ppca"; "factor(3)" says the same.
+        distribution: of the components, "gaussian" or "student_t", which samples far out do not
+            drag along (Peel and McLachlan 2000; experiments/STUDENT.md).
+        degrees_of_freedom: of Student-t components: "free", estimated for each between 1 and 1000;
+            "shared", estimated, the same for all; or a number, which stays.
         n_restarts: fits from different starts by name, each with a search of its own; the one of
             highest objective is returned.
         max_iter: steps at most, each a pass over all pixels; runs on a subsample before them may
@@ -99,6 +109,10 @@ def fit(
             options, or of samples on another number of devices, is refused.
         every: steps between two writes of that file, which is written whole or not at all; no
             more of them are lost.
+        progress: show a bar on the error stream (in a notebook, below the cell) with steps, the
+            objective and an estimate of the time left; outside of traces. It moves on after
+            each run on the host: those from starts, each round of moves, the run on all samples,
+            never within one. What is fitted is the same.
 
     Returns:
         The fitted mixture in the units of the data, its log-likelihood, the history and a status.
@@ -123,7 +137,9 @@ def fit(
         key=key,
         weights=weights,
         init=init,
-        covariance_type=covariance_type,
+        covariance_type=with_rank(covariance_type, rank),
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,

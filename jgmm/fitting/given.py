@@ -15,6 +15,7 @@ from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.origin import Origin, less
 from jgmm.em.problem import Problem
+from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.table import inferred
 from jgmm.fitting.starts import STARTS, from_labels, from_means, from_responsibilities
@@ -48,10 +49,15 @@ class Given:
 def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:
     """The start that a caller gave, in the frame."""
     if isinstance(value, Mixture):
-        return problem.standardize(_of_family(value, problem.family))
+        start = problem.standardize(_of_family(value, problem.family))
+        return _of_distribution(start, problem)
     if value is not None:
-        return from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
-    return from_labels(problem, used) if kind == "labels" else from_responsibilities(problem, used)
+        start = from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
+    elif kind == "labels":
+        start = from_labels(problem, used)
+    else:
+        start = from_responsibilities(problem, used)
+    return problem.distributed(start)
 
 
 def read(
@@ -61,6 +67,7 @@ def read(
     family: Family,
     dtype: Any,
     origin: Origin | None = None,
+    distribution: Distribution = GAUSSIAN,
 ) -> Given:
     """What a caller means by ``init``, for pixels of ``shape`` [..., D] near an ``origin``.
 
@@ -73,7 +80,7 @@ def read(
     if dataclasses.is_dataclass(init):
         mixture = as_mixture(init, "init")
         mixture = amend(mixture, means=less(mixture.means, origin))
-        return Given("mixture", _conform(mixture, k, shape[-1], family, dtype))
+        return Given("mixture", _conform(mixture, k, shape[-1], family, dtype, distribution))
     array: Any = init if isinstance(init, jax.Array) else np.asarray(init)
     n = int(np.prod(shape[:-1]))
     if jnp.issubdtype(array.dtype, jnp.integer) and array.shape in (shape[:-1], (n,)):
@@ -113,16 +120,24 @@ def _finite(means: Array) -> Array:
     return means
 
 
-def _conform(init: Mixture, k: int, d: int, family: Family, dtype: Any) -> Mixture:
+def _conform(
+    init: Mixture, k: int, d: int, family: Family, dtype: Any, distribution: Distribution
+) -> Mixture:
     """The warm start in ``dtype``, or a ValueError where it does not fit what is asked for."""
     shapes = (init.weights.shape, init.means.shape, init.covariances.shape)
     expected = ((k,), (k, d), family.shape(k, d))
     # A family that the caller did not name may be another of the same shape.
-    told = init.family in (family, inferred(shapes[2], k, d) if shapes == expected else None)
+    alike = shapes == expected and init.family.wide == family.wide
+    told = init.family == family or (alike and init.family == inferred(shapes[2], k, d))
     if shapes != expected or not told:
         raise ValueError(
             f"init: expected a {family.name} mixture of weights, means and covariances of "
             f"shapes {expected}, got {init.family.name} {shapes}"
+        )
+    if init.distribution.shaped and not distribution.shaped:
+        raise ValueError(
+            f"init: expected a {distribution.name} mixture, got {init.distribution.name}; the "
+            f"argument distribution='{init.distribution.name}' fits such"
         )
     if not family.restrained:
         init = amend(init, family=family)
@@ -135,3 +150,13 @@ def _of_family(mixture: Mixture, family: Family) -> Mixture:
         return mixture
     near = family.member(mixture.covariances, mixture.weights)
     return amend(mixture, covariances=near, family=family)
+
+
+def _of_distribution(start: Mixture, problem: Problem) -> Mixture:
+    """The mixture with components as the problem has them; what it says of their shapes stays."""
+    distribution, dof = problem.distribution, start.degrees_of_freedom
+    if dof is None or not distribution.estimated:
+        return problem.distributed(start)
+    return amend(
+        start, distribution=distribution, degrees_of_freedom=distribution.pooled(dof, start.weights)
+    )

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
-from jgmm.families.table import family_of
+from jgmm.families.table import family_of, with_rank
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
 from jgmm.fitting.options import Choices
@@ -39,6 +39,9 @@ def fit_gradient(
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     optimizer: optax.GradientTransformation | None = None,
     n_steps: int = 2000,
     batch_size: int | None = None,
@@ -66,7 +69,10 @@ def fit_gradient(
             means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: where to start, and from there with all samples; see `fit`.
-        covariance_type: "full", "tied", "diag", "spherical", "EII" or "EEI".
+        covariance_type: "full", "tied", "diag", "spherical", "EII", "EEI", "factor" or "ppca".
+        rank: see `fit`.
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         optimizer: an optax ``GradientTransformation``; None means steps of length 1, which with
             batches decay to 0 along a cosine. ``optax.lbfgs()`` takes fewer passes over all samples
             and may end in another optimum, as acceleration may. Programs are compiled for the
@@ -109,6 +115,7 @@ def fit_gradient(
     if polish is not None:
         _checks.one_of("polish", polish, ("em",))
     k = _checks.as_count("k", k)
+    covariance_type = with_rank(covariance_type, rank)
     if family_of(covariance_type).restrained:
         raise ValueError(
             f"covariance_type: expected a family of free covariances, got {covariance_type}, "
@@ -125,6 +132,8 @@ def fit_gradient(
         weights=weights,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=n_steps + (_POLISH if polish else 0),
         tol=tol,

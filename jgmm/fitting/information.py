@@ -24,11 +24,11 @@ from jgmm.data.samples import Rows, block_size, make_samples
 from jgmm.em.fisher import complete
 from jgmm.em.statistics import expectation
 from jgmm.families.family import Family
-from jgmm.mixture.mixture import FitLike, Mixture, conform, log_weights
+from jgmm.mixture.mixture import FitLike, Mixture, conform, log_weights, no_growth
 from jgmm.mixture.posterior import centered
 
 _COLUMNS = 16  # of the Hessian, found in one pass over the data
-Parameters = tuple[Array, Array, Array]
+Parameters = tuple[Array, Array, Array, Array | None]
 
 
 @struct
@@ -39,11 +39,13 @@ class StandardErrors:
         weights: [K].
         means: [K, D].
         covariances: of the shape of its family.
+        degrees_of_freedom: [K], where a fit estimates them; None else.
     """
 
     weights: Array
     means: Array
     covariances: Array
+    degrees_of_freedom: Array | None = None
 
 
 def standard_errors(
@@ -52,11 +54,11 @@ def standard_errors(
     """How far the parameters of a maximum-likelihood fit are from the truth, as it is estimated.
 
     From the observed information, the negative Hessian of the log-likelihood at the fit (Louis
-    1982), in log weights, means and Cholesky factors, and from there to the parameters by the
-    delta method. They hold for many independent samples of the mixture and a fit that has
-    converged to a maximum inside the space of parameters: not for covariances at the floor of
-    ``reg_covar``, not for the pixels of a photograph, which depend on their neighbours, and not
-    with a prior, whose information is left out.
+    1982), in log weights, means, Cholesky factors and log degrees of freedom, and from there to
+    the parameters by the delta method. They hold for many independent samples of the mixture and a
+    fit that has converged to a maximum inside the space of parameters: not for covariances at the
+    floor of ``reg_covar`` or degrees of freedom at a bound, not for the pixels of a photograph,
+    which depend on their neighbours, and not with a prior, whose information is left out.
 
     Args:
         mixture: a converged fit of the pixels, K components in D dimensions.
@@ -70,7 +72,7 @@ def standard_errors(
         from the data.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite.
+        ValueError: shapes that do not fit, values that are not finite; several loadings.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -80,6 +82,11 @@ def standard_errors(
         [[0.1]] [[[0.14142136]]]
     """
     mixture, array = conform(mixture, pixels)
+    if (family := mixture.family).ambiguous:
+        raise ValueError(
+            "standard_errors: expected covariances that the data determine, got those of "
+            f"{family.name}, whose loadings are known up to rotations"
+        )
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     return _errors(mixture, array.reshape(-1, mixture.n_features), sample_weights)
 
@@ -107,7 +114,8 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     # change no weight, those of the former are given up for.
     family = mixture.family
     of_means = jnp.broadcast_to(used[:, None], mixture.means.shape)
-    free, _ = ravel_pytree((used, of_means, family.free(used, mixture.n_features)))
+    of_tails = mixture.distribution.free(used)
+    free, _ = ravel_pytree((used, of_means, family.free(used, mixture.n_features), of_tails))
     total = jnp.sum(weights)
     common = ravel_pytree((jnp.sqrt(mixture.weights), *jax.tree.map(jnp.zeros_like, origin[1:])))[0]
     information = information + total * common[:, None] * common[None, :]
@@ -118,28 +126,33 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
 
     def parameters(vector: Array) -> Parameters:
         at = mixture_at(unravel(vector))
-        return at.weights, at.means, at.covariances
+        estimated = None if origin[3] is None else at.degrees_of_freedom
+        return at.weights, at.means, at.covariances, estimated
 
     jacobian = jax.jacfwd(parameters)(flat)
     errors = jax.tree.map(lambda leaf: jnp.sqrt(jnp.sum(dot(leaf, half.T) ** 2, -1)), jacobian)
     known = _of_used(family, used, errors, jnp.nan)
-    return StandardErrors(weights=known[0], means=known[1], covariances=known[2])
+    return StandardErrors(
+        weights=known[0], means=known[1], covariances=known[2], degrees_of_freedom=known[3]
+    )
 
 
 def _of_used(family: Family, used: Array, leaves: Parameters, fill: float) -> Parameters:
     """Values for weights, means and covariances; ``fill`` for those of unused components."""
-    weights, means, covariances = leaves
+    weights, means, covariances, dof = leaves
     return (
         jnp.where(used, weights, fill),
         jnp.where(used[:, None], means, fill),
         family.select(used, covariances, jnp.full_like(covariances, fill)),
+        None if dof is None else jnp.where(used, dof, fill),
     )
 
 
 def _chart(mixture: Mixture) -> tuple[Callable[[Parameters], Mixture], Parameters]:
     """Free parameters around a mixture, in units that make their information near N.
 
-    Log weights, means whitened, and the growth of the roots of the covariances.
+    Log weights, means whitened, the growth of the roots of the covariances, and that of the
+    logarithms of degrees of freedom that are estimated.
     """
     family, d = mixture.family, mixture.n_features
     used = mixture.weights > 0
@@ -148,13 +161,18 @@ def _chart(mixture: Mixture) -> tuple[Callable[[Parameters], Mixture], Parameter
     root = family.root(mixture.covariances)
 
     def mixture_at(parameters: Parameters) -> Mixture:
-        log_ratios, shifts, growth = parameters
+        log_ratios, shifts, growth, longer = parameters
         return amend(
             mixture,
             weights=jax.nn.softmax(jnp.where(used, logits + log_ratios * unit, -jnp.inf)),
             means=mixture.means + family.apply(root, shifts * unit[:, None]),
             covariances=family.near(mixture.covariances, growth, mixture.weights, d),
+            degrees_of_freedom=mixture.distribution.near(
+                mixture.degrees_of_freedom, longer, mixture.weights
+            ),
         )
 
     growth = jnp.zeros(family.tangent_shape(*mixture.means.shape), mixture.means.dtype)
-    return mixture_at, (jnp.zeros_like(mixture.weights), jnp.zeros_like(mixture.means), growth)
+    longer = no_growth(mixture)
+    origin = (jnp.zeros_like(mixture.weights), jnp.zeros_like(mixture.means), growth, longer)
+    return mixture_at, origin

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from jgmm._struct import amend
 from jgmm.data.arrays import module_of
 from jgmm.families.family import Family
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, take
 
-Parts = tuple[Any, Any, Any]  # weights, means, and matrices [K, D, D]
+# Weights, means, matrices [K, D, D], and degrees of freedom if there are any.
+Parts = tuple[Any, Any, Any, Any]
 
 _OFFSET = 0.7  # of the halves of a component from its mean, in standard deviations
 _NARROW = 0.25  # of the variance of a component, that of its core
@@ -96,12 +97,14 @@ def shrink(mixture: Mixture, last: Any, floor: Any, lot: Any) -> Mixture:
         lot: a number from 0 to 1: which are merged.
     """
     merges = merges_of(mixture)
-    (weights, means, spreads), free = _merged(_parts(mixture), merges, _as_lot(mixture, lot))
-    index = np.arange(len(weights), dtype=np.int32)
-    xp = module_of(means)
-    order = xp.where(index == free, last, index)
-    weights = xp.where(index == last, 0, weights[order])
-    return _mixture(mixture, (weights, means[order], spreads[order]), merges, floor)
+    parts, free = _merged(_parts(mixture), merges, _as_lot(mixture, lot))
+    merged = _mixture(mixture, parts, merges, floor)
+    index = np.arange(mixture.n_components, dtype=np.int32)
+    xp = module_of(mixture.means)
+    possible = xp.any(xp.isfinite(merges[0]))
+    ordered = take(merged, xp.where(possible & (index == free), last, index))
+    weights = xp.where(possible & (index == last), 0, ordered.weights)
+    return amend(ordered, weights=weights)
 
 
 def _as_lot(mixture: Mixture, lot: Any) -> Any:
@@ -110,24 +113,29 @@ def _as_lot(mixture: Mixture, lot: Any) -> Any:
 
 def _parts(mixture: Mixture) -> Parts:
     k, d = mixture.means.shape
-    return mixture.weights, mixture.means, mixture.family.dense(mixture.covariances, k, d)
+    dense = mixture.family.dense(mixture.covariances, k, d)
+    return mixture.weights, mixture.means, dense, mixture.degrees_of_freedom
 
 
 def _mixture(like: Mixture, parts: Parts, merges: tuple[Any, Any] | None, floor: Any) -> Mixture:
     """The mixture of parts; ``like`` itself where it has no pair that could be merged."""
-    xp, (weights, means, spreads) = module_of(like.means), parts
-    covariances = like.family.shared_out(spreads, weights, floor)
+    xp, (weights, means, spreads, dof) = module_of(like.means), parts
+    before = like.family.dense(like.covariances, *means.shape)
+    covariances = like.family.moved(like.covariances, before, spreads, weights, floor)
     if merges is not None:
         possible = xp.any(xp.isfinite(merges[0]))
         weights = xp.where(possible, weights, like.weights)
         means = xp.where(possible, means, like.means)
         covariances = xp.where(possible, covariances, like.covariances)
-    return amend(like, weights=weights, means=means, covariances=covariances)
+        dof = None if dof is None else xp.where(possible, dof, like.degrees_of_freedom)
+    return amend(
+        like, weights=weights, means=means, covariances=covariances, degrees_of_freedom=dof
+    )
 
 
 def _merged(parts: Parts, merges: tuple[Any, Any], lot: Any) -> tuple[Parts, Any]:
     """Two components as one, and the index that the other leaves free, of weight 0."""
-    weights, means, spreads = parts
+    weights, means, spreads, dof = parts
     xp, k = module_of(means), len(means)
     index = np.arange(k, dtype=np.int32)
     costs, joint_spreads = merges
@@ -142,12 +150,12 @@ def _merged(parts: Parts, merges: tuple[Any, Any], lot: Any) -> tuple[Parts, Any
     weights = xp.where(index == second, 0, xp.where(one, joint, weights))
     means = xp.where(one[:, None], center, means)
     spreads = xp.where(one[:, None, None], joint_spreads[first, second], spreads)
-    return (weights, means, spreads), second
+    return (weights, means, spreads, dof), second
 
 
 def _split(parts: Parts, free: Any, floor: Any, lot: Any, family: Family) -> Parts:
     """One component as two, the second at the index ``free``."""
-    weights, means, spreads = parts
+    weights, means, spreads, dof = parts
     xp, k = module_of(means), len(means)
     index = np.arange(k, dtype=np.int32)
     sizes = xp.cumsum(xp.sqrt(weights))
@@ -168,7 +176,8 @@ def _split(parts: Parts, free: Any, floor: Any, lot: Any, family: Family) -> Par
     means = xp.where(two[:, None], center - offset, means)
     spreads = xp.where(one[:, None, None], half, spreads)
     spreads = xp.where(two[:, None, None], other, spreads)
-    return weights, means, spreads
+    dof = None if dof is None else xp.where(two, dof[chosen], dof)
+    return weights, means, spreads, dof
 
 
 def _principal(xp: Any, matrix: Any) -> Any:

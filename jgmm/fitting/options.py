@@ -21,10 +21,11 @@ from jgmm.data.arrays import module_of
 from jgmm.data.devices import place
 from jgmm.data.origin import Origin, near_origin, plus
 from jgmm.data.programs import round_up
-from jgmm.data.samples import Rows, block_size
+from jgmm.data.samples import Rows
 from jgmm.em.prior import Prior, as_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, with_largest_first
+from jgmm.families.distributions import chosen
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
 from jgmm.fitting.batch import Cut, posed
@@ -53,6 +54,8 @@ class Choices:
     weights: ArrayLike | None = None
     init: str | Mixture | FitLike | ArrayLike = "kmeans"
     covariance_type: str = "full"
+    distribution: str = "gaussian"
+    degrees_of_freedom: ArrayLike | str = "free"
     n_restarts: int = 1
     max_iter: int = 500
     tol: ArrayLike = 1e-6
@@ -183,7 +186,8 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     array, origin = near_origin(pixels, missing=incomplete)
     d, dtype, shape = array.shape[-1], array.dtype, array.shape
     family = family_of(choices.covariance_type, n_features=d)
-    given = read_init(choices.init, max(ks), shape, family, dtype, origin)
+    distribution, dof = chosen(choices.distribution, choices.degrees_of_freedom, dtype)
+    given = read_init(choices.init, max(ks), shape, family, dtype, origin, distribution)
     if n_restarts > 1 and not given.by_name:
         raise ValueError(
             f"n_restarts: expected 1 with an init that is given, got {n_restarts}, which would do "
@@ -215,7 +219,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     placed, mesh = place(rows, spread=spread)
     keys = restart_keys(choices.key, n_restarts if given.by_name else 1)
     # Lanes of a vmap all run until the slowest ends. On a CPU nothing is gained by that.
-    traced = not _checks.all_concrete((placed, floor, stop, priors, keys, given.value))
+    traced = not _checks.all_concrete((placed, floor, dof, stop, priors, keys, given.value))
     sequential = jax.default_backend() == "cpu" and not traced
     most = round_up(max(ks), placed.rows.features.size) if sequential else max(ks)
     given = given.padded(most)
@@ -231,12 +235,12 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         if choices.short_runs and plan is None:
             few = subsample_size(n, max(ks), d, family)
     cut = Cut(
-        block_size=block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
+        block_size=family.block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
         incomplete=incomplete,
         few=few if few is None or mesh is None else few // mesh.size,
     )
     return Request(
-        problem=posed(placed, floor, family, cut, mesh),
+        problem=posed(placed, floor, dof, family, distribution, cut, mesh),
         mesh=mesh,
         options=FitOptions(
             family=family,

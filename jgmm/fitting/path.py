@@ -39,7 +39,7 @@ from jgmm.fitting.running import (
     prior_of,
 )
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
-from jgmm.mixture.mixture import Mixture
+from jgmm.mixture.mixture import Mixture, take
 from jgmm.solvers.iterate import Run
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
@@ -253,9 +253,5 @@ def _cut_up(mixture: Mixture, n: int, k: int) -> Mixture:
     added = (index >= n) & (index < k)
     part = mixture.weights[largest] / (k - n + 1)
     source = xp.where(added, largest, index)
-    return amend(
-        mixture,
-        weights=xp.where(added | (index == largest), part, mixture.weights),
-        means=mixture.means[source],
-        covariances=mixture.family.take(mixture.covariances, source),
-    )
+    weights = xp.where(added | (index == largest), part, mixture.weights)
+    return amend(take(mixture, source), weights=weights)

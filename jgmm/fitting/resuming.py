@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from jgmm._struct import build
+from jgmm.data import monitor
 from jgmm.data.devices import over_blocks
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
@@ -31,10 +32,11 @@ from jgmm.fitting.dispatch import (
     judges_first,
     keys_of,
     left,
+    n_runs,
     part,
 )
 from jgmm.fitting.options import Choices, Request, as_int32
-from jgmm.fitting.running import Numbers, prior_of
+from jgmm.fitting.running import Numbers, prior_of, tell
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import RUNNING, Loop, Solver, begun, ended, turned
@@ -62,6 +64,8 @@ def fit_kept(
     known = about(digest(summed(request.problem)), request.ks[0], choices)
     kept = checkpoint.begin(known, jax.eval_shape(lambda: _nothing(lanes)))
     if kept is None:
+        if (who := monitor.listener()) is not None:
+            who.expect(n_runs(lanes))
         first, way = (judged_first(request), _no_way(lanes)) if judged else _found(lanes)
         kept = _lanes(lanes, first), way
         checkpoint.write(kept)
@@ -70,6 +74,7 @@ def fit_kept(
         loops = _on(lanes, loops, every)
         checkpoint.write((loops, way))
     runs = dataclasses.replace(ended(loops), state=())
+    tell(lanes, whole(lanes.problem, lanes.options.cut), (0,), runs)
     if lanes.n_told:
         runs = after_search(runs, way)
     return best_fit(lanes, finish(lanes, (0,), runs))
@@ -100,13 +105,16 @@ def _no_way(request: Request) -> Any:
 def _nothing(request: Request) -> tuple[Loop, Any]:
     """Of the shapes of what is kept."""
     problem, lanes = request.problem, (1, len(request.keys))
-    family, k, d = problem.family, request.n_components, problem.frame.center.shape[-1]
+    k, d, dtype = request.n_components, problem.frame.center.shape[-1], problem.weight.dtype
+    shaped = problem.distribution.shaped
     empty = build(
         Mixture,
-        weights=np.zeros((*lanes, k), problem.weight.dtype),
-        means=np.zeros((*lanes, k, d), problem.weight.dtype),
-        covariances=np.zeros((*lanes, *family.shape(k, d)), problem.weight.dtype),
-        family=family,
+        weights=np.zeros((*lanes, k), dtype),
+        means=np.zeros((*lanes, k, d), dtype),
+        covariances=np.zeros((*lanes, *problem.family.shape(k, d)), dtype),
+        family=problem.family,
+        distribution=problem.distribution,
+        degrees_of_freedom=np.zeros((*lanes, k), dtype) if shaped else None,
     )
     return _lanes(request, empty), _no_way(request)
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from jgmm.data import monitor
 from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
@@ -38,7 +39,9 @@ def run(
     """Runs from mixtures [S, R] with keys [R]; on a CPU from one, as from one of many."""
     if request.sequential:
         return run_lanes(request, problem, rows, keys, mixtures, 1, stop)
-    return _iterated(request, problem, rows, keys, mixtures, stop)
+    runs = _iterated(request, problem, rows, keys, mixtures, stop)
+    tell(request, problem, rows, runs)
+    return runs
 
 
 def run_lanes(
@@ -73,12 +76,31 @@ def run_lanes(
 
     n_threads = 1 if request.mesh is not None else min(n, n_threads)
     if n_threads == 1:
-        return some(0, n)
+        runs = some(0, n)
+        tell(request, problem, rows, runs)
+        return runs
     ends = np.linspace(0, n, n_threads + 1).round().astype(int).tolist()
     tasks = [functools.partial(some, *ends[i : i + 2]) for i in range(n_threads)]
     parts = side_by_side(tasks, n_threads)
     joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
+    tell(request, problem, rows, joined)
     return joined
+
+
+def tell(request: Request, problem: Problem, rows: Numbers, runs: Run[Mixture]) -> None:
+    """Say how far these runs have come, if anybody listens."""
+    who = monitor.listener()
+    if who is None:
+        return
+    # Of few numbers, on the host: for them nothing is compiled but what `in_data_units` takes.
+    host: Run[Mixture] = jax.device_get(runs)
+    values = host.value.value.ravel()
+    best = int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))
+    leader: Mixture = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[best], host.best)
+    value = float(problem.in_data_units(leader, values[best]))
+    ks = [request.ks[s] for s in rows]
+    about = f"k = {ks[0]}" if len(ks) == 1 else f"k = {min(ks)} to {max(ks)}"
+    who.hear(about, value, int(host.n_iter.sum()))
 
 
 def brief_runs(

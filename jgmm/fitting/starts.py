@@ -162,7 +162,9 @@ def _from_responsibilities(
 def by_name(problem: Problem, used: Array, key: Array, name: str) -> Mixture:
     """The start of that name, with labelled samples at their components."""
     start = STARTS[name](problem, used, key)
-    return start if problem.samples.labels is None else match_labels(problem, start, used)
+    if problem.samples.labels is not None:
+        start = match_labels(problem, start, used)
+    return problem.distributed(start)
 
 
 def match_labels(problem: Problem, start: Mixture, used: Array) -> Mixture:

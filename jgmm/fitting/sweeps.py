@@ -20,13 +20,16 @@ from jgmm.data.devices import over_blocks
 from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
+from jgmm.em.curve import colour_of, curve_svg
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, of_components
+from jgmm.families.table import with_rank
 from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
 from jgmm.fitting.options import Choices, read
+from jgmm.fitting.progress import shown
 from jgmm.fitting.starts import STARTS
 from jgmm.mixture.criteria import criteria_of, n_parameters
 
@@ -82,7 +85,14 @@ class SweepResult(Shown):
         family, n_restarts = self.fits.mixture.family.name, self.fits.status.shape[1]
         starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
         columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
-        return Table(f"Sweep of {family} mixtures{starts}", columns, rows, ("  * the least",))
+        kind = f"{family} {self.fits.mixture.distribution.title}".rstrip()
+        title, notes = f"Sweep of {kind} mixtures{starts}", ("  * the least",)
+        return Table(title, columns, rows, notes, [colour_of(i) for i in s.tolist()], "curve")
+
+    def _picture(self) -> str:
+        ks, r = np.asarray(self.n_components).tolist(), _best_restarts(self.fits)
+        histories = np.asarray(self.fits.history)[np.arange(len(ks)), r]
+        return curve_svg({f"k = {k}": row.tolist() for k, row in zip(ks, histories, strict=True)})
 
     def statuses(self) -> npt.NDArray[Any]:
         """The `Status` of the best restart for each number of components [S], on the host."""
@@ -160,6 +170,9 @@ def sweep(
     weights: ArrayLike | None = None,
     init: str = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -172,6 +185,7 @@ def sweep(
     short_runs: bool = True,
     order: str | None = None,
     on_fit: Callable[[int, int, float], None] | None = None,
+    progress: bool = False,
 ) -> SweepResult:
     """Fit mixtures of several numbers of components, each from several starts.
 
@@ -193,8 +207,11 @@ def sweep(
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         weights: sample weights >= 0 of shape [...] or [N]; None means all 1.
         init: "kmeans", "k-means++", "random" or "random_from_data"; see `fit`.
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor" or "ppca" (experiments/FAMILIES.md).
+        rank: see `fit`.
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         n_restarts: R, starts for each k.
         max_iter: steps at most.
         tol: see `fit`.
@@ -208,6 +225,7 @@ def sweep(
         order: see `fit`.
         on_fit: called from the host after each fit, in any order, with k, the restart and the
             seconds it took, compilation included; where fits run side by side, after all of them.
+        progress: see `fit`.
 
     Returns:
         All fits and their criteria; ``result[k]`` is the best fit of k components and
@@ -234,7 +252,9 @@ def sweep(
         key=key,
         weights=weights,
         init=init,
-        covariance_type=covariance_type,
+        covariance_type=with_rank(covariance_type, rank),
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,
@@ -264,7 +284,8 @@ def sweep(
             **criteria,
         )
 
-    result = interruptible(work, pixels, tuple(vars(choices).values()))
+    with shown(progress):
+        result = interruptible(work, pixels, tuple(vars(choices).values()))
     if _checks.is_concrete(result.fits.status):
         asked = {"max_iter": max_iter, "tol": tol}
         warn_of_status(result.statuses(), on_purpose=cannot_converge(asked))

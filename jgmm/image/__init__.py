@@ -12,6 +12,7 @@ from jgmm.image.files import read_image as read_image
 from jgmm.image.files import read_pages as read_pages
 from jgmm.image.files import sample_image as sample_image
 from jgmm.image.files import write_png as write_png
+from jgmm.image.geo import write_geotiff as write_geotiff
 from jgmm.image.masks import read_mask as read_mask
 from jgmm.image.scribbles import read_scribbles as read_scribbles
 from jgmm.image.settings import RECOMMENDED as RECOMMENDED

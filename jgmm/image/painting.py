@@ -33,12 +33,22 @@ def vote(regions: NdArray, labels: NdArray, known: NdArray | None = None) -> NdA
 def paint(colours: NdArray, labels: NdArray) -> NdArray:
     """Each pixel of an image [H, W, C] in the mean colour of its segment; 0 where left out."""
     inside = labels >= 0
-    chosen, values = labels[inside], colours[inside]
-    total = np.bincount(chosen)
-    sums = [np.bincount(chosen, band) for band in values.T]
-    means = np.stack(sums, axis=-1) / np.maximum(total, 1)[:, None]
-    if colours.dtype.kind in "iu":
-        means = np.rint(means)
+    chosen = labels[inside]
+    means = means_of(colours[inside], chosen, int(chosen.max(initial=-1)) + 1)
     picture = np.zeros(colours.shape, colours.dtype)
-    picture[inside] = means.astype(colours.dtype)[chosen]
+    picture[inside] = means[chosen]
     return picture
+
+
+def means_of(values: NdArray, labels: NdArray, k: int, weights: NdArray | None = None) -> NdArray:
+    """The mean [K, C] of the values [N, C] of each label, in their dtype; 0 where there are none.
+
+    Example:
+        >>> means_of(np.array([[1], [2], [9]]), np.array([0, 0, 2]), 3).tolist()
+        [[2], [0], [9]]
+    """
+    total = np.bincount(labels, weights, k)
+    once = 1.0 if weights is None else weights
+    sums = [np.bincount(labels, band * once, k) for band in values.T]
+    means = np.stack(sums, axis=-1) / np.where(total > 0, total, 1)[:, None]
+    return (np.rint(means) if values.dtype.kind in "iu" else means).astype(values.dtype)

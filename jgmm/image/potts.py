@@ -90,6 +90,8 @@ def fit_potts(
     *,
     beta: float | str = "auto",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     max_iter: int = 500,
     tol: float = 1e-6,
     reg_covar: ArrayLike = 1e-6,
@@ -107,6 +109,8 @@ def fit_potts(
             weights; "auto" estimates it before EM proper, from how well neighbours foretell
             pixels that were left out.
         covariance_type: see `jgmm.fit`.
+        distribution: see `jgmm.fit`.
+        degrees_of_freedom: see `jgmm.fit`.
         max_iter: steps at most.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
@@ -145,6 +149,8 @@ def fit_potts(
     image = as_samples(np.asarray(values), inside)
     start: dict[str, Any] = {
         "covariance_type": covariance_type,
+        "distribution": distribution,
+        "degrees_of_freedom": degrees_of_freedom,
         "reg_covar": reg_covar,
         "key": key,
         "init": init,

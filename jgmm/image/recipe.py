@@ -129,7 +129,11 @@ def positions(height: int, width: int) -> NdArray:
 
 
 def recipe_of(
-    features: str | Function, pixels: NdArray, mask: NdArray | None = None, position: float = 1.0
+    features: str | Function,
+    pixels: NdArray,
+    mask: NdArray | None = None,
+    position: float = 1.0,
+    counts: NdArray | None = None,
 ) -> Recipe:
     """The recipe for features of this image and of others like it.
 
@@ -140,6 +144,7 @@ def recipe_of(
       position: with ``+xy``, how much the square root of the area counts against three
         standard deviations of the other features. Components with covariances of their own adapt
         to any scale, so that this matters for spherical covariances alone.
+      counts: how often each of the pixels that count does so; None for once.
 
     Raises:
       ValueError: an unknown name, a weight of position that is not above 0, or numbers that no
@@ -159,9 +164,9 @@ def recipe_of(
     counted = counted.reshape(-1, pixels.shape[-1])
     if recipe.base == "bands":
         unit = to_unit(counted, np.float64)
-        spread = unit.std(axis=0)
+        center = np.average(unit, axis=0, weights=counts)
+        spread = np.sqrt(np.average((unit - center) ** 2, axis=0, weights=counts))
         spread = np.where(_varies(unit) & (spread >= 1 / LARGEST), spread, 1)
-        center = unit.mean(axis=0)
         if (largest := np.abs([center, spread]).max()) > LARGEST:
             raise ValueError(f"bands: expected values of at most {LARGEST:g}, got {largest:.3g}")
         recipe = Recipe(features, tuple(center.tolist()), tuple(spread.tolist()))

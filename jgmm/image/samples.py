@@ -46,6 +46,7 @@ def samples_of(
     mask: ArrayLike | None = None,
     alpha: bool | None = None,
     channels: int | None = None,
+    counts: NdArray | None = None,
 ) -> Samples:
     """The samples of an image.
 
@@ -62,6 +63,7 @@ def samples_of(
         mask: [H, W], True where pixels take part; None for all.
         alpha: whether the last channel of an array is transparency; see `as_image`.
         channels: how many there are besides transparency, where that is known.
+        counts: how often each pixel that takes part counts, row by row; None for once.
 
     Raises:
         TypeError: another dtype.
@@ -92,13 +94,13 @@ def samples_of(
     if isinstance(features, Recipe):
         recipe = features
     else:
-        recipe = recipe_of(features, pixels, part, xy_weight)
+        recipe = recipe_of(features, pixels, part, xy_weight, counts)
     index = None
-    weights = np.ones(len(flat))
+    weights = np.ones(len(flat)) if counts is None else counts
     if recipe.pointwise:
         if flat.dtype.kind in "iu":
-            flat, known, index, counts = _distinct(flat, known)
-            weights = counts.astype(float)
+            flat, known, index, times = _distinct(flat, known)
+            weights = times if counts is None else np.bincount(index, counts, len(flat))
         values = recipe.of_colours(flat, dtype)
     else:
         if part is not None and recipe.function is None:  # what is left out may be anything
@@ -106,7 +108,8 @@ def samples_of(
         values = recipe.of_image(pixels, dtype)[inside]
     if not np.isfinite(values).all():
         raise ValueError("features: expected finite values, got NaN or infinity")
-    unit = _unit_variance(values, weights, isotropic=family_of(covariance_type).isotropic)
+    family = family_of(covariance_type, n_features=values.shape[-1])
+    unit = _unit_variance(values, weights, isotropic=family.isotropic)
     # No component can be narrower than the rounding of its values, nor, where that is finer than
     # floating point can tell, than a millionth of the whole.
     step = recipe.rounding((*inside.shape, values.shape[1]), pixels.dtype) / unit

@@ -15,6 +15,7 @@ from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult, of_components
+from jgmm.image.display import Display, display_of
 from jgmm.image.hierarchy import Hierarchy, by_size, connected_parts
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
@@ -158,7 +159,23 @@ class Segmentation(Shown):
                 *([f"  and {k - most} more segments"] if k > most else []),
                 *([f"  {left:,} pixels were left out"] if left else []),
             ],
+            self._colours()[:most],
+            "mean colour",
         )
+
+    def _picture(self) -> str:
+        return self.fit._picture()
+
+    def _colours(self) -> list[str]:
+        """How the mean colour of each segment is shown, as hex; "" of one without pixels."""
+        taken = self.labels >= 0
+        one = np.full(self.fit.mixture.n_components, -1)
+        inside = self.labels[taken]
+        one[inside] = np.arange(len(inside))  # any pixel of a segment has its mean colour
+        limits = display_of(self.original, taken)
+        show = Display(limits.black, limits.white)
+        shown = show(self.image[taken][one][None])[0].tolist()
+        return [f"#{bytes(rgb).hex()}" if i >= 0 else "" for rgb, i in zip(shown, one, strict=True)]
 
 
 def ordered(result: FitResult, labels: NdArray | None = None) -> FitResult:

@@ -19,7 +19,9 @@ from jgmm.em.result import FitResult
 from jgmm.fitting.choice import choose
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
+from jgmm.fitting.progress import shown
 from jgmm.fitting.sweeps import sweep
+from jgmm.image.batches import per_image
 from jgmm.image.files import open_pages, tell_of_pages
 from jgmm.image.model import ImageModel
 from jgmm.image.model_file import load_model
@@ -50,6 +52,31 @@ def fit_samples(samples: Samples, k: int | str, choose_by: str, **options: Any) 
     return swept[choose(swept, choose_by)]
 
 
+def _samples_of(
+    image: Any,
+    *,
+    mask: ArrayLike | None = None,
+    alpha: bool | None = None,
+    features: str | Function | Recipe = "rgb",
+    xy_weight: float = 1.0,
+    labels: ArrayLike | None = None,
+    covariance_type: str = "full",
+    level: int = 5,
+    **_: Any,
+) -> Samples:
+    """What `segment` makes of an image first, of the same keywords."""
+    return samples_of(
+        _opened(image, level),
+        features,
+        covariance_type,
+        labels=labels,
+        xy_weight=xy_weight,
+        mask=mask,
+        alpha=alpha,
+    )
+
+
+@per_image(_samples_of)
 def segment(
     image: Any,
     k: int | str,
@@ -69,6 +96,8 @@ def segment(
     key: jax.Array | int | None = None,
     init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike = 1e-6,
@@ -76,6 +105,7 @@ def segment(
     accelerate: bool | None = None,
     prior: Prior | str | None = None,
     search: str | None = None,
+    progress: bool = False,
 ) -> Segmentation:
     """Segment an image by a mixture of k Gaussians over the features of its pixels.
 
@@ -88,10 +118,12 @@ def segment(
     Args:
         image: a path; an array [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or signed
             or other floats, which keep their units; an image of Pillow; or a `jgmm.image.Image`.
-            Pixels that are transparent, or masked in a masked array, take no part.
+            Pixels that are transparent, or masked in a masked array, take no part. Several images
+            are a list of such, of any sizes, or an array [B, H, W, C], and each has its own fit.
         k: the number of segments; "auto" chooses among `CANDIDATES`.
         mask: [H, W] bool or integers, True or not 0 where pixels take part; None for all. (NumPy's
-            masked arrays say it the other way round.)
+            masked arrays say it the other way round.) Of several images one for each, or None;
+            so too ``labels``.
         alpha: whether the last channel of an array is transparency. It must be said of 2 or 4
             channels, but for the features "bands", to which every channel is a band.
         features: "rgb", "lab", "gray", "hsv" or "bands", each also with "+xy"; or a function of
@@ -115,8 +147,10 @@ def segment(
             ``merge`` or ``n_regions``, which do best from many segments.
         key: as of `jgmm.fit`, like those that follow.
         init: where to start; also an earlier `Segmentation` of the same features.
-        covariance_type: "full", "tied", "diag", "spherical", or another of mclust's fourteen by
-            its name, such as "VEV" (experiments/FAMILIES.md).
+        covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
+            name, such as "VEV", or "factor(2)" or "ppca(2)" (experiments/FAMILIES.md).
+        distribution: see `jgmm.fit`: "student_t" for images with dead pixels or dust.
+        degrees_of_freedom: see `jgmm.fit`.
         n_restarts: fits from different starts.
         max_iter: steps at most.
         tol: stop when the objective gains less, in nats per pixel.
@@ -128,11 +162,13 @@ def segment(
             of its own.
         search: see `jgmm.fit`; None for "best", or for none with a ``noise_model``. With "none"
             the learning curve shows the whole way from the start.
+        progress: show a bar while mixtures are fitted; see `jgmm.fit`. Not of fits with a
+            ``noise_model``.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected
         regions, and the fit, whose log-likelihood is in nats per pixel, and its objective with a
-        ``noise_model`` that of `fit_potts`.
+        ``noise_model`` that of `fit_potts`. Of several images a list.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -157,19 +193,24 @@ def segment(
             if value is not None:
                 raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
     rule = choose_by or spatial.rule
-    samples = samples_of(
-        _opened(image),
-        features,
-        covariance_type,
-        labels=labels,
-        xy_weight=xy_weight,
-        mask=mask,
-        alpha=alpha,
-    )
+    samples = image
+    if not isinstance(image, Samples):
+        samples = _samples_of(
+            image,
+            mask=mask,
+            alpha=alpha,
+            features=features,
+            xy_weight=xy_weight,
+            labels=labels,
+            covariance_type=covariance_type,
+            level=6,
+        )
     options: dict[str, Any] = {
         "key": key,
         "init": init.fit if isinstance(init, Segmentation) else init,
         "covariance_type": covariance_type,
+        "distribution": distribution,
+        "degrees_of_freedom": degrees_of_freedom,
         "n_restarts": n_restarts,
         "max_iter": max_iter,
         "tol": tol,
@@ -191,7 +232,8 @@ def segment(
                 chosen = fit_samples(samples, k, rule, **options).mixture.n_components
             return potts_segmentation(samples, int(chosen), spatial, **options)
 
-    result = interruptible(work)
+    with shown(progress):
+        result = interruptible(work)
     warn_of_status(result.fit.status, on_purpose=cannot_converge(options))
     return result
 
@@ -245,7 +287,7 @@ def apply(
     setup = model.setup
     with jax.enable_x64(model.mixture.means.dtype == np.float64):
         samples = samples_of(
-            _opened(image),
+            _opened(image, 4),
             setup.recipe,
             model.mixture.covariance_type,
             labels=labels,
@@ -267,9 +309,9 @@ def apply_to(model: ImageModel, samples: Samples) -> Segmentation:
     return segmentation_by(model.mixture, samples, model.setup.spatial)
 
 
-def _opened(image: Any) -> Any:
+def _opened(image: Any, level: int) -> Any:
     if not isinstance(image, str | os.PathLike):
         return image
     (found,) = open_pages(image, None)
-    tell_of_pages(found, stacklevel=4)  # where `segment` or `apply` is called
+    tell_of_pages(found, stacklevel=level)  # where `segment` or `apply` is called
     return found

@@ -110,7 +110,7 @@ def _of_tiff(path: Path) -> Iterator[NdArray] | None:
     import tifffile
 
     with Alone(io.FileIO(path)) as handle, tifffile.TiffFile(handle, _multifile=False) as file:
-        if not all(map(_has_pieces, _pages(file))):
+        if not all(map(has_pieces, _pages(file))):
             return None
         first = next(iter(_pages(file)), None)
         try:
@@ -137,7 +137,7 @@ def _pages(file: Any) -> Iterator[Any]:
     return (page for page in file.pages if not (page.is_mask or page.is_reduced))
 
 
-def _has_pieces(page: Any) -> bool:
+def has_pieces(page: Any) -> bool:
     """Whether the channels of a pixel come together, in numbers as they are."""
     together = page.samplesperpixel == 1 or page.planarconfig == 1
     depths = page.bitspersample in (8, 16, 32, 64) and page.dtype is not None

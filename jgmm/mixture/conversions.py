@@ -3,7 +3,8 @@
 Neither library is needed for anything else; each loads when used. Conversions to and from
 scikit-learn's estimators are in `jgmm.sklearn`: `to_mixture` and `from_mixture`.
 
-Full and tied mixtures become multivariate normals, diag and spherical ones independent normals.
+Full and tied mixtures become multivariate normals, as do those of factors, which come back as full;
+diag and spherical ones become independent normals.
 The one matrix of a tied mixture and the one variance of each component of a spherical one are
 passed on as such, so that a mixture comes back as the family that it was. All of it works under
 `jax.jit`.
@@ -45,7 +46,7 @@ def to_numpyro(mixture: Mixture | FitLike) -> Any:
     """
     dist = _numpyro()
     mixture = gaussian(mixture, "conversion")
-    root = mixture.family.root(mixture.covariances)
+    root = mixture.family.lower(mixture.covariances)
     if not mixture.family.independent:
         parts = dist.MultivariateNormal(mixture.means, scale_tril=root)
     else:
@@ -108,7 +109,7 @@ def to_tfp(mixture: Mixture | FitLike) -> Any:
     """
     tfd = _tfp()
     mixture = gaussian(mixture, "conversion")
-    root = mixture.family.root(mixture.covariances)
+    root = mixture.family.lower(mixture.covariances)
     if not mixture.family.independent:
         parts = tfd.MultivariateNormalTriL(mixture.means, scale_tril=root)
     else:

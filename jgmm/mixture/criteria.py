@@ -12,7 +12,7 @@ from jgmm import _checks
 from jgmm.data.arrays import module_of
 from jgmm.data.devices import mesh_of, summed_over_rows
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows, Samples, block_size
+from jgmm.data.samples import Rows, Samples
 from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import centered, judgement
 
@@ -20,8 +20,11 @@ from jgmm.mixture.posterior import centered, judgement
 def n_parameters(mixture: Mixture) -> Array:
     """Free parameters of the components in use."""
     d = mixture.n_features
-    family = mixture.family
-    counts = [family.n_parameters(k, d) + k * d + k - 1 for k in range(mixture.n_components + 1)]
+    family, distribution = mixture.family, mixture.distribution
+    counts = [
+        family.n_parameters(k, d) + distribution.n_parameters(k) + k * d + k - 1
+        for k in range(mixture.n_components + 1)
+    ]
     xp = module_of(mixture.means)
     return xp.asarray(counts, mixture.means.dtype)[xp.sum(mixture.weights > 0)]
 
@@ -48,7 +51,7 @@ def _criterion(
     mesh: Mesh | None,
 ) -> Array:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = mixture.block_size
 
     def on_device(samples: Samples, mixture: Mixture) -> tuple[Array, Array, Array]:
         return judgement(mixture, samples)

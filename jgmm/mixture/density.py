@@ -16,7 +16,7 @@ from jgmm.data.compensated import Compensated
 from jgmm.data.devices import mesh_of, over_rows, summed_over_rows
 from jgmm.data.fold import fold_sum, map_samples
 from jgmm.data.programs import on_host, program, round_up
-from jgmm.data.samples import Block, Rows, Samples, block_size, pad_rows
+from jgmm.data.samples import Block, Rows, Samples, pad_rows
 from jgmm.mixture.mixture import FitLike, Mixture, conform, pad
 from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
 
@@ -62,7 +62,7 @@ def _local(
         posterior = normalise(joint)
         return tuple(_KINDS[kind](joint, posterior) for kind in kinds)
 
-    return map_samples(block, pixels, block_size(mixture.n_components, mixture.n_features))
+    return map_samples(block, pixels, mixture.block_size)
 
 
 def evaluate(
@@ -175,7 +175,7 @@ def _score(
     mixture: Mixture, pixels: Array, weights: Array, incomplete: bool, mesh: Mesh | None
 ) -> Array:
     mixture, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = mixture.block_size
 
     def on_device(samples: Samples, mixture: Mixture) -> Compensated[tuple[Array, Array]]:
         kernel = mixture.kernel(gaps=incomplete)

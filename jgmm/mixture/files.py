@@ -14,13 +14,16 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._atomic import write_whole
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, gaussian
+from jgmm.families.distribution import GAUSSIAN
+from jgmm.families.distributions import of_text, text_of
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
 from jgmm.mixture.soundness import sound
 
 _FORMAT = "jgmm.mixture"
-_VERSION = 1
+_VERSION = 2  # of what has degrees of freedom, which earlier versions would not see; of others 1
 _MOST_BYTES = 2**30  # of a file; its header has 100 MB at most, which safetensors looks at
 _TENSORS = ("weights", "means", "covariances")
+_SHAPES = "degrees_of_freedom"
 
 
 class Described(Protocol):
@@ -47,8 +50,7 @@ def save(
     Raises:
         OSError: the file cannot be written.
         TypeError: what holds no mixture; metadata that JSON cannot say.
-        ValueError: components that are not Gaussian; parameters that `load` would refuse, such as
-            those of a fit that went wrong.
+        ValueError: parameters that `load` would refuse, such as those of a fit that went wrong.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, jgmm
@@ -66,16 +68,20 @@ def save(
         metadata = {**described, **(metadata or {})}
     mixture = as_mixture(mixture)
     try:
-        mixture = sound(gaussian(mixture, "save"))
+        mixture = sound(mixture)
     except ValueError as error:
-        raise ValueError(f"save: {str(error).removeprefix('save: ')}") from None
+        raise ValueError(f"save: {error}") from None
     tensors = {name: np.ascontiguousarray(getattr(mixture, name)) for name in _TENSORS}
+    shaped = mixture.degrees_of_freedom is not None
     header = {
         "format": _FORMAT,
-        "version": str(_VERSION),
+        "version": str(_VERSION if shaped else 1),
         "family": mixture.family.name,
         "metadata": json.dumps(dict(metadata or {})),
     }
+    if shaped:
+        tensors[_SHAPES] = np.ascontiguousarray(mixture.degrees_of_freedom)
+        header["distribution"] = text_of(mixture.distribution)
     write_whole(path, to_bytes(tensors, header))
 
 
@@ -125,12 +131,14 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[Mixture, dict[str,
             if array.dtype not in (np.float32, np.float64):
                 raise ValueError(f"expected {name} in float32 or float64, got {array.dtype}")
         # Files of earlier versions do not name the family.
-        mixture = Mixture(**tensors, family=header.get("family"))  # type: ignore[arg-type]
+        family: Any = header.get("family")
+        distribution = of_text(header.get("distribution", GAUSSIAN.name))
+        mixture = Mixture(**tensors, family=family, distribution=distribution)
         sound(mixture)
         metadata = _metadata(header.get("metadata", "{}"))
     except ValueError as error:
         raise ValueError(f"expected a mixture saved by jgmm, but: {error}: {path}") from error
-    for name in _TENSORS:
+    for name in tensors:
         if tensors[name].dtype != _checks.as_array(tensors[name]).dtype:
             raise ValueError(
                 f"expected JAX to be set up for {tensors[name].dtype} "
@@ -153,7 +161,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Any]]
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            names = set(file.keys()) & set(_TENSORS)
+            names = set(file.keys()) & {*_TENSORS, _SHAPES}
             return header, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The mixture: its parameters, and samples drawn from it."""
+"""The mixture: its parameters, and what is done with components."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jgmm._struct import Shown, Table, amend, struct
 from jgmm.data.frame import Frame
 from jgmm.data.origin import less, near_origin
 from jgmm.families.distribution import GAUSSIAN, Distribution
+from jgmm.families.distributions import STUDENT_T, distribution_of
 from jgmm.families.family import Family
 from jgmm.families.kernels import Kernel
-from jgmm.families.table import family_of, inferred
+from jgmm.families.table import OF_RANK, family_of, inferred, with_rank
 from jgmm.mixture import shown, validation
 
 
 @struct
 class Mixture(Shown):
-    """A mixture of K Gaussians in D dimensions.
+    """A mixture of K Gaussians, or of K Student's t, in D dimensions.
 
     The covariances are of one family: full [K, D, D], tied [1, D, D], diag [K, D] (variances),
     spherical [K, 1], or another of those in experiments/FAMILIES.md. It is told from their shape;
@@ -33,6 +34,10 @@ class Mixture(Shown):
     Lists become arrays. What is no mixture (negative variances, weights that do not sum to 1,
     shapes that do not fit) is refused, but under a trace, where shapes alone are known.
 
+    With ``degrees_of_freedom`` the components are Student's t of so many (Peel and McLachlan 2000),
+    and ``covariances`` are their scale matrices Σ: the covariance of a component is ν/(ν - 2) Σ for
+    ν > 2, and there is none for others. See experiments/STUDENT.md.
+
     The family is a part of the structure of the pytree. In `jax.vmap` say which leaves are mapped
     by ``dataclasses.replace(mixture, weights=None, means=0, covariances=None)``.
 
@@ -41,7 +46,9 @@ class Mixture(Shown):
         means: [K, D].
         covariances: [K, D, D], [1, D, D], [K, D], [K, 1], [1, D] or [1, 1].
         family: of the covariances; static.
-        distribution: of a component, Gaussian; static.
+        distribution: of a component, "gaussian" or "student_t"; static.
+        degrees_of_freedom: of Student-t components [K], a number for all where a caller makes it;
+            None of Gaussians.
 
     Example:
         >>> import jgmm
@@ -61,7 +68,8 @@ class Mixture(Shown):
     means: Array  # [K, D]
     covariances: Array  # [K, D, D], [1, D, D], [K, D], [K, 1], [1, D] or [1, 1]
     family: Family = None  # type: ignore[assignment]  # static; a name, or inferred if left out
-    distribution: Distribution = GAUSSIAN  # static
+    distribution: Distribution = GAUSSIAN  # static; a name, or told from the degrees of freedom
+    degrees_of_freedom: Array | None = None  # [K]
 
     def __post_init__(self) -> None:
         """Find the family, where it was left out and there are shapes to tell it from."""
@@ -69,13 +77,22 @@ class Mixture(Shown):
         if family is None and all(map(_has_shape, (self.means, self.covariances))):
             family = inferred(self.covariances.shape, self.n_components, self.n_features)
         elif isinstance(family, str):
-            family = family_of(family, "family")
+            shape = getattr(self.covariances, "shape", ())
+            rank = shape[-1] - 1 if family in OF_RANK and shape else None
+            family = family_of(with_rank(family, rank), "family")
         object.__setattr__(self, "family", family)
+        distribution: Any = self.distribution
+        if isinstance(distribution, str):
+            distribution = distribution_of(distribution)
+        if self.degrees_of_freedom is not None and distribution is GAUSSIAN:
+            distribution = STUDENT_T
+        object.__setattr__(self, "distribution", distribution)
 
     def _validate(self) -> None:
         """Look at what a caller made it of."""
         for name in ("weights", "means", "covariances"):
             object.__setattr__(self, name, validation.as_parameter(name, getattr(self, name)))
+        object.__setattr__(self, "degrees_of_freedom", validation.as_degrees_of_freedom(self))
         if validation.are_arrays(self):
             self.__post_init__()
             validation.check_shapes(self, batched=True)
@@ -88,8 +105,7 @@ class Mixture(Shown):
         return shown.showable(self)
 
     def _table(self, *, whole: bool = False) -> Table:
-        columns, rows, notes = shown.component_table(self, whole=whole)
-        return Table(f"Mixture of {shown.kind(self)}", columns, rows, notes)
+        return shown.component_table(self, f"Mixture of {shown.kind(self)}", whole=whole)
 
     def summary(self) -> Table:
         """All weights, means and standard deviations, as a table to print."""
@@ -110,6 +126,11 @@ class Mixture(Shown):
         """The name of the covariance family."""
         return self.family.name
 
+    @property
+    def block_size(self) -> int:
+        """How many samples a pass works on together."""
+        return self.family.block_size(self.n_components, self.n_features)
+
     def kernel(self, *, gaps: bool = False) -> Kernel:
         """What a pass over samples needs, with or without features missing."""
         if gaps:
@@ -125,6 +146,12 @@ def log_weights(weights: Array) -> Array:
     """Logarithms of the weights, -inf for 0, with a derivative that is never NaN."""
     used = weights > 0
     return jnp.where(used, jnp.log(jnp.where(used, weights, 1)), -jnp.inf)
+
+
+def no_growth(mixture: Mixture) -> Array | None:
+    """Of degrees of freedom that are estimated, see `Distribution.near`; None where none are."""
+    free = mixture.distribution.free(mixture.weights > 0)
+    return None if free is None else jnp.zeros(free.shape, mixture.means.dtype)
 
 
 def conform(mixture: Any, pixels: ArrayLike, *, missing: str = "error") -> tuple[Mixture, Array]:
@@ -187,7 +214,9 @@ def gaussian(mixture: Any, what: str) -> Mixture:
     """The mixture, if its components are Gaussians, as ``what`` needs; a ValueError if not."""
     mixture = as_mixture(mixture)
     if mixture.distribution != GAUSSIAN:
-        raise ValueError(f"{what}: expected Gaussian components, got {mixture.distribution}")
+        raise ValueError(
+            f"{what}: expected Gaussian components, got {mixture.distribution.title} ones"
+        )
     return mixture
 
 
@@ -219,7 +248,12 @@ def take(mixture: Mixture, index: Any) -> Mixture:
         weights=mixture.weights[index],
         means=mixture.means[index],
         covariances=mixture.family.take(mixture.covariances, index),
+        degrees_of_freedom=_taken(mixture.degrees_of_freedom, index),
     )
+
+
+def _taken(leaf: Any, index: Any) -> Any:
+    return None if leaf is None else leaf[index]
 
 
 def by_weight(mixture: Mixture) -> Mixture:
@@ -246,11 +280,17 @@ def pad(mixture: Mixture, k: int) -> Mixture:
     """``k`` components, those behind of weight 0; on the host for NumPy arrays."""
     more = k - mixture.n_components
     xp: Any = np if isinstance(mixture.means, np.ndarray) else jnp
+
+    def longer(leaf: Any) -> Any:
+        return xp.concatenate([leaf, xp.repeat(leaf[:1], more, axis=0)])
+
+    dof = mixture.degrees_of_freedom
     return amend(
         mixture,
         weights=xp.concatenate([mixture.weights, xp.zeros(more, mixture.weights.dtype)]),
-        means=xp.concatenate([mixture.means, xp.repeat(mixture.means[:1], more, axis=0)]),
+        means=longer(mixture.means),
         covariances=mixture.family.pad(mixture.covariances, k),
+        degrees_of_freedom=None if dof is None else longer(dof),
     )
 
 
@@ -263,34 +303,3 @@ def few_sizes(mixture: Mixture) -> Mixture:
     size = -(-k // 4) * 4 if k <= 16 else 1 << (k - 1).bit_length()
     padded = pad(jax.device_get(mixture), size)
     return jax.tree.map(_checks.as_array, padded)
-
-
-def sample(
-    mixture: Mixture | FitLike, n: int, *, key: Array | int | None = None
-) -> tuple[Array, Array]:
-    """Draw from the mixture.
-
-    Args:
-        mixture: K components in D dimensions.
-        n: how many samples to draw.
-        key: a JAX PRNG key, or an integer to make one of; None means 0.
-
-    Returns:
-        Samples [n, D], and the component [n] that each was drawn from.
-
-    Example:
-        >>> import jax.numpy as jnp, jgmm
-        >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[-9.0], [9.0]]), jnp.ones((2, 1)))
-        >>> pixels, labels = jgmm.sample(mixture, 100)
-        >>> print(pixels.shape, bool(((pixels[:, 0] > 0) == labels).all()))
-        (100, 1) True
-    """
-    n = _checks.as_count("n", n)
-    mixture = gaussian(mixture, "sample")
-    component_key, normal_key = jax.random.split(_checks.as_key(key))
-    labels = jax.random.categorical(component_key, log_weights(mixture.weights), shape=(n,))
-    k, d = mixture.means.shape
-    normal = jax.random.normal(normal_key, (n, d), mixture.means.dtype)
-    family = mixture.family
-    roots = family.per_component(family.root(mixture.covariances), k)
-    return mixture.means[labels] + family.apply(roots[labels], normal), labels.astype(jnp.int32)

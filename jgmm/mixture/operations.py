@@ -1,4 +1,4 @@
-"""What follows from a mixture: marginals, conditionals, its entropy, its distance to another."""
+"""What follows from a mixture: samples, marginals, conditionals, entropy, how far another is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,42 @@ from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.families.matrices import Full
 from jgmm.mixture.density import log_prob
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, gaussian, log_weights, sample
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, log_weights
+
+
+def sample(
+    mixture: Mixture | FitLike, n: int, *, key: Array | int | None = None
+) -> tuple[Array, Array]:
+    """Draw from the mixture.
+
+    Args:
+        mixture: K components in D dimensions.
+        n: how many samples to draw.
+        key: a JAX PRNG key, or an integer to make one of; None means 0.
+
+    Returns:
+        Samples [n, D], and the component [n] that each was drawn from.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> mixture = jgmm.Mixture(jnp.ones(2) / 2, jnp.array([[-9.0], [9.0]]), jnp.ones((2, 1)))
+        >>> pixels, labels = jgmm.sample(mixture, 100)
+        >>> print(pixels.shape, bool(((pixels[:, 0] > 0) == labels).all()))
+        (100, 1) True
+    """
+    n = _checks.as_count("n", n)
+    mixture = as_mixture(mixture)
+    component_key, normal_key = jax.random.split(_checks.as_key(key))
+    labels = jax.random.categorical(component_key, log_weights(mixture.weights), shape=(n,))
+    k, d = mixture.means.shape
+    normal = jax.random.normal(normal_key, (n, d), mixture.means.dtype)
+    family = mixture.family
+    roots = family.per_component(family.root(mixture.covariances), k)
+    gaps = family.apply(roots[labels], normal)
+    scales = mixture.distribution.scales(normal_key, labels, mixture.degrees_of_freedom)
+    if scales is not None:
+        gaps = gaps * scales[:, None]
+    return mixture.means[labels] + gaps, labels.astype(jnp.int32)
 
 
 def marginal(mixture: Mixture | FitLike, features: Sequence[int]) -> Mixture:
@@ -58,7 +93,9 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
 
     Returns:
         A mixture in D - F dimensions, the others in their order, of the family that `marginal`
-        has.
+        has. Student-t components have F degrees of freedom more, and scale matrices that are wider
+        the farther off the values are (Ding 2016), so that of families whose components share
+        something they are of diag or full.
 
     Raises:
         ValueError: features that there are not, all of them, or values of another shape.
@@ -71,7 +108,7 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
         >>> print(given.means, given.covariances)
         [[1.]] [[[0.75]]]
     """
-    mixture = gaussian(mixture, "condition")
+    mixture = as_mixture(mixture)
     index = _features(features, mixture.n_features)
     rest = np.setdiff1d(np.arange(mixture.n_features), index)
     if not rest.size:
@@ -83,12 +120,25 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
     shift, covariances, log_density = mixture.family.conditional(
         mixture.covariances, rest, index, gaps
     )
+    family, dof = mixture.family.parts, mixture.degrees_of_freedom
+    if mixture.distribution.shaped:
+        known = marginal(mixture, features)
+        inverse, _ = known.family.inverse_root(known.covariances, len(index))
+        squares = jnp.sum(known.family.apply(inverse, gaps) ** 2, axis=1)
+        log_density, widths, dof = mixture.distribution.conditional(
+            dof, len(index), log_density, squares
+        )
+        if family.shared or family.restrained:
+            covariances = family.widened(covariances, len(gaps), len(rest))
+            family = family.wide
+        covariances = family.scaled(covariances, widths)
     return amend(
         mixture,
         weights=jax.nn.softmax(log_weights(mixture.weights) + log_density),
         means=mixture.means[:, rest] + shift,
         covariances=covariances,
-        family=mixture.family.parts,
+        family=family,
+        degrees_of_freedom=dof,
     )
 
 
@@ -96,7 +146,7 @@ def entropy(mixture: Mixture | FitLike) -> tuple[Array, Array]:
     """Bounds on the differential entropy, which has no closed form.
 
     The upper is that of component and sample together; the lower is the better of the mean
-    entropy of the components and the bound of Huber et al. (2008).
+    entropy of the components and, of Gaussians, the bound of Huber et al. (2008).
 
     Args:
         mixture: K components in D dimensions.
@@ -110,16 +160,18 @@ def entropy(mixture: Mixture | FitLike) -> tuple[Array, Array]:
         >>> [round(float(bound), 4) for bound in jgmm.entropy(normal)]
         [1.4189, 1.4189]
     """
-    mixture = gaussian(mixture, "entropy")
+    mixture = as_mixture(mixture)
     k, d = mixture.means.shape
     w, logs_w = mixture.weights, log_weights(mixture.weights)
     used = w > 0
     full = Full()
     sigma = mixture.family.dense(mixture.covariances, k, d)
     logs = full.inverse_root(sigma, d)[1]
-    own = d / 2 * (1 + math.log(2 * math.pi)) + logs
+    own = mixture.distribution.entropy(d, mixture.degrees_of_freedom) + logs
     inside = jnp.sum(jnp.where(used, w * own, 0))
     upper = inside - jnp.sum(jnp.where(used, w * jnp.where(used, logs_w, 0), 0))
+    if mixture.distribution.shaped:
+        return inside, upper
     inverse, both = full.inverse_root((sigma[:, None] + sigma[None]).reshape(-1, d, d), d)
     y = full.apply(inverse, (mixture.means[:, None] - mixture.means[None]).reshape(-1, d))
     overlap = -jnp.sum(y**2, 1) / 2 - both - d / 2 * math.log(2 * math.pi)

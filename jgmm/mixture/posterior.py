@@ -27,15 +27,23 @@ class Posterior:
         return self.numerators / jnp.where(self.totals > 0, self.totals, 1)
 
 
-def log_joint(mixture: Mixture, whitened: Whitened, labels: Array | None = None) -> Array:
+def log_joint(
+    mixture: Mixture,
+    whitened: Whitened,
+    labels: Array | None = None,
+    logits: Array | None = None,
+) -> Array:
     """Logarithms of weight times density [K, S].
 
     Where the label of a sample is known, [S] with -1 for unknown, -inf but for its component.
+    Where there are ``logits`` [K] they stand for the logarithms of the weights.
     """
     distribution, d = mixture.distribution, whitened.n_observed
-    scales = log_weights(mixture.weights)[:, None] - whitened.half_log_det
-    scales = scales + distribution.log_constant(d)
-    joint = scales + distribution.log_shape(whitened.energy, d)
+    dof = mixture.degrees_of_freedom
+    logs = log_weights(mixture.weights) if logits is None else logits
+    scales = logs[:, None] - whitened.half_log_det
+    scales = scales + distribution.log_constant(d, dof)
+    joint = scales + distribution.log_shape(whitened.energy, d, dof)
     if labels is None:
         return joint
     index = jnp.arange(len(joint), dtype=labels.dtype)[:, None]

@@ -29,16 +29,14 @@ def sound(mixture: Mixture) -> Mixture:
     """
     check_shapes(mixture)
     means, covariances = np.asarray(mixture.means), np.asarray(mixture.covariances)
-    independent = mixture.family.independent
-    variances = covariances if independent else np.diagonal(covariances, axis1=-2, axis2=-1)
-    least = np.finfo(covariances.dtype).tiny
-    if variances.min() < least:
-        raise ValueError(f"expected variances of at least {least:.4g}, got {variances.min():.4g}")
-    if not independent:
-        try:
-            np.linalg.cholesky(covariances)
-        except np.linalg.LinAlgError:
-            raise ValueError("expected positive definite covariances, got others") from None
+    if (weakness := mixture.family.weakness(covariances)) is not None:
+        raise ValueError(weakness)
+    dof = mixture.degrees_of_freedom
+    if dof is not None and not 1e-3 <= np.min(dof) <= np.max(dof) <= 1e9:
+        raise ValueError(
+            f"expected degrees_of_freedom from 0.001 to 1e+09, got {np.min(dof):.4g} to "
+            f"{np.max(dof):.4g}"
+        )
     if (size := np.abs(means).max()) > np.sqrt(np.finfo(means.dtype).max):
         raise ValueError(f"expected means whose squares {means.dtype} can hold, got {size:.4g}")
     return mixture

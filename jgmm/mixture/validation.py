@@ -31,6 +31,17 @@ def as_parameter(name: str, value: Any) -> Any:
     return value
 
 
+def as_degrees_of_freedom(mixture: Any) -> Any:
+    """The degrees of freedom as a caller may write them; one number is that of all components."""
+    value = mixture.degrees_of_freedom
+    if isinstance(value, bool | str):
+        raise TypeError(f"mixture: expected degrees_of_freedom of numbers, got {value!r}")
+    if isinstance(value, int | float) and are_arrays(mixture):
+        shape, dtype = mixture.means.shape[:-1], mixture.means.dtype
+        value = _checks.as_array(np.full(shape, value, dtype), dtype)
+    return as_parameter("degrees_of_freedom", value)
+
+
 def check_shapes(mixture: Any, *, batched: bool = False) -> None:
     """Raise a ValueError where the shapes of the parameters do not fit each other.
 
@@ -57,6 +68,18 @@ def check_shapes(mixture: Any, *, batched: bool = False) -> None:
             f"mixture: expected {mixture.family.name} covariances {expected}, "
             f"got {mixture.covariances.shape}"
         )
+    _check_distribution(mixture, k)
+
+
+def _check_distribution(mixture: Any, k: int) -> None:
+    """Raise a ValueError where the degrees of freedom do not suit the distribution."""
+    distribution, dof = mixture.distribution, mixture.degrees_of_freedom
+    if distribution.shaped != (dof is not None):
+        expected = "expected" if distribution.shaped else "expected no"
+        got = "got none" if dof is None else "got some"
+        raise ValueError(f"mixture: {expected} degrees_of_freedom of {distribution.name}, {got}")
+    if dof is not None and dof.shape[-1:] != (k,):
+        raise ValueError(f"mixture: expected degrees_of_freedom ({k},), got {dof.shape}")
 
 
 def are_arrays(mixture: Any) -> bool:
@@ -64,9 +87,16 @@ def are_arrays(mixture: Any) -> bool:
     return all(isinstance(getattr(mixture, name), np.ndarray | jax.Array) for name in _NAMES)
 
 
+def _parts(mixture: Any) -> dict[str, Any]:
+    parts = {name: getattr(mixture, name) for name in _NAMES}
+    if mixture.degrees_of_freedom is not None:
+        parts["degrees_of_freedom"] = mixture.degrees_of_freedom
+    return parts
+
+
 def check_values(mixture: Any) -> None:
     """Raise a ValueError where the parameters are of no mixture. Nothing is said of tracers."""
-    parts = {name: getattr(mixture, name) for name in _NAMES}
+    parts = _parts(mixture)
     for name, array in parts.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"mixture: expected {name} of floating point, got {array.dtype}")
@@ -85,24 +115,14 @@ def check_values(mixture: Any) -> None:
     if (np.abs(sums - 1) > _SUM).any():
         worst = sums.flat[np.argmax(np.abs(sums - 1))]
         raise ValueError(f"mixture: expected weights that sum to 1, got a sum of {worst:.6g}")
+    if (host.get("degrees_of_freedom", np.ones(1)) <= 0).any():
+        least = host["degrees_of_freedom"].min()
+        raise ValueError(f"mixture: expected degrees_of_freedom above 0, got {least:.6g}")
     covariances = host["covariances"]
     if mixture.family.restrained and covariances.ndim == len(mixture.family.shape(1, 1)):
         _check_membership(mixture.family, covariances, weights)
-    if mixture.family.independent:
-        if (covariances < 0).any():
-            raise ValueError(
-                f"mixture: expected variances of at least 0, got {covariances.min():.6g}"
-            )
-        return
-    size = np.abs(covariances).max(axis=(-2, -1), keepdims=True)
-    if (np.abs(covariances - covariances.swapaxes(-1, -2)) > 1e-4 * size).any():
-        raise ValueError("mixture: expected symmetric covariances")
-    least = np.linalg.eigvalsh(covariances)[..., 0]
-    if (least < -1e-4 * size[..., 0, 0]).any():
-        raise ValueError(
-            "mixture: expected covariances without negative variances, got an eigenvalue of "
-            f"{least.min():.6g}"
-        )
+    if (flaw := mixture.family.flaw(covariances)) is not None:
+        raise ValueError(f"mixture: {flaw}")
 
 
 def _check_membership(family: Any, covariances: Any, weights: Any) -> None:

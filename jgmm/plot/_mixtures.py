@@ -35,7 +35,8 @@ def components(
         fit: a mixture of at least two features, or a fit.
         data: [N, D], drawn below; of more than 5,000 samples every so manieth.
         features: the two that are drawn.
-        deviations: how many standard deviations from the mean each ellipse is.
+        deviations: how many standard deviations from the mean each ellipse is; of Student-t
+            components in units of their scale matrices, beyond which more lies.
         ax: axes to draw into; by default those of a new figure.
 
     Returns:

@@ -26,6 +26,7 @@ class Entry:
     name: str
     folder: str
     summary: Mapping[str, Any]
+    picture: str = "comparison.png"  # in that folder
 
 
 def write_report(
@@ -54,19 +55,21 @@ def write_report(
         scenes: of each k, as `jgmm.report.scene.scene_of` makes them.
         histories: of each k, in nats per pixel.
         quantity: what these are of.
-        summary: of the run, as `summary.json` has it.
+        summary: of the run, as `summary.json` has it; where a model was applied, of that, and
+            there are no histories.
         stride: every how many rows and columns are shown.
         files: headings, and names of files.
 
     Raises:
         OSError: the file cannot be written.
     """
-    candidates = summary["chosen_from"]
+    candidates = summary.get("chosen_from", [])
+    chosen = summary.get("chosen_k")
     columns = {name: [c[name.lower()] for c in candidates] for name in ("BIC", "ICL")}
     learning = charts.curves(histories)
     content = {
         "scenes": {str(scene["k"]): scene for scene in scenes},
-        "chosen": summary["chosen_k"],
+        "chosen": chosen,
         "curves": None if learning is None else _curve_data(learning, histories),
     }
     text = (
@@ -77,7 +80,8 @@ def write_report(
             command=printable(command),
             photograph=photograph,
             scenes=scenes,
-            first=_first(scenes, summary["chosen_k"]),
+            chosen=chosen,
+            first=_first(scenes, chosen),
             learning=learning,
             criteria=charts.criteria([c["k"] for c in candidates], columns),
             quantity=quantity,

@@ -117,13 +117,18 @@ def em(
             previous=_checks.as_array(bound, dtype),
         ),
         size=block_size(padded.n_components, x.shape[1]),
-        capacity=128 * 2 ** max(0, -(-max_iter // 128) - 1).bit_length(),
+        capacity=capacity_for(max_iter),
         mesh=mesh,
     )
     result = jax.device_get(result)
     return dataclasses.replace(
         result, mixture=take(result.mixture, slice(k)), bounds=result.bounds[: result.n_iter]
     )
+
+
+def capacity_for(max_iter: int) -> int:
+    """The length of the history to compile for: one of few."""
+    return 128 * 2 ** max(0, -(-max_iter // 128) - 1).bit_length()
 
 
 @program("size", "mesh")

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from typing import Any
 
 import jax
 import numpy as np
 from sklearn import mixture
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from jgmm._struct import amend, build
 from jgmm.data.interruptible import interruptible
 from jgmm.em.moments import Moments
+from jgmm.families.matrices import Full
 from jgmm.families.table import family_of
+from jgmm.families.variances import Diag
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
+from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 from jgmm.sklearn import _loops, _online, _start
+from jgmm.sklearn._fitting import Fitting
 from jgmm.sklearn._parameters import as_jgmm, as_sklearn, factorise, to_mixture
 
 
-class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
+class GaussianMixture(Fitting[Mixture, _loops.EmResult], mixture.GaussianMixture):  # type: ignore[misc]
     """A Gaussian mixture with the parameters and attributes of scikit-learn's.
 
     The same ``random_state`` gives the same start and, up to rounding, the same fit. float32
@@ -43,30 +41,8 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         array([1, 0])
     """
 
-    n_iter_: int
-    lower_bound_: float
-    lower_bounds_: list[float]
     _moments: Moments | None  # of what came, after `partial_fit`
     _weight: float | None  # of the samples of `fit`; None if unknown
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
-        """Fit by EM from ``n_init`` starts and keep the best.
-
-        Args:
-            X: samples [N, D].
-            y: ignored.
-            sample_weight: weights >= 0 of the samples [N], counted as repetitions; None means
-                all 1.
-
-        Returns:
-            The estimator itself.
-        """
-        self._fit(X, sample_weight=sample_weight)
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """`fit`, then the most probable component of each sample [N]."""
-        return self.fit(X, sample_weight=sample_weight).predict(X)
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
@@ -105,58 +81,18 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         self.lower_bound_ = bound
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def _fit(self, X: Any, sample_weight: Any) -> None:
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        if len(X) < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = "
-                f"{self.n_components}, n_samples = {len(X)}"
-            )
-        takes_xp = "xp" in inspect.signature(self._check_parameters).parameters
-        self._check_parameters(X, **({"xp": get_namespace(X)[0]} if takes_xp else {}))
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        fresh = not (self.warm_start and hasattr(self, "converged_"))
-        random_state = check_random_state(self.random_state)
-        best: _loops.EmResult | None = None
-        for init in range(self.n_init if fresh else 1):
-            self._print_verbose_msg_init_beg(init)
-            start = self._start(X, weights, random_state) if fresh else to_mixture(self)
-            if self.max_iter == 0:
-                best = _unmoved(start)
-                break
-            bound = float(-np.inf if fresh else self.lower_bound_)
-            result = self._run(X, weights, start, bound)
-            self._tell(result, bound)
-            if best is None or result.bounds[-1] > best.bounds[-1]:
-                best = result
-        assert best is not None
-        if self.max_iter > 0 and not best.converged:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init "
-                "parameters, or increase max_iter, tol, or check for degenerate data.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        bounds: Any = best.bounds
+    def _resumed(self) -> Mixture:
+        return to_mixture(self)
+
+    def _unmoved(self, X: Any, weights: Any, start: Mixture) -> _loops.EmResult:
+        no: Any = np.asarray(False)
+        zero: Any = np.asarray(0)
+        none: Any = np.zeros(0)
+        return _loops.EmResult(mixture=start, bounds=none, n_iter=zero, converged=no, failed=no)
+
+    def _keep(self, best: _loops.EmResult, X: Any, weights: Any) -> None:
         self._moments, self._weight = None, float(weights.sum())
-        self.converged_ = bool(best.converged)
         self._take(best.mixture, X.dtype)
-        self.n_iter_ = int(best.n_iter)
-        self.lower_bounds_ = bounds.tolist()
-        self.lower_bound_ = float(bounds[-1]) if len(bounds) else -np.inf
-
-    def _tell(self, result: _loops.EmResult, bound: float) -> None:
-        """What scikit-learn prints of a run under ``verbose``, but for the times of single steps.
-
-        All steps are one program, which says nothing until it ends.
-        """
-        if self.verbose:
-            changes = np.diff(result.bounds, prepend=bound)
-            for step in range(self.verbose_interval, len(changes) + 1, self.verbose_interval):
-                change = f"\t ll change {changes[step - 1]:.5f}" if self.verbose >= 2 else ""
-                print(f"  Iteration {step}{change}")
-        self._print_verbose_msg_init_end(result.bounds[-1], bool(result.converged))
 
     def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
         """The mixture to start from: drawn, then replaced by what the user gave."""
@@ -210,23 +146,6 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
         with jax.enable_x64(True):
             return np.asarray(evaluate(fitted, X, "log_joint")[0])
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """The mean log-likelihood in nats per (weighted) sample.
-
-        Args:
-            X: samples [N, D].
-            y: ignored.
-            sample_weight: weights >= 0 of the samples [N]; None means all equal.
-
-        Returns:
-            A float.
-        """
-        densities = self.score_samples(X)
-        if sample_weight is None:
-            return float(np.mean(densities))
-        weights = _check_sample_weight(sample_weight, densities, ensure_non_negative=True)
-        return float(np.average(densities, weights=weights))
-
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """The Bayesian information criterion; the least is the best."""
         n = self._n_samples(X, sample_weight)
@@ -250,12 +169,6 @@ class GaussianMixture(mixture.GaussianMixture):  # type: ignore[misc]
     def _n_samples(self, X: Any, sample_weight: Any) -> float:
         return len(X) if sample_weight is None else float(np.sum(sample_weight))
 
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn asks of an estimator; no arrays of other libraries are kept."""
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
-
 
 def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     """A fitted estimator that holds a `jgmm.Mixture`, or that of the result of a fit.
@@ -268,11 +181,12 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
         >>> jgmm.sklearn.from_mixture(normal).score_samples([[0.0, 0.0]]).round(4)
         array([-1.8379])
     """
-    host: Mixture = jax.device_get(as_mixture(fitted))
+    host: Mixture = jax.device_get(gaussian(fitted, "from_mixture"))
     family, sizes = host.family, host.means.shape
     if family.name not in GaussianMixture._parameter_constraints["covariance_type"][0].options:
-        wide = np.broadcast_to(host.covariances, family.wide.shape(*sizes)).copy()
-        host = amend(host, covariances=wide, family=family.wide)
+        wide = Diag() if family.independent else Full()
+        kept = wide.of_matrices(family.dense(host.covariances, *sizes)).copy()
+        host = amend(host, covariances=kept, family=wide)
     estimator = GaussianMixture(host.n_components, covariance_type=host.covariance_type)
     estimator._take(host, np.asarray(host.means).dtype)
     estimator.n_features_in_ = host.n_features
@@ -280,10 +194,3 @@ def from_mixture(fitted: Mixture | FitLike) -> GaussianMixture:
     estimator._moments, estimator._weight = None, None
     estimator.n_iter_, estimator.lower_bound_, estimator.lower_bounds_ = 0, -np.inf, []
     return estimator
-
-
-def _unmoved(start: Mixture) -> _loops.EmResult:
-    no: Any = np.asarray(False)
-    zero: Any = np.asarray(0)
-    none: Any = np.zeros(0)
-    return _loops.EmResult(mixture=start, bounds=none, n_iter=zero, converged=no, failed=no)

@@ -45,6 +45,14 @@ class Given:
     rows: Rows
     floor: Array  # [D], relative to the variance of the data
     prior: Prior | None
+    degrees_of_freedom: Array | None = None  # [], where they are fixed
+
+    def shaped(self, point: Mixture) -> Mixture:
+        """A mixture with the degrees of freedom, if they are given."""
+        if self.degrees_of_freedom is None:
+            return point
+        dof = jnp.broadcast_to(self.degrees_of_freedom, point.weights.shape)
+        return amend(point, degrees_of_freedom=dof)
 
 
 @program("incomplete")
@@ -111,6 +119,7 @@ def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
     def step(point: Mixture, given: Given, scale: Array) -> tuple[Mixture, Array]:
         """The EM successor of ``point``, and its log-likelihood."""
         problem = _problem(given, frame, scale, family, size, incomplete)
+        point = given.shaped(point)
         following, value = problem.step(point)
         return following, problem.log_likelihood(point, value.rounded())
 
@@ -121,6 +130,8 @@ def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
     shift = _solve(point, lambda tangent: pull(tangent)[0], push)
     back = functools.partial(unstandardize, frame=frame)
     _, change_of_mixture = jax.jvp(back, (point,), (shift,))
+    if given.degrees_of_freedom is not None:
+        change_of_mixture = change.shaped(change_of_mixture)
     return (fitted, log_likelihood), (change_of_mixture, gain + pull(shift)[1])
 
 
@@ -159,37 +170,43 @@ def _nearer(point: Mixture, rest: Mixture) -> Mixture:
     there = jax.tree.map(jnp.add, point, rest)
     inverse, _ = there.family.inverse_root(there.covariances, there.n_features)
     fine = (length < _NEAR) & jnp.all(jnp.isfinite(inverse)) & jnp.all(there.weights >= 0)
+    if there.degrees_of_freedom is not None:
+        fine &= jnp.all(there.degrees_of_freedom > 0)
     return jax.tree.map(lambda a, b: jnp.where(fine, a, b), there, point)
 
 
 def _solve(point: Mixture, pull: Callable[[Mixture], Mixture], push: Mixture) -> Mixture:
     """The change of the fixed point: shift = pull(shift) + push; NaN where there is none.
 
-    Unused components do not change.
+    Unused components do not change, nor how covariances are stored where there are several ways:
+    along those the equations say nothing.
     """
-    used = point.weights > 0
+    used, family = point.weights > 0, point.family
 
     def whiten(tangent: Mixture) -> Mixture:
         return _rescaled(point, tangent, inverse=True)
 
     def masked(tangent: Mixture) -> Mixture:
+        change = family.horizontal(point.covariances, tangent.covariances)
+        dof = tangent.degrees_of_freedom
+        if dof is not None:
+            dof = jnp.where(used & point.distribution.estimated, dof, 0)
         return amend(
             tangent,
             weights=jnp.where(used, tangent.weights, 0),
             means=jnp.where(used[:, None], tangent.means, 0),
-            covariances=point.family.select(
-                used, tangent.covariances, jnp.zeros_like(tangent.covariances)
-            ),
+            covariances=family.select(used, change, jnp.zeros_like(change)),
+            degrees_of_freedom=dof,
         )
 
     right, unravel = ravel_pytree(whiten(masked(push)))
 
     def remainder(vector: Array) -> Array:
-        shift = _rescaled(point, masked(unravel(vector)), inverse=False)
+        shift = masked(_rescaled(point, unravel(vector), inverse=False))
         return vector - ravel_pytree(whiten(masked(pull(shift))))[0]
 
     shift = lax.custom_linear_solve(remainder, right, solve=_residuals, transpose_solve=_residuals)
-    return _rescaled(point, masked(unravel(shift)), inverse=False)
+    return masked(_rescaled(point, unravel(shift), inverse=False))
 
 
 def _residuals(matvec: Callable[[Array], Array], right: Array) -> Array:
@@ -243,12 +260,37 @@ def _rescaled(point: Mixture, tangent: Mixture, inverse: bool) -> Mixture:
     masses = jnp.where(masses > 0, masses, 1)
     size = along(jnp.sqrt(masses), point.covariances)
     length = jnp.sqrt(weights)
+    dof = _rescaled_dof(point, tangent.degrees_of_freedom, weights, inverse)
     if inverse:
         form, _ = family.inverse_root(point.covariances, d)
         spread = family.isometric(form, tangent.covariances, d) * size
         shifts = family.apply(form, tangent.means) * length[:, None]
-        return amend(tangent, weights=tangent.weights / length, means=shifts, covariances=spread)
+        return amend(
+            tangent,
+            weights=tangent.weights / length,
+            means=shifts,
+            covariances=spread,
+            degrees_of_freedom=dof,
+        )
     form = family.root(point.covariances)
     spread = family.from_isometric(form, tangent.covariances / size, d)
     shifts = family.apply(form, tangent.means / length[:, None])
-    return amend(tangent, weights=tangent.weights * length, means=shifts, covariances=spread)
+    return amend(
+        tangent,
+        weights=tangent.weights * length,
+        means=shifts,
+        covariances=spread,
+        degrees_of_freedom=dof,
+    )
+
+
+def _rescaled_dof(
+    point: Mixture, change: Array | None, weights: Array, inverse: bool
+) -> Array | None:
+    """The same of degrees of freedom alone."""
+    dof = point.degrees_of_freedom
+    told = point.distribution.information(dof)
+    if change is None or dof is None or told is None:
+        return change
+    width = jnp.sqrt(weights * told) / dof
+    return change * width if inverse else change / width

@@ -21,17 +21,17 @@ from jgmm._struct import amend, struct
 from jgmm.data.compensated import constant
 from jgmm.data.subsample import batches
 from jgmm.em.problem import Problem
-from jgmm.mixture.mixture import Mixture, log_weights
+from jgmm.mixture.mixture import Mixture, log_weights, no_growth
 from jgmm.solvers.iterate import Step
 
 # The gain is tested every so many steps: an optimizer may go down before it goes up.
 _PATIENCE = 20
-Parameters = tuple[Array, Array, Array]
+Parameters = tuple[Array, Array, Array, Array | None]
 
 
 @struct
 class _State:
-    place: Mixture  # its covariances are roots of what is above the floor
+    place: Mixture  # of its covariances what is movable above the floor
     path: Parameters  # the sum of all steps
     memory: Any  # the optimizer's
     key: Array
@@ -63,6 +63,7 @@ class Optimizer:
             jnp.zeros_like(place.weights),
             jnp.zeros_like(place.means),
             jnp.zeros(growth, place.means.dtype),
+            no_growth(place),
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its counters
             memory = self.optimizer.init(path)
@@ -106,7 +107,7 @@ def _enter(mixture: Mixture, floor: Array) -> Mixture:
     """Roots of what covariances have above the floor, of which there is at least once the floor."""
     family = mixture.family
     above = family.clip(mixture.covariances, 2 * floor) - family.diagonal(floor)
-    return amend(mixture, covariances=family.root(above))
+    return amend(mixture, covariances=family.movable(above))
 
 
 def _leave(place: Mixture, floor: Array) -> Mixture:
@@ -116,11 +117,13 @@ def _leave(place: Mixture, floor: Array) -> Mixture:
 
 
 def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
-    """A step in log weights, whitened means and roots, in units of their uncertainty.
+    """A step in log weights, whitened means, roots and log degrees of freedom.
+
+    All are in units of their uncertainty.
 
     Roots add up. Were they to multiply, those near 0 would never come nearer.
     """
-    log_ratios, shifts, growth = step
+    log_ratios, shifts, growth, longer = step
     family, d = place.family, place.n_features
     used = place.weights > 0
     weights = lax.stop_gradient(jnp.where(used, place.weights, 1))
@@ -134,4 +137,5 @@ def _move(place: Mixture, step: Parameters, floor: Array) -> Mixture:
         weights=jax.nn.softmax(jnp.where(used, logits, -jnp.inf)),
         means=place.means + family.apply(root, shifts * unit[:, None]),
         covariances=place.covariances + family.push(root, growth * alone[:, None], d),
+        degrees_of_freedom=place.distribution.near(place.degrees_of_freedom, longer, weights),
     )

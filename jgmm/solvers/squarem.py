@@ -26,7 +26,7 @@ from jgmm.mixture.mixture import Mixture, log_weights
 from jgmm.solvers.iterate import Step, choose
 
 T = TypeVar("T")
-Chart = tuple[Array, Array, Array]
+Chart = tuple[Array, ...]
 # Where a cycle is.
 _START, _ONE_STEP_ON, _FAR = 0, 1, 2
 
@@ -127,19 +127,24 @@ def _begin(state: _State, point: Mixture, accepted: Array) -> _State:
 
 
 def chart_of(mixture: Mixture) -> Chart:
-    """Log weights, means, and covariances in their family's chart."""
+    """Log weights, means, covariances in their family's chart, and degrees of freedom in theirs."""
     logits = jnp.where(mixture.weights > 0, log_weights(mixture.weights), 0)
-    return logits, mixture.means, mixture.family.unconstrained(mixture.covariances)
+    covariances = mixture.family.unconstrained(mixture.covariances)
+    dof = mixture.distribution.unconstrained(mixture.degrees_of_freedom)
+    return logits, mixture.means, covariances, *([] if dof is None else [dof])
 
 
 def mixture_at(chart: Chart, like: Mixture) -> Mixture:
     """The mixture at a place of the chart; components that ``like`` does not use get weight 0."""
-    logits, means, covariances = chart
+    logits, means, covariances, *dof = chart
     return amend(
         like,
         weights=jax.nn.softmax(jnp.where(like.weights > 0, logits, -jnp.inf)),
         means=means,
         covariances=like.family.constrained(covariances),
+        degrees_of_freedom=like.distribution.constrained(
+            dof[0] if dof else None, like.degrees_of_freedom
+        ),
     )
 
 
@@ -180,7 +185,7 @@ def information_norm(mixture: Mixture, change: Chart) -> Array:
     samples whose components are known.
     """
     family, weights, d = mixture.family, mixture.weights, mixture.n_features
-    logits, means, charted = change
+    logits, means, charted, *tails = change
     inverse, _ = family.inverse_root(mixture.covariances, d)
     moved = jnp.sum(family.apply(inverse, means) ** 2, axis=-1)
     at = family.unconstrained(mixture.covariances)
@@ -188,4 +193,6 @@ def information_norm(mixture: Mixture, change: Chart) -> Array:
     turned = family.isometric(inverse, covariances, d)
     spread = jnp.sum(turned**2, axis=tuple(range(1, turned.ndim)))
     shift = logits - weights @ logits
-    return weights @ (shift**2 + moved) + family.masses(weights) @ spread
+    length = weights @ (shift**2 + moved) + family.masses(weights) @ spread
+    told = mixture.distribution.information(mixture.degrees_of_freedom)
+    return length if told is None else length + weights @ (told * tails[0] ** 2)

@@ -91,6 +91,24 @@ def test_segment_writes_everything(folder: Path, capsys: pytest.CaptureFixture[s
     assert not (made / "report.html").exists()
 
 
+def test_student_t_components(folder: Path) -> None:
+    write("photo.png", picture())
+    made = "jgmm-out/photo"
+    for degrees in ("shared", "4"):
+        wish = ["--distribution", "student_t", "--degrees-of-freedom", degrees]
+        assert cli.main(["segment", "photo.png", "-k", "2", "-q", "--no-report", *wish]) == 0
+        fit = summary(f"{made}/summary.json")["fits"][0]
+        mixture = jgmm.load(f"{made}/model_k2.safetensors")
+        assert fit["distribution"] == mixture.distribution.name == "student_t"
+        told = np.asarray(fit["degrees_of_freedom"], np.float32)  # the shortest decimals
+        np.testing.assert_array_equal(told, mixture.degrees_of_freedom)
+        assert len(set(fit["degrees_of_freedom"])) == 1
+    assert fit["degrees_of_freedom"] == [4, 4]
+    before = iio.imread(f"{made}/labels_k2.png")
+    assert cli.main(["apply", f"{made}/model_k2.safetensors", "photo.png", "-o", "b", "-q"]) == 0
+    assert (iio.imread("b/photo/labels_k2.png") == before).all()
+
+
 def test_a_second_run_gives_the_same_and_quiet_is_quiet(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,3 +299,24 @@ def test_spatial_options_and_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cli.main(["segment", "x.png", "-q", "--smooth", "--noise-model", "potts"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--beta", "much"]) == 2
     assert cli.main(["segment", "x.png", "-q", "--choose", "most"]) == 2
+
+
+def test_bayes_switches_surplus_segments_off(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `-k auto` all the program takes; of numbers each is the most."""
+    write("photo.png", picture())
+    options = ["segment", "photo.png", "--bayes", "--no-report"]
+    assert cli.main([*options, "-k", "auto"]) == 0
+    content = summary("jgmm-out/photo/summary.json")
+    assert (content["chosen_k"], content["chosen_by"]) == (2, "bayes")
+    assert content["chosen_because"] == "in use of 10 by variational Bayes"
+    assert [fit["k"] for fit in content["fits"]] == [2]
+    assert "fitted at most 10 components, 2 in use" in capsys.readouterr().out
+    mixture = jgmm.load("jgmm-out/photo/model_k2.safetensors")
+    score = float(jgmm.score(mixture, picture().reshape(-1, 3) / np.float32(255)))
+    assert content["fits"][0]["log_likelihood"] == pytest.approx(score, abs=1e-5)
+    assert cli.main([*options, "-k", "1,3,8"]) == 0
+    content = summary("jgmm-out/photo/summary.json")
+    assert [fit["k"] for fit in content["fits"]] == [1, 2]
+    assert Path("jgmm-out/photo/criteria.png").exists()

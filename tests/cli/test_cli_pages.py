@@ -125,6 +125,65 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
     expected = iio.imread("jgmm-out/a/labels_k2.png")
     for name in "abc":
         np.testing.assert_array_equal(iio.imread(f"jgmm-applied/{name}/labels_k2.png"), expected)
+    for page in ("index.html", "c/report.html"):
+        made = Path("jgmm-applied", page)
+        links = re.findall(r'(?:href|src)="([^"#:]+)"', made.read_text())
+        assert links
+        assert all((made.parent / link).is_file() for link in links)
+        assert "model.safetensors" in made.read_text()
+    assert cli.main(["apply", "model.safetensors", "c.png", "-q", "--no-report"]) == 0
+    assert not Path("jgmm-applied/c/report.html").exists()
+    assert cli.main(["segment", "c.png", "-k", "2", "-q", "--min-region", "3"]) == 0
+    found = jgmm.segment("c.png", 2, min_region=3)
+    contours = iio.imread("jgmm-out/c/contours_k2.png")
+    np.testing.assert_array_equal(contours, np.rint(100 * found.hierarchy.contours()))
+    assert 'href="contours_k2.png"' in Path("jgmm-out/c/report.html").read_text()
+
+
+def test_one_mixture_for_many_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = picture(), picture(seed=1)[:9, 3:]  # of different sizes, and holes
+    second = np.dstack([second, np.where(second[..., 0] > 60, 255, 0).astype(np.uint8)])
+    write("in/a.png", first)
+    write("in/b.png", second)
+    write("in/c.png", picture(1)[..., 0])
+    assert cli.main(["segment", "in", "missing.png", "-k", "2", "--joint"]) == 2
+    streams = capsys.readouterr()
+    assert "expected 3 channels of uint8, as in the images before, got 1" in streams.err
+    assert "no such file: missing.png" in streams.err
+    names = {path.name for path in Path("jgmm-out").iterdir()}
+    assert {"a", "b", "index.html", "model_k2.safetensors", "summary.json"} <= names
+    assert "c" not in names
+    # The fit is that to all pixels that take part, to rounding.
+    there = second[..., 3] > 0
+    pixels = np.concatenate([first.reshape(-1, 3), second[there][:, :3]])
+    mixture = jgmm.load("jgmm-out/model_k2.safetensors")
+    mean = float(jgmm.score(mixture, pixels / np.float32(255)))
+    (fit,) = summary("jgmm-out")["fits"]
+    assert fit["log_likelihood"] == pytest.approx(mean, abs=1e-5)
+    assert summary("jgmm-out")["joint"]["pixels"] == len(pixels)
+    (alone,) = (jgmm.segment(pixels[None], 2).fit,)
+    assert fit["log_likelihood"] == pytest.approx(float(alone.log_likelihood), abs=1e-4)
+    # A label is the same component, and shown in the same colour, everywhere.
+    labels = np.concatenate(
+        [
+            iio.imread("jgmm-out/a/labels_k2.png").reshape(-1),
+            iio.imread("jgmm-out/b/labels_k2.png")[there],
+        ]
+    )
+    np.testing.assert_array_equal(labels, jgmm.predict(mixture, pixels / np.float32(255)))
+    shown = np.concatenate(
+        [
+            iio.imread("jgmm-out/a/segmented_k2.png").reshape(-1, 3),
+            iio.imread("jgmm-out/b/segmented_k2.png")[there][:, :3],
+        ]
+    )
+    for label in (0, 1):
+        mean = pixels[labels == label].astype(float).mean(axis=0)
+        assert (shown[labels == label] == np.rint(mean)).all()
+    for name in "ab":
+        page = Path(f"jgmm-out/{name}/report.html").read_text()
+        links = re.findall(r'<a href="([^"#]+)"', page)
+        assert all(Path("jgmm-out", name, link).is_file() for link in links)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +200,9 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
         ("segment pages.gif --stack --features lab+xy", "no features with +xy with --stack"),
         ("segment pages.gif --stack --noise-model potts", "no --noise-model with --stack"),
         ("segment pages.gif --stack --labels x.png", "no --labels with --stack, got 2 pages"),
+        ("segment x.png c.png --joint --stack", "expected no --stack with --joint"),
+        ("segment x.png --joint --features lab+xy", "no features with +xy with --joint"),
+        ("segment --joint", "expected images for --joint, got none"),
         ("apply m hollow", "no image in the folder hollow"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -31,6 +33,25 @@ def test_a_result_is_a_short_table(fitted: jgmm.FitResult) -> None:
     summary = str(fitted.summary())
     assert "sd 2" in summary
     assert "status CONVERGED" in summary
+
+
+def test_jupyter_sees_colours_and_curves(fitted: jgmm.FitResult) -> None:
+    """Nothing else than the text, but for swatches of what may be colours and learning curves."""
+    html = fitted._repr_html_() or ""
+    (svg,) = re.findall("<svg.*</svg>", html)
+    (path,) = re.findall(r'<path d="([^"]*)" fill="none" stroke="#', svg)
+    heights = [float(point.split(",")[1]) for point in path[1:].split("L")]
+    assert len(heights) == int(fitted.n_iter) + 1
+    assert heights == sorted(heights, reverse=True)  # down the page is less
+    assert "currentColor" in svg  # light or dark as the page around
+    many = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], fitted)
+    criterion = np.zeros((1, 1))
+    swept = jgmm.SweepResult(many, np.array([K]), criterion, criterion, criterion)
+    html = swept._repr_html_() or ""
+    assert html.count("#3a86c8") >= 2  # of the curve, and of its row
+    mixture = jgmm.Mixture([0.5, 0.5], [[1, 0.5, 0], [0, 0, 0]], np.ones((2, 3)))
+    assert [code in mixture._repr_html_() for code in ("#ff8000", "#000000")] == [True, True]
+    assert "#" not in jgmm.Mixture([1.0], [[1, -0.5, 0]], np.ones((1, 3)))._repr_html_()
 
 
 def test_long_results_are_cut() -> None:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import drop_in, noise, scenery
+from experiments import drop_in, heavy_tails, in_use, noise, scenery
 from jgmm.image import read_image
 
 
@@ -42,6 +42,10 @@ def test_one_script_in_two_libraries() -> None:
     assert len(ours) == 10
 
 
+def test_the_study_of_components_in_use() -> None:
+    assert in_use.variational(in_use.samples(200, 6.0, 0), {}) == in_use.TRUE
+
+
 def test_the_noise_study_compares_what_it_should(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,3 +63,28 @@ def test_the_noise_study_compares_what_it_should(
     share = {row[2].strip(): float(row[6].split()[0]) for row in rows}
     assert lost["noise"] < lost["k"]
     assert share["noise"] == pytest.approx(5, abs=2)
+
+
+def test_the_study_of_heavy_tails_compares_what_it_should(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heavy_tails, "N_IMAGES", 2)
+    monkeypatch.setattr(heavy_tails, "MICROGRAPHS", ("microaneurysms",))
+    for table, names in (
+        ("DAMAGES", ("random colours, 1%",)),
+        ("KINDS", ("Gaussian", "Student-t, 4")),
+        ("NOISES", ("2% of 10 times the width",)),
+    ):
+        every = getattr(heavy_tails, table)
+        monkeypatch.setattr(heavy_tails, table, {name: every[name] for name in names})
+    image = np.random.default_rng(0).normal(80, 3, (48, 64, 3))
+    image[:, 32:] += 90
+    iio.imwrite(tmp_path / "x.jpg", np.rint(image).astype(np.uint8), quality=99)
+    np.savez(tmp_path / "x.npz", segmentations=np.repeat(np.arange(64)[None] >= 32, 48, 0)[None])
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        heavy_tails.main(["--data", str(tmp_path), "-k", "2"])
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "%" in line]
+    cells = [[cell.strip() for cell in row] for row in rows if len(row) > 4]
+    values = {(row[1], row[2]): float(row[3]) for row in cells if row[1]}
+    name = "2% of 10 times the width"
+    assert values[name, "Student-t, 4"] < values[name, "Gaussian"]

@@ -1,7 +1,8 @@
 """What every covariance family promises, by every solver: one table, one row for each family.
 
 A new family is tested by a row of its own; those whose components share volumes, shapes or axes
-but not all of them have a smaller contract, in test_restrained.py.
+but not all of them have a smaller contract, in test_restrained.py, and so have those of a rank,
+whose statistics are of another kind, in test_factor.py.
 """
 
 from __future__ import annotations

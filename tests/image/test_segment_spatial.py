@@ -221,7 +221,10 @@ def test_a_segmentation_is_a_short_table_and_a_start() -> None:
     assert lines[1].split() == ["segment", "pixels", "share", "certainty"]
     assert [line.split()[0] for line in lines[2:]] == ["0", "1"]
     assert sum(int(line.split()[1]) for line in lines[2:]) == 20 * 24
-    assert "<table>" in str(found._repr_html_())
+    html = str(found._repr_html_())
+    assert "<table>" in html
+    assert all(code in html for code in found.table()["hex"])
+    assert "<svg" in html
     again = jgmm.segment(image, 2, init=found)
     assert int(again.fit.n_iter) <= int(found.fit.n_iter)
     assert (again.labels == found.labels).mean() > 0.99

@@ -53,8 +53,8 @@ def test_a_foreign_file_says_so(tmp_path: Path) -> None:
     save_file(arrays, path, header)
     with pytest.raises(ValueError, match="expected weights that sum to 1"):
         jgmm.load(path)
-    save_file(arrays, path, {**header, "version": "2"})
-    with pytest.raises(ValueError, match="expected a mixture of format version 1 or earlier"):
+    save_file(arrays, path, {**header, "version": "3"})
+    with pytest.raises(ValueError, match="expected a mixture of format version 2 or earlier"):
         jgmm.load(path)
 
 
@@ -130,9 +130,11 @@ HEADERS = {
     "deep": ({"metadata": "[" * 10**6}, "metadata in JSON"),
     "a long number": ({"metadata": "1" * 10**4}, "metadata"),
     "another family": ({"family": "x"}, "family: expected one of"),
+    "another distribution": ({"distribution": "student_t few"}, "expected a distribution, got"),
+    "no degrees of freedom": ({"distribution": "student_t free"}, "expected degrees_of_freedom"),
     "a family of other shapes": ({"family": "diag"}, r"diag covariances \(2, 2\)"),
-    "a version in other digits": ({"version": "\u00b9"}, "format version 1"),
-    "a long version": ({"version": "1" * 10**4}, "format version 1"),
+    "a version in other digits": ({"version": "\u00b9"}, "format version 2"),
+    "a long version": ({"version": "1" * 10**4}, "format version 2"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -13,9 +14,9 @@ from jax import Array
 
 from jgmm import _checks
 from jgmm._struct import build
+from jgmm.data import monitor
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
-from jgmm.data.samples import block_size
 from jgmm.data.streams.chunks import Allowed
 from jgmm.em import prior as priors
 from jgmm.em.passes import pass_over
@@ -23,12 +24,16 @@ from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import Told
+from jgmm.families.distribution import Distribution
+from jgmm.families.distributions import chosen
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
 from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.delivery import fit_one
+from jgmm.fitting.given import of_given
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
+from jgmm.fitting.progress import left_of
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
@@ -63,13 +68,13 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     if loop is None:
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
-    size = block_size(wishes.k, seen.n_features)
+    size = wishes.family.block_size(wishes.k, seen.n_features)
 
     def after(loop: Loop) -> None:
-        if checkpoint is None:
-            return
-        if int(loop.n_evaluated) % checkpoint.every == 0 or int(loop.status) != RUNNING:
+        due = int(loop.n_evaluated) % every == 0 or int(loop.status) != RUNNING
+        if checkpoint is not None and due:
             checkpoint.write(loop)
+        _tell(wishes, problem, loop, seen.shares)
 
     loop = climb(
         problem,
@@ -92,8 +97,23 @@ def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
     return {**about(data, wishes.k, wishes.choices), "chunk": wishes.chunk}
 
 
+def _tell(wishes: Wishes, problem: Problem, loop: Loop, shares: Any) -> None:
+    """Say how far the climb has come, if anybody listens."""
+    if (who := monitor.listener()) is None:
+        return
+    known = problem.on(_told(loop.value, shares))
+    value = float(known.in_data_units(loop.best, loop.value.value))
+    tol, most = float(np.max(np.asarray(wishes.choices.tol))), wishes.choices.max_iter
+    n, going_on = int(loop.n_evaluated) - 1, int(loop.status) == RUNNING
+    left = left_of(loop.history, tol, max(most - n, 0)) if going_on else 0
+    who.hear(f"k = {wishes.k}, passes", value, min(n, 1), left)
+
+
 def seen_of(wishes: Wishes) -> Survey:
     """What a first pass says of the source."""
+    who = monitor.listener()
+    if who is not None:
+        who.expect(1)
     seed = np.asarray(jax.random.key_data(wishes.key)).ravel().tolist()
     seen = survey(
         wishes.source,
@@ -106,6 +126,8 @@ def seen_of(wishes: Wishes) -> Survey:
     )
     if seen.labelled and wishes.choices.order is not None:
         raise ValueError("order: expected None with labels, which number the components")
+    if who is not None:
+        who.hear("first pass", math.nan, 0)
     return seen
 
 
@@ -113,6 +135,7 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem:
     """The problem, but for its samples."""
     choices = wishes.choices
     weight: Any = np.asarray(seen.weight, seen.dtype)
+    distribution, dof = _shape_of(wishes, seen)
     return Problem(
         samples=None,  # type: ignore[arg-type]
         weight=weight,
@@ -120,7 +143,15 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem:
         floor=Floor(variances=floor_of(choices.reg_covar, seen.n_features, seen.dtype)),
         prior=_prior_of(wishes, seen),
         family=wishes.family,
+        distribution=distribution,
+        degrees_of_freedom=dof,
     )
+
+
+def _shape_of(wishes: Wishes, seen: Survey) -> tuple[Distribution, Any]:
+    """The distribution, and degrees of freedom to begin with."""
+    choices = wishes.choices
+    return chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
 
 
 def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
@@ -150,7 +181,8 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
         sampled = dataclasses.replace(wishes.choices, weights=mass, labels=labels, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
     shape = (seen.n, seen.n_features)
-    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin)
+    distribution, _ = _shape_of(wishes, seen)
+    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin, distribution)
     assert isinstance(given.value, Mixture)
     return given.value
 
@@ -158,19 +190,22 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
 def _empty(wishes: Wishes, seen: Survey) -> Mixture:
     """A mixture of the shapes of the start."""
     k, d = wishes.k, seen.n_features
+    distribution, _ = _shape_of(wishes, seen)
     return build(
         Mixture,
         weights=np.zeros(k, seen.dtype),
         means=np.zeros((k, d), seen.dtype),
         covariances=np.zeros(wishes.family.shape(k, d), seen.dtype),
         family=wishes.family,
+        distribution=distribution,
+        degrees_of_freedom=np.zeros(k, seen.dtype) if distribution.shaped else None,
     )
 
 
 def _begin(
     problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
 ) -> Loop:
-    inside = problem.standardize(start)
+    inside = of_given(problem, start.weights > 0, "mixture", start)
     # EM and SQUAREM draw nothing.
     return begun(problem, solver, inside, stop, capacity, jax.random.key(0))
 
@@ -191,6 +226,10 @@ def finished(problem: Problem, run: Run[Mixture], shares: Array | None) -> FitRe
         run: how it ended.
         shares: of the weight for which features were observed [D]; None: all were.
     """
-    told = Told(stats=None, log_likelihood=run.value, shares=shares)  # type: ignore[arg-type]
-    known = problem.on(told)
+    known = problem.on(_told(run.value, shares))
     return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
+
+
+def _told(value: Any, shares: Any = None) -> Told:
+    """In the place of samples, what they said."""
+    return Told(stats=None, log_likelihood=value, shares=shares)  # type: ignore[arg-type]

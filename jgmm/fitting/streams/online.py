@@ -109,6 +109,11 @@ def partial_fit(
     """
     given = state.mixture if isinstance(state, PartialFit) else as_mixture(state, "state")
     mixture, array = conform(gaussian(given, "partial_fit"), block)
+    if mixture.family.sketched:
+        raise ValueError(
+            f"partial_fit: expected a family whose statistics of different mixtures add up, got "
+            f"{mixture.family.name}"
+        )
     dtype = array.dtype
     if _checks.is_concrete(memory) and not bool(np.all(np.asarray(memory) > 0)):
         raise ValueError(f"memory: expected a weight above 0, got {memory}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from jgmm._status import Status
+from jgmm.data import monitor
 from jgmm.data.frame import standardize
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size
@@ -42,6 +44,9 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     whole: Any = np.asarray(seen.weight / seen.n * length, seen.dtype)  # of a chunk that is full
     mixture, moments = _begun(problem, start_of(wishes, seen))
     history, t = [], 0
+    who = monitor.listener()
+    if who is not None:
+        who.expect(wishes.passes)
     for _ in range(wishes.passes):
         total = 0.0
         for feed in seen.feeds():
@@ -52,6 +57,8 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
             total += float(value)  # waits, so that no more than one chunk is under way
             t += 1
         history.append(total / seen.weight)
+        if who is not None:
+            who.hear(f"k = {wishes.k}, passes", math.nan, 1)
     sums = pass_over(seen.feeds(), mixture, problem.frame, size, incomplete)
     way: Any = np.asarray([*history, np.nan], seen.dtype)
     last = _judged(problem, mixture, sums, way, incomplete)

@@ -15,6 +15,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.options import Choices
+from jgmm.fitting.progress import shown
 from jgmm.fitting.streams import climbing, stepwise
 from jgmm.fitting.streams.wishes import read
 from jgmm.mixture.mixture import FitLike, Mixture
@@ -27,6 +28,8 @@ def fit_stream(
     key: Array | int | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    distribution: str = "gaussian",
+    degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
     max_iter: int = 500,
     tol: ArrayLike | None = None,
@@ -40,6 +43,7 @@ def fit_stream(
     chunk: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: int = 1,
+    progress: bool = False,
 ) -> FitResult:
     """Fit a mixture of k Gaussians to data that come block by block, such as from a disk.
 
@@ -69,7 +73,9 @@ def fit_stream(
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         init: a name or means [K, D], from which a fit to the sample leads to the start; or a
             `Mixture` of k components or the result of a fit, which are the start.
-        covariance_type: "full", "tied", "diag" or "spherical".
+        covariance_type: of any family that `fit` takes, such as "full" or "factor(3)".
+        distribution: see `fit`.
+        degrees_of_freedom: see `fit`.
         n_restarts: fits to the sample, of which the best is the start.
         max_iter: steps at most, each a pass over the data; and of the fit to the sample. 0 returns
             the start itself.
@@ -91,6 +97,8 @@ def fit_stream(
             result to the bit, when the one before was ended by whatever; after its end it gives
             the result again. A file of other data or other options is refused.
         every: steps between two writes of that file, which is written whole or not at all.
+        progress: show a bar as `fit` does. It moves on after each pass over the source, and the
+            time left is told from how the gains of the last steps shrink.
 
     Returns:
         The same as `fit`. History and n_iter are of the passes over the source alone. With
@@ -117,6 +125,8 @@ def fit_stream(
         key=key,
         init=init,
         covariance_type=covariance_type,
+        distribution=distribution,
+        degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
         max_iter=max_iter,
         tol=tol,
@@ -132,7 +142,8 @@ def fit_stream(
     if passes is not None and checkpoint is not None:
         raise ValueError("checkpoint: expected None with passes, of which none is kept")
     fitted = climbing.fitted if passes is None else stepwise.fitted
-    result = interruptible(lambda: fitted(wishes, checkpoint, every))
+    with shown(progress):
+        result = interruptible(lambda: fitted(wishes, checkpoint, every))
     on_purpose = cannot_converge({"max_iter": max_iter, "tol": tol})
     warn_of_status(result.status, on_purpose=on_purpose)
     return result

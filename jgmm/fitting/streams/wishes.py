@@ -13,6 +13,8 @@ from jax import Array
 from jgmm import _checks
 from jgmm.data.streams.sources import Source, as_source
 from jgmm.em.prior import Prior
+from jgmm.families.distribution import GAUSSIAN, Distribution
+from jgmm.families.distributions import chosen
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
 from jgmm.fitting.given import read as read_init
@@ -74,16 +76,26 @@ def read(
         TypeError: an argument of the wrong type, or traced.
         ValueError: an argument that is not what was expected.
     """
-    options = (choices.key, choices.init, choices.tol, choices.reg_covar, choices.prior)
+    options = (
+        *(choices.key, choices.init, choices.tol, choices.reg_covar, choices.prior),
+        choices.degrees_of_freedom,
+    )
     if _checks.in_program() or not _checks.all_concrete(options):
         raise TypeError(
             "fit_stream: expected values, got tracers: it reads its source on the host, outside of "
             "traces; `fit` works inside"
         )
     family = family_of(choices.covariance_type)
+    dtype = np.dtype(jnp.result_type(float))
+    distribution, _ = chosen(choices.distribution, choices.degrees_of_freedom, dtype)
     n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
     max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
     if passes is not None:
+        if family.sketched:
+            raise ValueError(
+                f"passes: expected None with {family.name}, whose statistics of different mixtures "
+                f"do not add up, got {passes}"
+            )
         passes = _checks.as_count("passes", passes)
         if max_iter != _MAX_ITER:
             raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {max_iter}")
@@ -91,6 +103,11 @@ def read(
             raise ValueError("accelerate: expected True with passes, which take no full steps")
         if choices.prior is not None:
             raise ValueError("prior: expected None with passes")
+        if distribution != GAUSSIAN:
+            raise ValueError(
+                f"distribution: expected 'gaussian' with passes, got '{distribution.name}', which "
+                "full steps fit"
+            )
     chunk = None if chunk is None else _checks.as_count("chunk", chunk)
     _checks.one_of("search", choices.search, SEARCHES)
     _checks.one_of("missing", choices.missing, ("error", "nan"))
@@ -101,11 +118,10 @@ def read(
         _checks.one_of("prior", prior, ("weak",))
     elif not isinstance(prior, Prior | None):
         raise TypeError(f"prior: expected a Prior, 'weak' or None, got {type(prior).__name__}")
-    dtype = np.dtype(jnp.result_type(float))
     _checks.as_nonnegative("tol", choices.tol, dtype)
     reg_covar = _checks.as_nonnegative("reg_covar", choices.reg_covar, dtype)
     _checks.all_or_none("reg_covar", reg_covar)
-    init = _as_init(choices.init, k, family)
+    init = _as_init(choices.init, k, family, distribution)
     if n_restarts > 1 and not isinstance(init, str):
         raise ValueError(f"n_restarts: expected 1 with an init that is given, got {n_restarts}")
     prng_key = _checks.as_key(choices.key)
@@ -131,13 +147,14 @@ def read(
     )
 
 
-def _as_init(init: Any, k: int, family: Family) -> Any:
+def _as_init(init: Any, k: int, family: Family, distribution: Distribution) -> Any:
     """A name, a Mixture of k components of the family, or means."""
     if isinstance(init, str):
         return read_init(init, k, (1, 1), family, np.float32).kind
     if dataclasses.is_dataclass(init):
         mixture: Mixture = jax.device_get(as_mixture(init, "init"))
-        read_init(mixture, k, (1, mixture.n_features), family, mixture.means.dtype)
+        shape, dtype = (1, mixture.n_features), mixture.means.dtype
+        read_init(mixture, k, shape, family, dtype, distribution=distribution)
         return mixture
     means = np.asarray(init)
     if means.ndim != 2 or len(means) != k or means.dtype.kind not in "iuf":

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from jgmm.image.decoding.other import decode_other
-from jgmm.image.decoding.pillow import TIFF_MAGIC, Decoded, decode_pillow
+from jgmm.image.decoding.pillow import TIFF_MAGIC as TIFF_MAGIC
+from jgmm.image.decoding.pillow import Decoded, decode_pillow
 from jgmm.image.decoding.pillow import ImageError as ImageError
 from jgmm.image.decoding.pillow import of_pillow as of_pillow
 from jgmm.image.decoding.tiff import decode_tiff

@@ -1,0 +1,215 @@
+"""An image cut by models, band by band: labels and certainty as TIFF, and what is summed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from jgmm.cli import summary
+from jgmm.cli.fits import Monitor
+from jgmm.cli.options import JobError, samples_for
+from jgmm.image.bands import Banded
+from jgmm.image.display import display_of
+from jgmm.image.files import Image
+from jgmm.image.model import ImageModel
+from jgmm.image.samples import Samples, spread
+from jgmm.image.table import write_table
+from jgmm.image.tiles import TILE, Bands
+from jgmm.mixture.density import evaluate
+from jgmm.mixture.mixture import few_sizes
+
+NdArray = npt.NDArray[Any]
+REDUCED = 2048  # pixels along the longer side of what stands for the image in pictures and pages
+
+
+@dataclasses.dataclass
+class Counted:
+    """What was found of a segment of each number, summed over bands."""
+
+    pixels: NdArray  # [K]
+    sums: NdArray  # [K, 3]
+
+    def table(self, show: Callable[[NdArray], NdArray]) -> dict[str, NdArray]:
+        """Columns: pixels, share, mean colour, and that as it is shown."""
+        means = self.means
+        shown = show(means[None])[0]
+        return {
+            "segment": np.arange(len(self.pixels)),
+            "pixels": self.pixels.astype(np.int64),
+            "share": self.pixels / max(self.pixels.sum(), 1),
+            "red": means[:, 0],
+            "green": means[:, 1],
+            "blue": means[:, 2],
+            "hex": np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shown.tolist()]),
+        }
+
+    @property
+    def means(self) -> NdArray:
+        """The mean colour of each segment [K, 3]."""
+        found: NdArray = self.sums / np.maximum(self.pixels, 1)[:, None]
+        return found
+
+
+@dataclasses.dataclass
+class Cut:
+    """An image cut tile by tile."""
+
+    reduced: Image
+    stride: int
+    counted: dict[int, Counted]
+    log_likelihoods: dict[int, float]
+    input: dict[str, Any]
+
+
+def bands_of(image: Banded) -> list[tuple[int, int]]:
+    """First and last row of each band, which has one row of tiles."""
+    return [(i, min(i + TILE, image.height)) for i in range(0, image.height, TILE)]
+
+
+def cut(
+    image: Banded,
+    source: Path,
+    folder: Path,
+    models: Mapping[int, ImageModel],
+    identity: str,
+    monitor: Monitor,
+) -> Cut:
+    """Label all pixels by each of the models, and write the labels; go on where a run ended.
+
+    ``segmented_k3.tif`` has the numbers of the segments, with their mean colours as palette, and
+    ``certainty_k3.tif`` how sure each is, from 0 to 255. Pixels left out have the largest number.
+    """
+    bands = Bands(folder / ".tiles.part", identity)
+    stride = max(1, -(-max(image.height, image.width) // REDUCED))
+    reduced: list[Image] = []
+    began, done = time.perf_counter(), len(bands.notes)
+    ranges = bands_of(image)
+    if done:
+        monitor.step(f"goes on after {done} of {len(ranges)} bands", done)
+    pending = 0
+    for i, (start, stop) in enumerate(ranges):
+        band = image.rows(start, stop)
+        skip = -start % stride
+        alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
+        reduced.append(Image(band.pixels[skip::stride, ::stride].copy(), alpha, source))
+        if i < done:
+            continue
+        pictures, note = _labelled(band, models)
+        bands.add(pictures, note)
+        pending += 1
+        if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
+            left = (time.perf_counter() - began) / (i + 1 - done) * (len(ranges) - i - 1)
+            monitor.step(f"labelled {stop:,} of {image.height:,} rows, {left:.0f} s left", pending)
+            pending = 0
+    counted = {k: _sum(bands.notes, k) for k in models}
+    pixels = sum(int(note["pixels"]) for note in bands.notes)
+    whole = _stacked(reduced, source)
+    show = display_of(whole.pixels, whole.alpha)
+    show = dataclasses.replace(show, mask=None)
+    for k in models:
+        table = counted[k].table(show)
+        palette = None
+        if k < 256:
+            palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
+        shape = (image.height, image.width)
+        dtype = _depth(k)
+        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette)
+        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape)
+        write_table(folder / f"segments_k{k}.csv", table)
+    total = image.height * image.width
+    bands.path.unlink()
+    return Cut(
+        whole,
+        stride,
+        counted,
+        {k: sum(n["scores"][str(k)] for n in bands.notes) / max(pixels, 1) for k in models},
+        {
+            "path": summary.path_text(source),
+            "width": image.width,
+            "height": image.height,
+            "channels": whole.pixels.shape[2],
+            "dtype": str(whole.pixels.dtype),
+            "pixels": pixels,
+            "pixels_left_out": total - pixels,
+            "distinct_colours": None,
+            "pages_taken": [whole.page],
+            "pages": whole.pages,
+            "pages_as_bands": 0,
+        },
+    )
+
+
+def _depth(k: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if k < 256 else np.uint16
+
+
+def _labelled(
+    band: Image, models: Mapping[int, ImageModel]
+) -> tuple[dict[str, NdArray], dict[str, Any]]:
+    """Labels and certainty of a band by each model, and what is summed."""
+    pictures: dict[str, NdArray] = {}
+    there = band.alpha is None or bool(band.alpha.any())
+    note: dict[str, Any] = {"pixels": 0, "counts": {}, "sums": {}, "scores": {}}
+    samples: Samples | None = None
+    for k, model in models.items():
+        if samples is None and there:
+            setup = model.setup
+            samples = samples_for(
+                band, setup.recipe, model.mixture.covariance_type, channels=setup.channels
+            )
+            try:
+                setup.refuse_unlike(samples)
+            except ValueError as error:
+                raise JobError(f"{error}: {band.source}") from error
+            note["pixels"] = int(samples.mask.sum())
+        shape, last = band.pixels.shape[:2], np.iinfo(_depth(k)).max
+        labels: NdArray = np.full(shape, last, _depth(k))
+        sure: NdArray = np.zeros(shape, np.uint8)
+        counts: NdArray = np.zeros(k)
+        sums: NdArray = np.zeros((k, 3))
+        score = 0.0
+        if samples is not None:
+            found = evaluate(
+                few_sizes(model.mixture), samples.features, "labels", "certainty", "log_prob"
+            )
+            flat, certain, dense = jax.device_get(found)
+            cut_, weights = spread(samples, flat, -1), np.asarray(samples.weights, np.float64)
+            labels = np.where(cut_ < 0, last, cut_).astype(_depth(k))
+            sure = np.rint(255 * np.clip(spread(samples, certain, 0), 0, 1)).astype(np.uint8)
+            counts = np.bincount(flat, weights, k)
+            colours = samples.colours.T
+            sums = np.stack([np.bincount(flat, weights * c, k) for c in colours], axis=-1)
+            score = float(weights @ dense.astype(np.float64))
+        pictures |= {f"labels{k}": labels, f"certainty{k}": sure}
+        note["counts"][k], note["sums"][k], note["scores"][k] = (
+            counts.tolist(),
+            sums.tolist(),
+            score,
+        )
+    return pictures, note
+
+
+def _sum(notes: list[dict[str, Any]], k: int) -> Counted:
+    # JSON has names where there were numbers.
+    parts = [(note["counts"].get(str(k)), note["sums"].get(str(k))) for note in notes]
+    return Counted(
+        np.sum([counts for counts, _ in parts], axis=0), np.sum([s for _, s in parts], axis=0)
+    )
+
+
+def _stacked(parts: list[Image], source: Path) -> Image:
+    """Parts of an image below each other."""
+    inside = [
+        np.ones(part.pixels.shape[:2], np.bool_) if part.alpha is None else part.alpha
+        for part in parts
+    ]
+    alpha = np.concatenate(inside)
+    pixels = np.concatenate([part.pixels for part in parts])
+    return Image(pixels, None if alpha.all() else alpha, source)

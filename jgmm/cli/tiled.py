@@ -1,0 +1,278 @@
+"""Images that are too large to be held: read band by band, written tile by tile, resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from jgmm.cli import memory, outputs, summary
+from jgmm.cli import pages as web
+from jgmm.cli.cutting import Cut, bands_of, cut
+from jgmm.cli.fits import Monitor
+from jgmm.cli.fitted import fit_all
+from jgmm.cli.joint import write_fits
+from jgmm.cli.options import JobError, Options, numbers_for, samples_for
+from jgmm.em.result import FitResult
+from jgmm.image.bands import Banded, banded, size_of
+from jgmm.image.display import display_of
+from jgmm.image.files import Image
+from jgmm.image.model import ImageModel
+from jgmm.image.model_file import load_model
+from jgmm.image.segmentation import Segmentation, segmentation_by
+from jgmm.image.settings import CANDIDATES
+from jgmm.image.stack import Pool
+from jgmm.image.tiles import TILE
+
+NdArray = npt.NDArray[Any]
+LARGE = 100_000_000  # pixels, above which an image is worked on tile by tile
+_FITTED = 1 << 24  # pixels that a fit is to, of those whose colours are not counted
+_RATE = 4e6  # pixels a second that are labelled, as measured on one core
+
+
+def unsuited(options: Options) -> str | None:
+    """What of the options needs the whole image at once; None for nothing."""
+    names = {
+        "--stack": options.stack,
+        "--labels": options.labels,
+        "--mask": options.mask,
+        "--noise-model": options.noise_model,
+        "--smooth": options.smooth,
+        "--min-region": options.min_region,
+        "--merge": options.merge,
+        "--regions": options.regions,
+        "--animate": options.animate,
+        "features with +xy": options.features.endswith("+xy"),
+    }
+    return next((name for name, given in names.items() if given), None)
+
+
+def is_tiled(source: Path, options: Options) -> bool:
+    """Whether the image is to be worked on tile by tile.
+
+    Raises:
+        JobError: that is asked for, and does not go with the other options.
+    """
+    name = unsuited(options)
+    if options.tiled and name is not None:
+        raise JobError(f"expected no {name} with --tiled")
+    return options.tiled or (name is None and size_of(source) > LARGE)
+
+
+def apply_tiled(
+    model: Path, source: Path, folder: Path, about: ImageModel, options: Options, monitor: Monitor
+) -> dict[str, Any]:
+    """Segment a large image by a model; see `jgmm.cli.commands.apply_job`.
+
+    Returns:
+        The summary.
+
+    Raises:
+        JobError: an image that does not suit the model, or a folder that cannot be written to.
+    """
+    k = about.mixture.n_components
+    told = {**about.setup.to_metadata(), **summary.mixture_summary(about.mixture)}
+    spatial = about.setup.spatial
+    if not (spatial.as_drawn and not spatial.smooth and spatial.noise_model is None):
+        raise JobError(f"expected a model without smoothing and regions for tiles: {model}")
+    with (
+        jax.enable_x64(about.mixture.means.dtype == np.float64),
+        banded(source, options.page) as image,
+        outputs.writing_to(folder),
+    ):
+        for old in ("summary.json", web.REPORT):
+            (folder / old).unlink(missing_ok=True)
+        expect(image, source, 1, monitor)
+        found = cut(image, source, folder, {k: about}, identity_of(source, told), monitor)
+        small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
+        report = web.report_of(small, show, 1) if options.report else None
+
+        def each(_: int, segments: Segmentation, __: NdArray, table: Any) -> None:
+            if report is not None:
+                report.add(segments, table)
+
+        write_reduced(folder / "reduced", {k: about}, found, each)
+        content = {
+            "input": found.input,
+            "model": summary.path_text(model),
+            "features": about.setup.recipe.features,
+            "k": k,
+            "log_likelihood": summary.numbers(np.float64(found.log_likelihoods[k])),
+            "reduced_by": found.stride,
+            "versions": summary.versions(),
+            **summary.mixture_summary(about.mixture),
+        }
+        if report is not None:
+            report.write(folder, "reduced/", {}, content, options)
+        summary.write_json(folder / "summary.json", content)
+    return content
+
+
+def identity_of(source: Path, told: Mapping[str, Any]) -> str:
+    """What a run is of: the file as it is now, and all that decides about the result."""
+    state = source.stat()
+    what = [str(source.resolve()), state.st_size, state.st_mtime_ns, told, summary.versions()]
+    return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
+
+
+def expect(image: Banded, source: Path, n_ks: int, monitor: Monitor, steps: int = 0) -> None:
+    """Say what a run will take, and refuse it where there is less memory."""
+    first = image.rows(0, 1)
+    channels = first.pixels.shape[2]
+    taken = memory.needed(TILE * image.width, channels, few_colours=first.pixels.dtype.kind in "iu")
+    pixels = image.height * image.width
+    memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
+    n = len(bands_of(image))
+    minutes = pixels * (1 + n_ks) / _RATE / 60
+    monitor.begin(
+        source.name,
+        f"{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
+        f"{memory.size(taken)} of memory beside the program's and {minutes:.0f} minutes or less",
+        n + steps,
+    )
+
+
+def write_reduced(
+    folder: Path,
+    models: Mapping[int, ImageModel],
+    found: Cut,
+    each: Callable[[int, Segmentation, NdArray, Any], None],
+) -> None:
+    """The pictures of a smaller image, as they are written of others.
+
+    ``each`` is told of every k: the segments, the picture and the table.
+    """
+    folder.mkdir(exist_ok=True)
+    image = found.reduced
+    show = display_of(image.pixels, image.alpha)
+    for k, model in models.items():
+        samples = samples_for(image, model.setup.recipe, model.mixture.covariance_type)
+        segments = segmentation_by(model.mixture, samples, model.setup.spatial)
+        colours = np.asarray(dataclasses.replace(show, mask=None)(found.counted[k].means))
+        each(k, segments, *outputs.write_all(folder, k, segments, image, show, colours))
+
+
+def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
+    """Segment a large image for every k; see `jgmm.cli.commands.segment_job`.
+
+    Of three channels of 8 bits or fewer the colours are counted, and the fit is that to all pixels;
+    of others it is to every so manieth row and column. What a run that was interrupted has done is
+    not done again.
+
+    Returns:
+        The summary.
+
+    Raises:
+        JobError: an image that these options do not suit, or a folder that cannot be written to.
+    """
+    start = time.perf_counter()
+    told = summary.options_summary(options)
+    for name in ("command", "report"):
+        del told[name]
+    identity, state = identity_of(source, told), folder / ".fitted.json"
+    with (
+        jax.enable_x64(options.dtype == "float64"),
+        banded(source, options.page) as image,
+        outputs.writing_to(folder),
+        outputs.drawing() as draw,
+    ):
+        for old in ("summary.json", web.REPORT):
+            (folder / old).unlink(missing_ok=True)
+        kept = _kept(state, identity)
+        n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
+        expect(image, source, len(options.ks) or 1, monitor, n_fits)
+        if kept is None:
+            kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
+            draw.wait()
+            summary.write_json(state, kept)
+        ks = [fit["k"] for fit in kept["content"]["fits"]]
+        models = {k: load_model(folder / f"model_k{k}.safetensors") for k in ks}
+        found = cut(image, source, folder, models, identity, monitor)
+        small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
+        report = web.report_of(small, show, len(ks)) if options.report else None
+        pictures: dict[int, NdArray] = {}
+        fits: dict[int, FitResult] = {}
+
+        def each(k: int, segments: Segmentation, picture: NdArray, table: Any) -> None:
+            of_k = next(fit for fit in kept["content"]["fits"] if fit["k"] == k)
+            pictures[k] = picture
+            known: dict[str, Any] = {
+                "history": np.asarray(kept["histories"][str(k)], np.float64),
+                "log_likelihood": np.float64(of_k["log_likelihood"]),
+                "objective": np.float64(of_k["objective"]),
+            }
+            fits[k] = dataclasses.replace(segments.fit, **known)
+            if report is not None:
+                report.add(dataclasses.replace(segments, fit=fits[k]), table)
+
+        write_reduced(folder / "reduced", models, found, each)
+        original = outputs.shown(show, small, small.pixels)
+        draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
+        draw.wait()
+        content = {
+            "input": found.input,
+            "labels": None,
+            **kept["content"],
+            "fitted_to": kept["fitted_to"],
+            "reduced_by": found.stride,
+            "seconds": round(time.perf_counter() - start, 4),
+        }
+        if report is not None:
+            report.write(folder, "reduced/", fits, content, options)
+        summary.write_json(folder / "summary.json", content)
+        state.unlink()
+    return content
+
+
+def _kept(state: Path, identity: str) -> dict[str, Any] | None:
+    """What a run wrote down of its fits, if it was of the same."""
+    try:
+        found: dict[str, Any] = json.loads(state.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if found.get("identity") == identity else None
+
+
+def _fit(
+    image: Banded,
+    source: Path,
+    folder: Path,
+    options: Options,
+    monitor: Monitor,
+    draw: outputs.Artist,
+) -> dict[str, Any]:
+    """Fit every k, and write the models and curves; what is to be kept of it."""
+    first = image.rows(0, 1).pixels
+    counted = first.dtype == np.uint8 and first.shape[2] <= 3
+    pixels = image.height * image.width
+    stride = 1 if counted else max(1, math.ceil(math.sqrt(pixels / _FITTED)))
+    pool, ranges = Pool(), bands_of(image)
+    for i, (start, stop) in enumerate(ranges):
+        band, skip = image.rows(start, stop), -start % stride
+        alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
+        pool.add(Image(band.pixels[skip::stride, ::stride], alpha, source))
+        if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
+            monitor.step(f"read {stop:,} of {image.height:,} rows", 0)
+    try:
+        whole, counts = pool.pooled()
+    except ValueError as error:
+        raise JobError(f"{error}: {source}") from error
+    samples = samples_for(whole, options.features, options.covariance, counts=counts)
+    offered = numbers_for(samples, options)
+    monitor.step(f"{int(counts.sum()):,} pixels, {len(counts):,} different", 0)
+    fitted = fit_all(source, samples, offered, options, monitor)
+    fits = write_fits(folder, source.name, samples, fitted, options, draw)
+    return {
+        "content": fitted.content(fits, options),
+        "histories": {str(k): summary.numbers(fit.history) for k, fit in fits.items()},
+        "fitted_to": {"pixels": int(counts.sum()), "samples": len(counts), "stride": stride},
+    }

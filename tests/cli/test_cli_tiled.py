@@ -1,0 +1,125 @@
+"""Large images, tile by tile: the same labels, and nothing is done twice after an interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from pictures import SHAPE, picture, write
+
+from jgmm.cli import app as cli
+from jgmm.cli import cutting, tiled
+from jgmm.image.bands import Pieces, banded
+from jgmm.image.tiles import Bands
+
+pytestmark = pytest.mark.usefixtures("plain_process")
+
+
+def large(folder: str = ".") -> np.ndarray:
+    """Three bands of tiles, ragged at both ends, with a hole in one band and a band of nothing."""
+    image = np.tile(picture(), (55, 20, 1))[:650, :300]
+    alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
+    alpha[256:512], alpha[5:9, 5:9] = 0, 0
+    image = np.dstack([image, alpha])
+    tifffile.imwrite(
+        f"{folder}/x.tif", image, tile=(64, 128), compression="zlib", extrasamples=["unassalpha"]
+    )
+    return image
+
+
+def summary(path: str) -> Any:
+    return json.loads(Path(path, "summary.json").read_text())
+
+
+def test_tiles_hold_what_a_run_in_memory_finds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = large()
+    monkeypatch.setattr(cutting, "REDUCED", 130)
+    assert cli.main(["segment", "x.tif", "-k", "2", "-o", "whole", "-q"]) == 0
+    expected = iio.imread("whole/x/labels_k2.png")
+    sure = iio.imread("whole/x/certainty_k2.png")
+
+    class Stop(Exception):
+        pass
+
+    add = Bands.add
+    done: list[int] = []
+
+    def stopping(self: Bands, *arguments: Any) -> None:
+        done.append(len(self.notes))
+        if len(done) == 3:
+            with self.path.open("ab") as file:  # a band that was written in part
+                file.write(b"jgmmband123")
+            raise Stop
+        add(self, *arguments)
+
+    monkeypatch.setattr(Bands, "add", stopping)
+    run = ["segment", "x.tif", "-k", "2", "--tiled"]
+    assert cli.main(run) == 1
+    assert not Path("jgmm-out/x/segmented_k2.tif").exists()
+    assert not Path("jgmm-out/x/summary.json").exists()
+    assert cli.main(run) == 0
+    assert done == [0, 1, 2, 2]
+    assert "goes on after 2 of 3 bands" in capsys.readouterr().out
+    with tifffile.TiffFile("jgmm-out/x/segmented_k2.tif") as file:
+        page: Any = file.pages[0]
+        assert (page.is_tiled, page.photometric.name) == (True, "PALETTE")
+        labels = page.asarray()
+        palette = page.colormap[:, :2].T // 257
+    np.testing.assert_array_equal(labels, expected)
+    assert (labels[image[..., 3] == 0] == 255).all()
+    np.testing.assert_array_equal(tifffile.imread("jgmm-out/x/certainty_k2.tif"), sure)
+    for label in (0, 1):
+        mean = image[labels == label][:, :3].mean(axis=0)
+        np.testing.assert_allclose(palette[label], mean, atol=0.51)
+    found, whole = summary("jgmm-out/x"), summary("whole/x")
+    assert found["input"]["pixels"] == whole["input"]["pixels"]
+    assert found["fits"][0]["log_likelihood"] == whole["fits"][0]["log_likelihood"]
+    assert found["reduced_by"] == 5
+    assert iio.imread("jgmm-out/x/reduced/labels_k2.png").shape == (130, 60)
+    np.testing.assert_array_equal(iio.imread("jgmm-out/x/reduced/labels_k2.png"), labels[::5, ::5])
+    assert Path("jgmm-out/x/report.html").is_file()
+    assert not list(Path("jgmm-out/x").glob(".*"))
+
+    monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
+    model = "jgmm-out/x/model_k2.safetensors"
+    assert cli.main(["apply", model, "x.tif", "-q"]) == 0
+    np.testing.assert_array_equal(tifffile.imread("jgmm-applied/x/segmented_k2.tif"), expected)
+    assert summary("jgmm-applied/x")["log_likelihood"] == pytest.approx(
+        whole["fits"][0]["log_likelihood"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("how", ["plain", "strips", "tiles", "png"])
+def test_bands_are_the_rows_of_the_image(how: str, tmp_path: Path) -> None:
+    image = np.tile(picture().astype(np.uint16) * 200, (2, 2, 1))
+    path = tmp_path / ("x.png" if how == "png" else "x.tif")
+    options: dict[str, Any] = {
+        "plain": {"byteorder": ">"},
+        "strips": {"rowsperstrip": 5, "compression": "zlib", "predictor": True},
+        "tiles": {"tile": (16, 32), "compression": "zlib"},
+    }.get(how, {})
+    if how == "png":
+        image = image.astype(np.uint8)
+        iio.imwrite(path, image)
+    else:
+        tifffile.imwrite(path, image, photometric="rgb", **options)
+    with banded(path) as found:
+        assert isinstance(found, Pieces) == (how != "png")
+        for start, stop in ((0, 7), (7, 23), (4, 5)):
+            rows = found.rows(start, stop).pixels
+            np.testing.assert_array_equal(rows, image[start:stop])
+            assert rows.dtype == image.dtype
+
+
+def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("x.png", picture())
+    assert SHAPE == picture().shape[:2]
+    assert cli.main(["segment", "x.png", "--tiled", "--smooth"]) == 2
+    assert "expected no --smooth with --tiled" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Results of images that lie on the Earth lie there too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import SHAPE, picture
+
+import jgmm
+from jgmm.cli import app as cli
+from jgmm.image import geo, write_geotiff
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("plain_process"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # of rasterio's transforms
+]
+MISSING = (slice(0, 3), slice(0, 4))
+
+
+def scene() -> str:
+    """A scene of four bands in UTM, a corner of it without data."""
+    image = picture(4).astype(np.int16) * 7 - 100
+    image[MISSING] = -9999
+    transform = rasterio.transform.from_origin(500_000, 4_600_000, 10, 10)
+    like = {"crs": "EPSG:32633", "transform": transform, "nodata": -9999}
+    height, width = SHAPE
+    size = {"height": height, "width": width, "count": 4, "dtype": "int16"}
+    with rasterio.open("scene.tif", "w", driver="GTiff", **size, **like) as file:
+        file.write(np.moveaxis(image, -1, 0))
+    return "scene.tif"
+
+
+def test_a_geotiff_gives_geotiffs(folder: Path) -> None:
+    path = scene()
+    found = jgmm.segment(path, 2, features="bands")
+    assert cli.main(["segment", path, "-k", "2", "--features", "bands", "-q"]) == 0
+    made = Path("jgmm-out/scene")
+    page = (made / "report.html").read_text()
+    with rasterio.open(path) as file:
+        place = file.crs, file.transform
+    for name, values in (("labels", found.labels), ("regions", found.regions)):
+        with rasterio.open(made / f"{name}_k2.tif") as file:
+            assert (file.crs, file.transform) == place
+            band = file.read(1, masked=True)
+        np.testing.assert_array_equal(band.mask, found.labels < 0)
+        np.testing.assert_array_equal(band.filled(0), np.where(values < 0, 0, values))
+        assert f'href="{name}_k2.tif"' in page
+    assert (found.labels[MISSING] == -1).all()
+    with rasterio.open(made / "labels_k2.tif") as file:
+        assert bytes(file.colormap(1)[0][:3]).hex() == found.table()["hex"][0][1:]
+    with rasterio.open(made / "certainty_k2.tif") as file:
+        sure = file.read(1)
+    np.testing.assert_array_equal(np.isnan(sure), found.labels < 0)
+
+
+def test_what_lies_nowhere_or_does_not_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene()
+    assert geo.is_georeferenced(path)
+    assert not geo.is_georeferenced("missing.tif")
+    with pytest.raises(ValueError, match="values: expected shape .12, 16. of scene.tif, got"):
+        write_geotiff("out.tif", np.zeros((2, 2), int), path)
+    Path("text.tif").write_text("no image")
+    with pytest.raises(jgmm.image.ImageError, match="cannot read text.tif"):
+        write_geotiff("out.tif", np.zeros((2, 2), int), "text.tif")
+    many = np.full(SHAPE, 70_000)
+    many[0, 0] = -1
+    write_geotiff("out.tif", many, path)
+    with rasterio.open("out.tif") as file:
+        assert (file.dtypes[0], file.nodata) == ("uint32", 2**32 - 1)
+        np.testing.assert_array_equal(file.read(1, masked=True).mask, many < 0)
+    monkeypatch.setattr(geo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install 'jgmm.geo.'"):
+        write_geotiff("out.tif", many, path)
