@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jgmm
 
-_HEARTBEAT = 20  # seconds after which a process that is silent counts as lost
+HEARTBEAT = 20  # seconds after which a process that is silent counts as lost
 
 
 def _gather(value: Any) -> Any:
@@ -57,12 +58,13 @@ def work(arguments: argparse.Namespace, rows: list[int]) -> jgmm.FitResult:
         arguments.coordinator,
         len(rows),
         arguments.rank,
-        heartbeat_timeout_seconds=_HEARTBEAT,
+        heartbeat_timeout_seconds=HEARTBEAT,
     )
     image = np.load(arguments.array, mmap_mode="r")  # only what is used is read
     start = sum(rows[: arguments.rank])
     mine = np.asarray(image[start : start + rows[arguments.rank]])
     pixels, weights = shared(mine.reshape(-1, image.shape[-1]))
+    print("begun", flush=True)
     return jgmm.fit(pixels, arguments.k, weights=weights, init=first_means(image, arguments.k))
 
 
@@ -98,6 +100,27 @@ def start(
     ]
 
 
+def awaited(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
+    """How the processes ended.
+
+    Where one fails JAX ends the others, as soon as it counts as lost. What has not ended in twice
+    that time is killed.
+    """
+    codes: list[int | None] = [None for _ in workers]
+    deadline = float("inf")
+    while None in codes:
+        codes = [worker.poll() for worker in workers]
+        failed = [rank for rank, code in enumerate(codes) if code]
+        if failed and deadline == float("inf"):
+            deadline = time.monotonic() + 2 * HEARTBEAT
+            print(f"process {failed[0]} ended with status {codes[failed[0]]}", file=sys.stderr)
+        if time.monotonic() > deadline:
+            for worker in workers:
+                worker.kill()
+        time.sleep(0.05)
+    return [worker.wait() for worker in workers]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare the fit of several processes with that of one."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -124,8 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         array = str(Path(folder, "image.npy"))
         np.save(array, image)
         workers = start(arguments, rows, array)
+        codes = awaited(workers)
         outputs = [worker.communicate()[0] for worker in workers]
-    codes = [worker.returncode for worker in workers]
     if any(codes):
         print(f"the processes ended with status {codes}", file=sys.stderr)
         return 1

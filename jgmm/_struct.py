@@ -106,11 +106,15 @@ def _short(value: Any) -> str:
 
 
 def values_known(instance: Any) -> bool:
-    """Whether all leaves are arrays with values: no tracers, no placeholders."""
+    """Whether all leaves are arrays with values: no tracers, no placeholders.
+
+    Of arrays on the devices of several processes one process has not all.
+    """
     leaves = jax.tree.leaves(instance)
     return all(
         isinstance(leaf, np.ndarray | np.generic | jax.Array)
         and not isinstance(leaf, jax.core.Tracer)
+        and (not isinstance(leaf, jax.Array) or leaf.is_fully_addressable)
         for leaf in leaves
     )
 

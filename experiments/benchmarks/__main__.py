@@ -21,6 +21,7 @@ jgmm.use_all_cores()
 
 from experiments.benchmarks import (  # noqa: E402
     derivatives,
+    exchange,
     families,
     figure,
     first_call,
@@ -28,6 +29,7 @@ from experiments.benchmarks import (  # noqa: E402
     optima,
     precision,
     scale,
+    scaling,
     steps,
     variational,
 )
@@ -68,6 +70,9 @@ CASES: dict[str, Callable[[int], Any]] = {
     "precision": lambda n: precision.table(PHOTOGRAPH.parent, [5, 10, 20], 6),
     "first-call": lambda n: first_call.compare(n),
     "optima": lambda n: optima.compare(DATA, n),
+    "scaling": lambda n: scaling.weak(n),
+    "disk": lambda n: scaling.disk(),
+    "exchange": lambda n: exchange.table(),
     "memory": lambda n: scale.peak_memory(),
     "import": lambda n: scale.import_seconds(),
 }

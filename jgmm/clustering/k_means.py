@@ -116,7 +116,9 @@ def _kmeans(
 
     within = spare if isinstance(placed.held, Shares) else 0
     result = over_samples(best_of, placed, size, mesh, keys, tol, max_iter, spare=within)
-    return dataclasses.replace(result, labels=over_rows(labels, placed, mesh, result.centroids))
+    return dataclasses.replace(
+        result, labels=over_rows(labels, placed.rows.features, mesh, result.centroids)
+    )
 
 
 def kmeans(

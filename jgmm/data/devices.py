@@ -7,9 +7,10 @@ one CPU device per core.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ from jgmm.data.samples import (
     padded_length,
 )
 
+T = TypeVar("T")
 _AXIS = "samples"
 _spread_over_cores = False
 
@@ -82,7 +84,7 @@ def place(rows: Rows, *, spread: bool = True) -> tuple[Placed, Mesh | None]:
     if not _checks.all_concrete(rows):
         return Placed(rows=rows, held=Everything()), None
     n, features = len(rows.features), rows.features
-    devices: list[Any] = sorted(features.sharding.device_set, key=str)
+    devices = _in_order(features)
     spread = spread and _spread_over_cores and jax.default_backend() == "cpu"
     if spread and not features.committed:
         devices = jax.local_devices(backend="cpu")[: max(1, n // 4096)]
@@ -97,6 +99,25 @@ def place(rows: Rows, *, spread: bool = True) -> tuple[Placed, Mesh | None]:
     mesh = Mesh(np.array(devices), (_AXIS,))
     sharding = NamedSharding(mesh, P(_AXIS))
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), placed), mesh
+
+
+def _in_order(array: Array) -> list[Any]:
+    """The devices of an array, as its parts are along the first axis."""
+    parts = array.sharding.devices_indices_map(array.shape)
+    return sorted(parts, key=lambda device: (parts[device][0].start or 0, device.id))
+
+
+def mesh_of(array: Array) -> Mesh | None:
+    """The devices that samples [..., D] are shared out over, each as many.
+
+    None where there is one, and under a trace.
+    """
+    if not isinstance(array, jax.Array) or not _checks.is_concrete(array):
+        return None
+    devices = _in_order(array)
+    if len(devices) == 1 or math.prod(array.shape[:-1]) % len(devices):
+        return None
+    return Mesh(np.array(devices), (_AXIS,))
 
 
 def _shares(counts: list[int]) -> Shares:
@@ -122,6 +143,8 @@ def _deal(rows: Rows, count: int) -> Placed:
 
 def gather_rows(values: Array, placed: Placed, n: int) -> Array:
     """Values of the rows [L, ...], without those of the padding: [n, ...]."""
+    if len(values) == n:
+        return values
     if isinstance(placed.held, Everything) or len(placed.held.n) == 1:
         # On the host nothing is compiled for each n.
         return _checks.as_array(np.asarray(values)[:n]) if on_host(values) else values[:n]
@@ -130,11 +153,27 @@ def gather_rows(values: Array, placed: Placed, n: int) -> Array:
     return jnp.concatenate([part[:share] for part, share in zip(split, shares, strict=True)])
 
 
-def over_rows(
-    function: Callable[..., Array], placed: Placed, mesh: Mesh | None, *arguments: Any
-) -> Array:
+def over_rows(function: Callable[..., T], features: Array, mesh: Mesh | None, *arguments: Any) -> T:
     """``function(features [L, D], *arguments)`` to [L, ...], on every device with its own rows."""
-    found: Array = _on_each(function, mesh, P(_AXIS), placed.rows.features, *arguments)
+    found: T = _on_each(function, mesh, P(_AXIS), features, *arguments)
+    return found
+
+
+def summed_over_rows(
+    function: Callable[..., T],
+    rows: Rows,
+    size: int,
+    mesh: Mesh | None,
+    *arguments: Any,
+    incomplete: bool = False,
+) -> T:
+    """``function(samples, *arguments)`` as `over_samples`, of rows that are not padded."""
+
+    def local(rows: Rows, *arguments: Any) -> T:
+        axis = None if mesh is None else Axis(_AXIS, mesh.size)
+        return function(make_samples(rows, size, axis=axis, incomplete=incomplete), *arguments)
+
+    found: T = _on_each(local, mesh, P(), rows, *arguments)
     return found
 
 

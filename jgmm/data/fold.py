@@ -86,12 +86,14 @@ def fold_sum(
     # XLA has only so many. Where all are taken, nobody is left to work and the program hangs.
     flat, unravel = ravel_pytree(total)
     shares = lax.all_gather(flat, axis.name)
-    total = unravel(shares[0])
-    for i in range(1, axis.size):
-        share = unravel(shares[i])
+
+    def add(total: Compensated[T], flat: Array) -> tuple[Compensated[T], None]:
+        share = unravel(flat)
         error = jax.tree.map(jnp.add, total.error, share.error)
-        total = plus(Compensated(value=total.value, error=error), share.value)
-    return total
+        return plus(Compensated(value=total.value, error=error), share.value), None
+
+    # Of many devices a loop, which compiles as fast as that of few.
+    return lax.scan(add, unravel(shares[0]), shares[1:], unroll=min(8, axis.size - 1))[0]
 
 
 def total_weight(samples: Samples) -> Array:

@@ -16,22 +16,34 @@ from jgmm.em.statistics import totalled
 from jgmm.mixture.mixture import Mixture
 
 
-@program("size")
+@program("size", "incomplete")
 def _added(
-    mixture: Mixture, frame: Frame, total: Compensated[Any], feed: Feed, size: int
+    mixture: Mixture,
+    frame: Frame,
+    total: Compensated[Any],
+    feed: Feed,
+    size: int,
+    incomplete: bool,
 ) -> Compensated[Any]:
-    return _with(mixture, frame, total, feed, size)
+    return _with(mixture, frame, total, feed, size, incomplete)
 
 
 def _with(
-    mixture: Mixture, frame: Frame, total: Compensated[Any] | None, feed: Feed, size: int
+    mixture: Mixture,
+    frame: Frame,
+    total: Compensated[Any] | None,
+    feed: Feed,
+    size: int,
+    incomplete: bool,
 ) -> Compensated[Any]:
     """The sums of an E-step with those of one more chunk."""
-    samples = standardize(samples_of(feed, mixture.means.dtype, size), frame)
-    return totalled(mixture, mixture.kernel(), samples, total)
+    samples = standardize(samples_of(feed, mixture.means.dtype, size, incomplete), frame)
+    return totalled(mixture, mixture.kernel(gaps=incomplete), samples, total)
 
 
-def pass_over(feeds: Iterable[Feed], mixture: Mixture, frame: Frame, size: int) -> Any:
+def pass_over(
+    feeds: Iterable[Feed], mixture: Mixture, frame: Frame, size: int, incomplete: bool
+) -> Any:
     """The sums of an E-step over all chunks, for `jgmm.em.statistics.concluded`.
 
     Args:
@@ -39,18 +51,21 @@ def pass_over(feeds: Iterable[Feed], mixture: Mixture, frame: Frame, size: int) 
         mixture: in the frame.
         frame: of the data.
         size: of the blocks that a chunk is cut into.
+        incomplete: features that are NaN were not observed.
     """
     total: Any = None
     for feed in feeds:
         if total is None:
-            total = nothing(mixture, frame, feed, size)
-        before, total = total, _added(mixture, frame, total, feed, size)
+            total = nothing(mixture, frame, feed, size, incomplete)
+        before, total = total, _added(mixture, frame, total, feed, size, incomplete)
         # No more than one chunk is under way, or they would pile up.
         jax.block_until_ready(before)
     return total
 
 
-def nothing(mixture: Mixture, frame: Frame, feed: Feed, size: int) -> Any:
+def nothing(mixture: Mixture, frame: Frame, feed: Feed, size: int, incomplete: bool) -> Any:
     """Sums over no chunks."""
-    shapes = jax.eval_shape(lambda m, r, f: _with(m, r, None, f, size), mixture, frame, feed)
+    shapes = jax.eval_shape(
+        lambda m, r, f: _with(m, r, None, f, size, incomplete), mixture, frame, feed
+    )
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

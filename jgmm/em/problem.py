@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from jgmm._struct import amend, struct
 from jgmm.data.compensated import Compensated, plus
-from jgmm.data.fold import shares_observed, total_weight
+from jgmm.data.fold import total_weight
 from jgmm.data.frame import Frame, measure
 from jgmm.data.frame import standardize as standardize_samples
 from jgmm.data.samples import Samples
@@ -22,7 +22,7 @@ from jgmm.em import prior as priors
 from jgmm.em.fisher import complete
 from jgmm.em.maximisation import maximisation
 from jgmm.em.prior import Prior
-from jgmm.em.statistics import SufficientStats, expectation
+from jgmm.em.statistics import SufficientStats, expectation, observed_shares
 from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
@@ -120,9 +120,8 @@ class Problem:
     def _volume(self) -> Array:
         """In the data's units a density is smaller by the volume of the frame's unit cell."""
         logs = jnp.log(self.frame.scale)
-        if self.samples.observed is not None:
-            logs = logs * shares_observed(self.samples)
-        return jnp.sum(logs)
+        shares = observed_shares(self.samples)
+        return jnp.sum(logs if shares is None else logs * shares)
 
 
 def pose(

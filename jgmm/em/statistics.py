@@ -11,7 +11,7 @@ from jax import Array
 
 from jgmm._struct import struct
 from jgmm.data.compensated import Compensated, mean
-from jgmm.data.fold import fold_sum
+from jgmm.data.fold import fold_sum, shares_observed
 from jgmm.data.products import dot
 from jgmm.data.samples import Block, Samples
 from jgmm.families.kernels import Kernel, Sums, Whitened
@@ -52,11 +52,14 @@ class Told:
 
     stats: SufficientStats
     log_likelihood: Compensated[Array]  # [], per unit of sample weight
+    shares: Array | None = None  # [D], of the weight for which features were observed; None: all
 
-    @property
-    def observed(self) -> None:
-        """All features were."""
-        return
+
+def observed_shares(samples: Samples | Told) -> Array | None:
+    """The share [D] of the weight for which each feature was observed; None where all were."""
+    if isinstance(samples, Told):
+        return samples.shares
+    return None if samples.observed is None else shares_observed(samples)
 
 
 def expectation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ from jgmm.em.result import FitResult
 from jgmm.fitting.dispatch import fit_best
 from jgmm.fitting.options import Choices, read
 from jgmm.fitting.progress import shown
+from jgmm.fitting.resuming import fit_kept
 
 P = ParamSpec("P")
 
@@ -32,10 +34,22 @@ class Ended(Protocol):
 E = TypeVar("E", bound=Ended)
 
 
-def fit_one(pixels: ArrayLike, k: int, choices: Choices) -> FitResult:
+def fit_one(
+    pixels: ArrayLike,
+    k: int,
+    choices: Choices,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int = 1,
+) -> FitResult:
     """The best fit of k components, as a caller of `fit` chose it."""
+    if checkpoint is None:
+        request = read(pixels, (k,), choices, spread=True)
+        return request.delivered(fit_best(request))
+    if _checks.in_program() or not _checks.all_concrete((pixels, vars(choices))):
+        raise TypeError("checkpoint: expected None under a trace, which writes no files")
+    every = _checks.as_count("every", every)
     request = read(pixels, (k,), choices, spread=True)
-    return request.delivered(fit_best(request))
+    return request.delivered(fit_kept(request, choices, checkpoint, every))
 
 
 def told(fit: Callable[P, E]) -> Callable[P, E]:

@@ -27,6 +27,7 @@ from jgmm.fitting.running import Numbers, no_longer, prior_of, run
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
+from jgmm.solvers.stopping import Gain
 
 T = TypeVar("T")
 
@@ -46,13 +47,13 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         report: called with s, r and seconds after each fit, in any order.
     """
     if (who := monitor.listener()) is not None:
-        who.expect(_n_runs(request))
+        who.expect(n_runs(request))
     if not request.path:
 
         def fit(rows: Numbers, restarts: Numbers) -> FitResult:
-            return _finish(request, rows, _fit(request, rows, restarts))
+            return finish(request, rows, _fit(request, rows, restarts))
 
-        return _dispatch(fit, request, report)
+        return dispatch(fit, request, report)
 
     seconds: dict[tuple[int, int], float] = {}
 
@@ -63,26 +64,26 @@ def fit_all(request: Request, report: Report = lambda s, r, seconds: None) -> Fi
         report(s, r, seconds.get((s, r), 0) + more)
 
     if request.options.plan is None:
-        runs = _dispatch(functools.partial(_fit, request), request, report)
+        runs = dispatch(functools.partial(_fit, request), request, report)
     else:
 
         def look(rows: Numbers, restarts: Numbers) -> Searched:
-            return search(request, rows, _keys(request, restarts))
+            return search(request, rows, keys_of(request, restarts))
 
-        found = along(request, _dispatch(look, request, remember))
+        found = along(request, dispatch(look, request, remember))
 
         def go_on(rows: Numbers, restarts: Numbers) -> Run[Mixture]:
-            return _from_found(request, rows, restarts, _part(found, rows, restarts))
+            return _from_found(request, rows, restarts, part(found, rows, restarts))
 
-        runs = _dispatch(go_on, request, report_all)
+        runs = dispatch(go_on, request, report_all)
     if request.sequential:
         runs = jax.device_get(runs)  # where nothing is compiled
     runs = never_falling(request, runs)
 
-    def finish(rows: Numbers, restarts: Numbers) -> FitResult:
-        return _finish(request, rows, _part(runs, rows, restarts))
+    def conclude(rows: Numbers, restarts: Numbers) -> FitResult:
+        return finish(request, rows, part(runs, rows, restarts))
 
-    return _dispatch(finish, request)
+    return dispatch(conclude, request)
 
 
 def fit_best(request: Request) -> FitResult:
@@ -90,30 +91,41 @@ def fit_best(request: Request) -> FitResult:
 
     Where runs on a subsample come first without a search, only the best of them goes on.
     """
-    options = request.options
-    if options.cut.few is None or options.plan is not None or len(request.keys) == 1:
-        return _best(request, fit_all(request))
+    if not judges_first(request):
+        return best_fit(request, fit_all(request))
+    first = judged_first(request)
+    request = dataclasses.replace(request, keys=request.keys[:1])
+    problem, rows = whole(request.problem, request.options.cut), (0,)
+    last = run(request, problem, rows, request.keys, first)
+    return best_fit(request, finish(request, rows, last))
 
-    problem = whole(request.problem, options.cut)
+
+def judges_first(request: Request) -> bool:
+    """Whether runs on a subsample say which of several starts goes on."""
+    options = request.options
+    return options.cut.few is not None and options.plan is None and len(request.keys) > 1
+
+
+def judged_first(request: Request) -> Mixture:
+    """The best of the ends of runs on a subsample [1, 1], as all samples see it."""
+    problem = whole(request.problem, request.options.cut)
     if (who := monitor.listener()) is not None:
         who.expect(2 * request.n_fits + 1)
 
     def judge(rows: Numbers, restarts: Numbers) -> Run[Mixture]:
-        keys = _keys(request, restarts)
-        first = _first(request, rows, keys)
+        keys = keys_of(request, restarts)
+        first = first_of(request, rows, keys)
         return run(request, problem, rows, keys, first, no_longer(request, 0, 0))
 
-    judged = _dispatch(judge, request)
+    judged = dispatch(judge, request)
     xp = module_of(judged.value.value)
     value = judged.value.value[0]
-    best = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
-    first: Mixture = jax.tree.map(lambda leaf: leaf[:, best][:, None], judged.best)
-    rows, keys = (0,), request.keys[:1]
-    last = run(request, problem, rows, keys, first)
-    return _best(request, _finish(request, rows, last))
+    highest = xp.argmax(xp.where(xp.isfinite(value), value, -xp.inf))
+    mixture: Mixture = jax.tree.map(lambda leaf: leaf[:, highest][:, None], judged.best)
+    return mixture
 
 
-def _n_runs(request: Request) -> int:
+def n_runs(request: Request) -> int:
     """How many programs of runs the fits of a request are, for those who watch them."""
     n_fits, plan = request.n_fits, request.options.plan
     if not request.sequential:
@@ -127,31 +139,38 @@ def _n_runs(request: Request) -> int:
 
 def _fit(request: Request, rows: Numbers, restarts: Numbers) -> Run[Mixture]:
     """Runs on all samples, after a search or not."""
-    keys = _keys(request, restarts)
+    keys = keys_of(request, restarts)
     if request.options.plan is not None:
         return _from_found(request, rows, restarts, search(request, rows, keys))
     problem = whole(request.problem, request.options.cut)
-    return run(request, problem, rows, keys, _first(request, rows, keys))
+    return run(request, problem, rows, keys, first_of(request, rows, keys))
 
 
 def _from_found(
     request: Request, rows: Numbers, restarts: Numbers, found: Searched
 ) -> Run[Mixture]:
     """Runs on all samples, and how a search led up to them."""
-    problem, keys = whole(request.problem, request.options.cut), _keys(request, restarts)
-    left = no_longer(request, 0, request.max_iter - request.n_told)
-    runs = run(request, problem, rows, keys, found.mixtures, left)
-    if request.n_told == 0:
-        return runs
+    problem, keys = whole(request.problem, request.options.cut), keys_of(request, restarts)
+    runs = run(request, problem, rows, keys, found.mixtures, left(request))
+    return after_search(runs, found.way) if request.n_told else runs
+
+
+def left(request: Request) -> Gain:
+    """The stopping rule of runs behind a search."""
+    return no_longer(request, 0, request.max_iter - request.n_told)
+
+
+def after_search(runs: Run[Mixture], way: Array) -> Run[Mixture]:
+    """Runs with the way [S, R, T] that led up to them in their history."""
     length = runs.history.shape[-1]
     xp = module_of(runs.history)
-    way = xp.minimum(found.way, runs.history[..., :1])  # which another program may round otherwise
+    way = xp.minimum(way, runs.history[..., :1])  # which another program may round otherwise
     history = xp.concatenate([way, runs.history], axis=-1)
-    n_iter = runs.n_iter + runs.n_iter.dtype.type(request.n_told)
+    n_iter = runs.n_iter + runs.n_iter.dtype.type(way.shape[-1])
     return dataclasses.replace(runs, history=history[..., :length], n_iter=n_iter)
 
 
-def _first(request: Request, rows: Numbers, keys: Array) -> Mixture:
+def first_of(request: Request, rows: Numbers, keys: Array) -> Mixture:
     """Where runs on all samples start without a search: after a run on a subsample, or not."""
     options = request.options
     short = options.cut.few is not None
@@ -171,7 +190,8 @@ def _first(request: Request, rows: Numbers, keys: Array) -> Mixture:
     return run(request, problem, rows, keys, mixtures, no_longer(request, *_SHORT)).best
 
 
-def _finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
+def finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
+    """The results of runs [S, R], without padding."""
     used = request.used(rows)
     problem = whole(request.problem, request.options.cut)
     results = finished(problem, runs, used, prior_of(request, rows), request.mesh)
@@ -183,20 +203,21 @@ def _finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
     return jax.tree.map(lambda leaf: leaf[None, None], alone)
 
 
-def _keys(request: Request, restarts: Numbers) -> Array:
+def keys_of(request: Request, restarts: Numbers) -> Array:
+    """The keys of all restarts, or of one."""
     return request.keys if len(restarts) == len(request.keys) else request.keys[restarts[0], None]
 
 
-def _part(tree: T, rows: Numbers, restarts: Numbers) -> T:
+def part(tree: T, rows: Numbers, restarts: Numbers) -> T:
     """Of arrays [S, R] all, or one; on the host, where nothing is compiled for it."""
     if len(rows) > 1 or len(restarts) > 1:
         return tree
     (s,), (r,) = rows, restarts
-    part: T = jax.tree.map(lambda leaf: leaf[s : s + 1, r : r + 1], jax.device_get(tree))
-    return part
+    one: T = jax.tree.map(lambda leaf: leaf[s : s + 1, r : r + 1], jax.device_get(tree))
+    return one
 
 
-def _dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, seconds: None) -> T:
+def dispatch(fits: Fits[T], request: Request, report: Report = lambda s, r, seconds: None) -> T:
     """Results [S, R] of ``fits(rows, restarts)``, in the order that is fastest where it runs."""
     shape = len(request.ks), len(request.keys)
     if shape == (1, 1) or not request.sequential:
@@ -247,7 +268,7 @@ def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     return jax.tree.map(lambda *leaf: _checks.as_array(np.concatenate(leaf)), *joined)
 
 
-def _best(request: Request, results: FitResult) -> FitResult:
+def best_fit(request: Request, results: FitResult) -> FitResult:
     """Of results [1, R] that of the highest objective."""
     concrete = _checks.all_concrete(results)
     if concrete:

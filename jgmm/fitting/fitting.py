@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -39,6 +41,8 @@ def fit(
     search: str = "best",
     short_runs: bool = True,
     order: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int = 20,
     progress: bool = False,
 ) -> FitResult:
     """Fit a mixture of k Gaussians by maximum likelihood.
@@ -98,6 +102,13 @@ def fit(
             history then begins where that ends. False to see the whole way from the start.
         order: "weight" numbers the components by decreasing weight, so that fits of different
             data, such as the lanes of a vmap, compare; None as the start had them.
+        checkpoint: outside of traces, a file that the fit is kept in once it has its start, a
+            search included, and as it goes on from there. The same call goes on from the file, to
+            the same result to the bit as without a break, when the one before was ended by
+            whatever; after its end it gives the result again. A file of other data or other
+            options, or of samples on another number of devices, is refused.
+        every: steps between two writes of that file, which is written whole or not at all; no
+            more of them are lost.
         progress: show a bar on the error stream (in a notebook, below the cell) with steps, the
             objective and an estimate of the time left; outside of traces. It moves on after
             each run on the host: those from starts, each round of moves, the run on all samples,
@@ -109,8 +120,9 @@ def fit(
         ``tol=0`` ask for just so many steps; and an interrupt (Ctrl-C) need not wait for the end.
 
     Raises:
-        TypeError: an argument of the wrong type.
-        ValueError: k < 1, an unknown name, shapes that do not fit, values that are not finite.
+        TypeError: an argument of the wrong type; a checkpoint under a trace.
+        ValueError: k < 1, an unknown name, shapes that do not fit, values that are not finite; a
+            checkpoint of something else.
 
     Example:
         >>> import jax, jgmm
@@ -140,4 +152,4 @@ def fit(
         short_runs=short_runs,
         order=order,
     )
-    return fit_one(pixels, k, choices)
+    return fit_one(pixels, k, choices, checkpoint, every)

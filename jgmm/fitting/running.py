@@ -40,7 +40,7 @@ def run(
     if request.sequential:
         return run_lanes(request, problem, rows, keys, mixtures, 1, stop)
     runs = _iterated(request, problem, rows, keys, mixtures, stop)
-    _tell(request, problem, rows, runs)
+    tell(request, problem, rows, runs)
     return runs
 
 
@@ -77,17 +77,17 @@ def run_lanes(
     n_threads = 1 if request.mesh is not None else min(n, n_threads)
     if n_threads == 1:
         runs = some(0, n)
-        _tell(request, problem, rows, runs)
+        tell(request, problem, rows, runs)
         return runs
     ends = np.linspace(0, n, n_threads + 1).round().astype(int).tolist()
     tasks = [functools.partial(some, *ends[i : i + 2]) for i in range(n_threads)]
     parts = side_by_side(tasks, n_threads)
     joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
-    _tell(request, problem, rows, joined)
+    tell(request, problem, rows, joined)
     return joined
 
 
-def _tell(request: Request, problem: Problem, rows: Numbers, runs: Run[Mixture]) -> None:
+def tell(request: Request, problem: Problem, rows: Numbers, runs: Run[Mixture]) -> None:
     """Say how far these runs have come, if anybody listens."""
     who = monitor.listener()
     if who is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm.data.arrays import module_of
+from jgmm.data.devices import mesh_of, summed_over_rows
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows, make_samples
+from jgmm.data.samples import Rows, Samples
 from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import centered, judgement
 
@@ -39,14 +41,25 @@ def criteria_of(
     }
 
 
-@program("name", "incomplete")
+@program("name", "incomplete", "mesh")
 def _criterion(
-    mixture: Mixture, pixels: Array, weights: Array, name: str, incomplete: bool
+    mixture: Mixture,
+    pixels: Array,
+    weights: Array,
+    name: str,
+    incomplete: bool,
+    mesh: Mesh | None,
 ) -> Array:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
     size = mixture.block_size
-    samples = make_samples(Rows(features=flat, weights=weights), size, incomplete=incomplete)
-    log_likelihood, weight, entropy = judgement(moved, samples)
+
+    def on_device(samples: Samples, mixture: Mixture) -> tuple[Array, Array, Array]:
+        return judgement(mixture, samples)
+
+    rows = Rows(features=flat, weights=weights)
+    log_likelihood, weight, entropy = summed_over_rows(
+        on_device, rows, size, mesh, moved, incomplete=incomplete
+    )
     return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)[name]
 
 
@@ -141,4 +154,5 @@ def _evaluate(
 ) -> Array:
     mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    return _criterion(mixture, array, sample_weights, name=name, incomplete=missing == "nan")
+    incomplete, mesh = missing == "nan", mesh_of(array)
+    return _criterion(mixture, array, sample_weights, name, incomplete, mesh)

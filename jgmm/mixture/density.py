@@ -8,12 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm.data.compensated import Compensated
+from jgmm.data.devices import mesh_of, over_rows, summed_over_rows
 from jgmm.data.fold import fold_sum, map_samples
 from jgmm.data.programs import on_host, program, round_up
-from jgmm.data.samples import Block, Rows, make_samples, pad_rows
+from jgmm.data.samples import Block, Rows, Samples, pad_rows
 from jgmm.mixture.mixture import FitLike, Mixture, conform, pad
 from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
 
@@ -27,11 +30,25 @@ _KINDS: dict[str, Callable[[Array, Posterior], Array]] = {
 }
 
 
-@program("kinds", "incomplete")
+@program("kinds", "incomplete", "mesh")
 def _evaluate(
-    mixture: Mixture, pixels: Array, kinds: tuple[str, ...], incomplete: bool = False
+    mixture: Mixture,
+    pixels: Array,
+    kinds: tuple[str, ...],
+    incomplete: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[Array, ...]:
     """What `_KINDS` has, of pixels [N, D]; with ``incomplete`` NaN was not observed."""
+
+    def on_device(pixels: Array, mixture: Mixture) -> tuple[Array, ...]:
+        return _local(mixture, pixels, kinds, incomplete)
+
+    return over_rows(on_device, pixels, mesh, mixture)
+
+
+def _local(
+    mixture: Mixture, pixels: Array, kinds: tuple[str, ...], incomplete: bool
+) -> tuple[Array, ...]:
     mixture, pixels = centered(mixture, pixels)
     kernel = mixture.kernel(gaps=incomplete)
 
@@ -58,6 +75,10 @@ def evaluate(
     mixture, array = conform(mixture, pixels, missing=missing)
     flat, incomplete = array.reshape(-1, mixture.n_features), missing == "nan"
     n, k, shape = len(flat), mixture.n_components, array.shape[:-1]
+    mesh = mesh_of(flat)
+    if mesh is not None:
+        found = _evaluate(mixture, flat, kinds=kinds, incomplete=incomplete, mesh=mesh)
+        return tuple(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in found)
     if not on_host((mixture, flat)):
         found = _evaluate(mixture, pad_rows(flat), kinds=kinds, incomplete=incomplete)
         return tuple(leaf[:n].reshape(*shape, *leaf.shape[1:]) for leaf in found)
@@ -149,18 +170,24 @@ def certainty(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "
     return evaluate(mixture, pixels, "certainty", missing=missing)[0]
 
 
-@program("incomplete")
-def _score(mixture: Mixture, pixels: Array, weights: Array, incomplete: bool) -> Array:
+@program("incomplete", "mesh")
+def _score(
+    mixture: Mixture, pixels: Array, weights: Array, incomplete: bool, mesh: Mesh | None
+) -> Array:
     mixture, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
-    kernel = mixture.kernel(gaps=incomplete)
     size = mixture.block_size
 
-    def block(block: Block) -> tuple[Array, Array]:
-        posterior = normalise(log_joint(mixture, kernel.evaluate(block)))
-        return counted(posterior.log_density, block.weights), jnp.sum(block.weights)
+    def on_device(samples: Samples, mixture: Mixture) -> Compensated[tuple[Array, Array]]:
+        kernel = mixture.kernel(gaps=incomplete)
 
-    samples = make_samples(Rows(features=flat, weights=weights), size, incomplete=incomplete)
-    found = fold_sum(block, samples)
+        def block(block: Block) -> tuple[Array, Array]:
+            posterior = normalise(log_joint(mixture, kernel.evaluate(block)))
+            return counted(posterior.log_density, block.weights), jnp.sum(block.weights)
+
+        return fold_sum(block, samples)
+
+    rows = Rows(features=flat, weights=weights)
+    found = summed_over_rows(on_device, rows, size, mesh, mixture, incomplete=incomplete)
     (total, weight), (error, _) = found.value, found.error
     return total / weight + error / weight
 
@@ -192,4 +219,4 @@ def score(
     """
     mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    return _score(mixture, array, sample_weights, incomplete=missing == "nan")
+    return _score(mixture, array, sample_weights, missing == "nan", mesh_of(array))

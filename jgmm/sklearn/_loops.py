@@ -158,7 +158,7 @@ def _lloyd(
         return lloyd.label(pixels, centers, used, size)
 
     result = over_samples(run, placed, size, mesh, centers, used, tol, max_iter)
-    return (over_rows(labels, placed, mesh, result[0], used), *result)
+    return (over_rows(labels, placed.rows.features, mesh, result[0], used), *result)
 
 
 def k_means(

@@ -16,12 +16,17 @@ from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, StoppingRule, turned
 
 
-@program("solver", once=True)
+@program("solver", "incomplete", once=True)
 def _turned(
-    problem: Problem, total: Compensated[Any], stop: StoppingRule, loop: Loop, solver: Foretelling
+    problem: Problem,
+    total: Compensated[Any],
+    stop: StoppingRule,
+    loop: Loop,
+    solver: Foretelling,
+    incomplete: bool,
 ) -> Loop:
     point: Mixture = solver.ahead(loop.state)
-    told = concluded(point, point.kernel(), total)
+    told = concluded(point, point.kernel(gaps=incomplete), total)
     return turned(problem.on(told), solver, stop, loop)
 
 
@@ -32,6 +37,8 @@ def climb(
     loop: Loop,
     total_of: Callable[[Mixture], Compensated[Any]],
     after: Callable[[Loop], None] = lambda loop: None,
+    *,
+    incomplete: bool = False,
 ) -> Loop:
     """A climb to its end.
 
@@ -42,8 +49,10 @@ def climb(
         loop: where it begins, or goes on.
         total_of: a pass over the data under a mixture in the frame: see `jgmm.em.passes`.
         after: called after each turn.
+        incomplete: some features were not observed.
     """
     while int(loop.status) == RUNNING:
-        loop = _turned(problem, total_of(solver.ahead(loop.state)), stop, loop, solver)
+        total = total_of(solver.ahead(loop.state))
+        loop = _turned(problem, total, stop, loop, solver, incomplete)
         after(loop)
     return loop

@@ -63,6 +63,35 @@ for n_devices in (1, 2):
     assert (blocks[:, start:] > 0).sum() == 1 << 14
     np.testing.assert_allclose(blocks[:, start:].sum(), weights.sum(), rtol=1e-4)
 
+# Of sharded samples nothing is gathered but sums: in a step the statistics, of k rounded up to 8,
+# and the likelihood, each with its rounding error. What is said of each sample stays where it is.
+from experiments.benchmarks.exchange import collectives
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+order = jax.devices()[::-1]
+mesh = Mesh(np.array(order), ("p",))
+pixels, weights = (
+    jax.device_put(leaf[:10_000], NamedSharding(mesh, PartitionSpec("p"))) for leaf in (x, w)
+)
+start = jgmm.Mixture(np.ones(2, "f4") / 2, x[:2], np.broadcast_to(np.eye(2, dtype="f4"), (2, 2, 2)))
+def step():
+    return jgmm.fit(pixels, 2, weights=weights, init=start, max_iter=1, tol=0)
+exchanged = collectives(step)
+assert max(exchanged) == ("all-gather", 2 * 4 * 2 * (8 * (1 + 2 + 4) + 1)), exchanged
+for call in (jgmm.score, jgmm.icl):
+    total = []
+    exchanged = collectives(lambda: total.append(call(start, pixels, weights)))
+    assert [kind for kind, n in exchanged if n < 64] == ["all-gather"] * len(exchanged), exchanged
+    np.testing.assert_allclose(total[0], call(start, x[:10_000], w[:10_000]), rtol=1e-5)
+square, values = pixels.reshape(100, 100, 2), []
+exchanged = collectives(lambda: values.append(jgmm.predict(start, square)))
+assert exchanged == [], exchanged
+places = {str(shard.device) for shard in values[0].addressable_shards}
+assert places == set(map(str, order)), values[0].sharding
+expected = np.asarray(jgmm.predict(start, x[:10_000])).reshape(100, 100)
+assert (np.asarray(values[0]) == expected).mean() > 0.999
+assert len(jgmm.kmeans(pixels, 2).labels.sharding.device_set) == 2
+
 # Many features: XLA wants threads for a matrix product while the devices wait for each other.
 wide = rng.normal(size=(40_000, 32)).astype(np.float32)
 start = jgmm.Mixture(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from experiments import multihost
 from jgmm.image import write_png
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,3 +41,25 @@ def test_several_processes_are_one(tmp_path: Path) -> None:
     gap = re.search(r"differ by (\S+) at most", done.stdout)
     assert gap is not None
     assert float(gap[1]) < 0.02
+
+
+def test_where_one_is_killed_the_others_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    np.save(tmp_path / "a.npy", np.zeros((20, 10, 3), np.uint8))
+    arguments = argparse.Namespace(k=2)
+    workers = multihost.start(arguments, [10, 10], str(tmp_path / "a.npy"))
+    for worker in workers:  # until both have their share
+        assert worker.stdout is not None
+        assert any(line == "begun\n" for line in worker.stdout)
+    workers[1].kill()
+    start = time.monotonic()
+    codes = multihost.awaited(workers)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, -signal.SIGKILL)  # it ended by itself
+    assert time.monotonic() - start < 2 * multihost.HEARTBEAT
+    assert "process 1 ended with status -9" in capsys.readouterr().err
+    for worker in workers:
+        worker.communicate()

@@ -35,6 +35,7 @@ class Chunk:
     features: NdArray  # [L, D], in the dtype of the source and the order of this machine's bytes
     weights: NdArray | None  # [L] float64; None where all are 1
     n: int  # how many are samples
+    labels: NdArray | None = None  # [L] int32, -1 where unknown; None: all unknown
 
     @property
     def samples(self) -> NdArray:
@@ -47,12 +48,23 @@ class Chunk:
         return np.ones(self.n) if self.weights is None else self.weights[: self.n]
 
 
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """What blocks may hold, beside finite numbers."""
+
+    missing: bool = False  # NaN for features that were not observed
+    k: int | None = None  # labels below this
+
+
+FINITE = Allowed()
+
+
 def chunk_length(n_features: int) -> int:
     """Samples in a chunk: about a million numbers."""
     return max(_NUMBERS // n_features // 2048 * 2048, 256)
 
 
-def chunks_of(source: Source, length: int | None) -> Iterator[Chunk]:
+def chunks_of(source: Source, length: int | None, allowed: Allowed = FINITE) -> Iterator[Chunk]:
     """A pass over a source, in chunks of ``length`` samples; only the last may have fewer.
 
     None leaves the length to `chunk_length`.
@@ -62,20 +74,21 @@ def chunks_of(source: Source, length: int | None) -> Iterator[Chunk]:
     Raises:
         TypeError: a block of no numbers.
         ValueError: a block of another number of features, of another dtype, or with values that
-            are not finite; weights that are missing, negative or of another shape.
+            are not finite; weights that are missing, negative or of another shape; labels likewise.
     """
-    return _ahead(_cut(source, length))
+    return _ahead(_cut(source, length, allowed))
 
 
-def _cut(source: Source, length: int | None) -> Iterator[Chunk]:
+def _cut(source: Source, length: int | None, allowed: Allowed) -> Iterator[Chunk]:
     features: Any = None
     weights: Any = None
+    labels: Any = None
     filled = 0
     like: _Like | None = None
     for number, given in enumerate(source.blocks()):
-        block, mass = _read(number, given, like)
+        block, mass, known = _read(number, given, like, allowed)
         if like is None:
-            like = _Like(block.dtype, block.shape[1], mass is not None)
+            like = _Like(block.dtype, block.shape[1], mass is not None, known is not None)
             length = chunk_length(like.n_features) if length is None else length
         assert length is not None
         done = 0
@@ -83,16 +96,19 @@ def _cut(source: Source, length: int | None) -> Iterator[Chunk]:
             if features is None:
                 features = np.zeros((length, like.n_features), like.dtype)
                 weights = np.zeros(length) if like.weighted else None
+                labels = np.full(length, -1, np.int32) if like.labelled else None
             take = min(length - filled, len(block) - done)
             features[filled : filled + take] = block[done : done + take]
             if mass is not None:
                 weights[filled : filled + take] = mass[done : done + take]
+            if known is not None:
+                labels[filled : filled + take] = known[done : done + take]
             filled, done = filled + take, done + take
             if filled == length:
-                yield Chunk(features, weights, filled)
+                yield Chunk(features, weights, filled, labels)
                 features, filled = None, 0
     if filled:
-        yield Chunk(features, weights, filled)
+        yield Chunk(features, weights, filled, labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +118,17 @@ class _Like:
     dtype: np.dtype[Any]
     n_features: int
     weighted: bool
+    labelled: bool
 
 
-def _read(number: int, given: Any, like: _Like | None) -> tuple[NdArray, NdArray | None]:
-    """A block of a source as samples [n, D] and their weights [n]."""
+def _read(
+    number: int, given: Any, like: _Like | None, allowed: Allowed
+) -> tuple[NdArray, NdArray | None, NdArray | None]:
+    """A block of a source as samples [n, D], their weights [n] and labels [n]."""
     where = f"source, block {number}"
-    pair = isinstance(given, tuple) and len(given) == 2
-    block, mass = given if pair else (given, None)
-    block = np.asarray(block)
+    several = isinstance(given, tuple) and len(given) in (2, 3)
+    block, mass, labels = (*given, None)[:3] if several else (given, None, None)
+    block = _unmasked(block, where, allowed)
     try:
         floating_dtype(block.dtype)
     except TypeError:
@@ -132,11 +151,21 @@ def _read(number: int, given: Any, like: _Like | None) -> tuple[NdArray, NdArray
                 f"{where}: expected weights {'as' if like.weighted else 'no more than'} in block "
                 f"0, got {'none' if mass is None else 'some'}"
             )
+        if (labels is not None) != like.labelled:
+            raise ValueError(
+                f"{where}: expected labels {'as' if like.labelled else 'no more than'} in block "
+                f"0, got {'none' if labels is None else 'some'}"
+            )
     block = block.astype(block.dtype.newbyteorder("="), copy=False)
     if jnp.issubdtype(block.dtype, jnp.floating):
-        _refuse(~np.isfinite(block).all(axis=1), where, "finite values", "NaN or infinity")
+        fine = np.isfinite(block)
+        if allowed.missing:
+            fine |= np.isnan(block)
+        _refuse(~fine.all(axis=1), where, "finite values", "NaN or infinity")
+    if labels is not None:
+        labels = _read_labels(labels, shape, where, allowed)
     if mass is None:
-        return block, None
+        return block, None, labels
     mass = np.asarray(mass)
     if mass.shape not in (shape, (len(block),)):
         raise ValueError(f"{where}: expected weights of shape {shape}, got {mass.shape}")
@@ -144,7 +173,34 @@ def _read(number: int, given: Any, like: _Like | None) -> tuple[NdArray, NdArray
         raise TypeError(f"{where}: expected weights that are numbers, got dtype {mass.dtype}")
     mass = mass.reshape(-1).astype(np.float64)
     _refuse(~(np.isfinite(mass) & (mass >= 0)), where, "weights of at least 0", "another")
-    return block, mass
+    return block, mass, labels
+
+
+def _unmasked(block: Any, where: str, allowed: Allowed) -> NdArray:
+    """A block as an array; what is masked is missing."""
+    if not isinstance(block, np.ma.MaskedArray):
+        return np.asarray(block)
+    if allowed.missing:
+        return np.ma.filled(block.astype(floating_dtype(block.dtype)), np.nan)
+    if np.ma.getmaskarray(block).any():
+        raise ValueError(
+            f"{where}: expected values, got a masked array: missing='nan' takes what is masked as "
+            "missing"
+        )
+    return np.ma.getdata(block)
+
+
+def _read_labels(labels: Any, shape: tuple[int, ...], where: str, allowed: Allowed) -> NdArray:
+    array = np.asarray(labels)
+    if array.shape not in (shape, (int(np.prod(shape)),)):
+        raise ValueError(f"{where}: expected labels of shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{where}: expected integer labels, got dtype {array.dtype}")
+    array = array.reshape(-1)
+    most = np.iinfo(np.int32).max if allowed.k is None else allowed.k - 1
+    bad = (array < -1) | (array > most)
+    _refuse(bad, where, f"labels from -1 (unknown) to {most}", "another")
+    return array.astype(np.int32)
 
 
 def _refuse(bad: NdArray, where: str, expected: str, got: str) -> None:

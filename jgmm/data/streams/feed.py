@@ -21,6 +21,7 @@ class Feed:
     features: Array  # [L, D], in the dtype of the source or of the work
     weights: Array | None  # [L]; None where all are 1
     n: Array  # [] int32, how many are samples
+    labels: Array | None = None  # [L] int32, -1 where unknown; None: all unknown
 
 
 def is_wide(given: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
@@ -44,20 +45,25 @@ def feed_of(chunk: Chunk, dtype: np.dtype[Any], origin: Origin | None) -> Feed:
         features = moved
     weights: Any = None if chunk.weights is None else chunk.weights.astype(dtype)
     n: Any = np.asarray(chunk.n, np.int32)
-    return Feed(features=features, weights=weights, n=n)
+    labels: Any = chunk.labels
+    return Feed(features=features, weights=weights, n=n, labels=labels)
 
 
-def samples_of(feed: Feed, dtype: Any, size: int) -> Samples:
+def samples_of(feed: Feed, dtype: Any, size: int, incomplete: bool) -> Samples:
     """The samples of a chunk in blocks of ``size``, of which only those that are full are visited.
 
     Args:
         feed: the chunk.
         dtype: that is worked in.
         size: of the blocks.
+        incomplete: features that are NaN were not observed.
     """
     inside = jnp.arange(len(feed.features), dtype=jnp.int32) < feed.n
     weights = jnp.ones((), dtype) if feed.weights is None else feed.weights
     rows = Rows(
-        features=feed.features.astype(dtype), weights=jnp.where(inside, weights, 0).astype(dtype)
+        features=feed.features.astype(dtype),
+        weights=jnp.where(inside, weights, 0).astype(dtype),
+        labels=feed.labels,
     )
-    return make_samples(rows, size, Span(start=jnp.zeros_like(feed.n), n=feed.n))
+    visited = Span(start=jnp.zeros_like(feed.n), n=feed.n)
+    return make_samples(rows, size, visited, incomplete=incomplete)

@@ -29,7 +29,9 @@ class Reservoir:
         """
         self._size = size
         self._rng = np.random.default_rng(seed)
-        self._kept: list[tuple[NdArray, NdArray, NdArray]] = []  # features, weights, priorities
+        # Features, weights, priorities and labels.
+        self._kept: list[tuple[NdArray, NdArray, NdArray, NdArray]] = []
+        self._labelled = False
         self._held = 0
         self._threshold = 0.0
 
@@ -39,26 +41,32 @@ class Reservoir:
         with np.errstate(over="ignore"):
             priorities = mass / (1 - self._rng.random(chunk.n))
         stays = np.flatnonzero(priorities > self._threshold)
-        self._kept.append((chunk.samples[stays], mass[stays], priorities[stays]))
+        labels = np.full(chunk.n, -1, np.int32) if chunk.labels is None else chunk.labels
+        self._labelled |= chunk.labels is not None
+        self._kept.append((chunk.samples[stays], mass[stays], priorities[stays], labels[stays]))
         self._held += len(stays)
         if self._held > 2 * self._size:
             self._settle()
 
     def _settle(self) -> None:
         """Keep only what has to be kept."""
-        features, mass, priorities = (
+        features, mass, priorities, labels = (
             np.concatenate(leaf) for leaf in zip(*self._kept, strict=True)
         )
         if len(priorities) > self._size:
             order = np.argpartition(-priorities, self._size)
             self._threshold = float(priorities[order[self._size]])
             stays = np.sort(order[: self._size])
-            features, mass, priorities = features[stays], mass[stays], priorities[stays]
-        self._kept = [(features, mass, priorities)]
+            features, mass = features[stays], mass[stays]
+            priorities, labels = priorities[stays], labels[stays]
+        self._kept = [(features, mass, priorities, labels)]
         self._held = len(priorities)
 
-    def drawn(self) -> tuple[NdArray, NdArray]:
-        """The samples that were kept [n, D], in the order they came, and what they stand for."""
+    def drawn(self) -> tuple[NdArray, NdArray, NdArray | None]:
+        """The samples that were kept [n, D], in the order they came.
+
+        With what they stand for [n], and their labels [n] where they have any.
+        """
         self._settle()
-        features, mass, _ = self._kept[0]
-        return features, np.maximum(mass, self._threshold)
+        features, mass, _, labels = self._kept[0]
+        return features, np.maximum(mass, self._threshold), labels if self._labelled else None

@@ -10,12 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jgmm import _checks
 from jgmm._struct import build
 from jgmm.data import monitor
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.programs import program
+from jgmm.data.streams.chunks import Allowed
 from jgmm.em import prior as priors
 from jgmm.em.passes import pass_over
 from jgmm.em.prior import Prior, weak_prior
@@ -26,12 +28,12 @@ from jgmm.families.distribution import Distribution
 from jgmm.families.distributions import chosen
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
+from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.delivery import fit_one
 from jgmm.fitting.given import of_given
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
 from jgmm.fitting.progress import left_of
-from jgmm.fitting.streams.checkpoint import Checkpoint
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
@@ -62,35 +64,44 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
             _empty(wishes, seen),
             stop,
         )
-        loop = checkpoint.begin(wishes, seen, like)
+        loop = checkpoint.begin(_about(wishes, seen), like)
     if loop is None:
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
     size = wishes.family.block_size(wishes.k, seen.n_features)
 
     def after(loop: Loop) -> None:
-        if checkpoint is not None:
-            checkpoint.after(loop)
-        _tell(wishes, problem, loop)
+        due = int(loop.n_evaluated) % every == 0 or int(loop.status) != RUNNING
+        if checkpoint is not None and due:
+            checkpoint.write(loop)
+        _tell(wishes, problem, loop, seen.shares)
 
     loop = climb(
         problem,
         solver,
         stop,
         loop,
-        lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size),
+        lambda mixture: pass_over(seen.feeds(), mixture, problem.frame, size, wishes.incomplete),
         after,
+        incomplete=wishes.incomplete,
     )
-    result = finished(problem, ended(loop))
+    result = finished(problem, ended(loop), seen.shares)
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
 
 
-def _tell(wishes: Wishes, problem: Problem, loop: Loop) -> None:
+def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
+    """What a climb depends on."""
+    frame = digest((seen.frame, seen.origin))
+    data = [seen.n, seen.n_features, seen.dtype.name, seen.weight, seen.checksum, frame]
+    return {**about(data, wishes.k, wishes.choices), "chunk": wishes.chunk}
+
+
+def _tell(wishes: Wishes, problem: Problem, loop: Loop, shares: Any) -> None:
     """Say how far the climb has come, if anybody listens."""
     if (who := monitor.listener()) is None:
         return
-    known = problem.on(_told(loop.value))
+    known = problem.on(_told(loop.value, shares))
     value = float(known.in_data_units(loop.best, loop.value.value))
     tol, most = float(np.max(np.asarray(wishes.choices.tol))), wishes.choices.max_iter
     n, going_on = int(loop.n_evaluated) - 1, int(loop.status) == RUNNING
@@ -111,7 +122,10 @@ def seen_of(wishes: Wishes) -> Survey:
         seed,
         isotropic=wishes.family.isotropic,
         countable=wishes.passes is None,
+        allowed=Allowed(missing=wishes.incomplete, k=wishes.k),
     )
+    if seen.labelled and wishes.choices.order is not None:
+        raise ValueError("order: expected None with labels, which number the components")
     if who is not None:
         who.hear("first pass", math.nan, 0)
     return seen
@@ -147,9 +161,9 @@ def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
         return None
     if isinstance(prior, str):
         assert seen.sample is not None
-        features, mass = seen.sample
-        array, origin = near_origin(features)
-        prior = weak_prior(array, wishes.k, mass)
+        features, mass, _ = seen.sample
+        array, origin = near_origin(features, missing=wishes.incomplete)
+        prior = weak_prior(array, wishes.k, mass, missing=wishes.choices.missing)
         if origin is not None:
             prior = dataclasses.replace(prior, mean=plus(prior.mean, origin))
     mean = less(np.asarray(prior.mean), seen.origin)
@@ -163,8 +177,8 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
     start = wishes.init
     if not wishes.given:
         assert seen.sample is not None
-        features, mass = seen.sample
-        sampled = dataclasses.replace(wishes.choices, weights=mass, order=None)
+        features, mass, labels = seen.sample
+        sampled = dataclasses.replace(wishes.choices, weights=mass, labels=labels, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
     shape = (seen.n, seen.n_features)
     distribution, _ = _shape_of(wishes, seen)
@@ -204,12 +218,18 @@ def _begun(
 
 
 @program(once=True)
-def finished(problem: Problem, run: Run[Mixture]) -> FitResult:
-    """The result of a climb, around the origin."""
-    known = problem.on(_told(run.value))
+def finished(problem: Problem, run: Run[Mixture], shares: Array | None) -> FitResult:
+    """The result of a climb, around the origin.
+
+    Args:
+        problem: without samples.
+        run: how it ended.
+        shares: of the weight for which features were observed [D]; None: all were.
+    """
+    known = problem.on(_told(run.value, shares))
     return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
 
 
-def _told(value: Any) -> Told:
+def _told(value: Any, shares: Any = None) -> Told:
     """In the place of samples, what they said."""
-    return Told(stats=None, log_likelihood=value)  # type: ignore[arg-type]
+    return Told(stats=None, log_likelihood=value, shares=shares)  # type: ignore[arg-type]

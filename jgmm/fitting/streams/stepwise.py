@@ -36,7 +36,7 @@ _POWER, _DELAY = 0.7, 2.0  # of the t-th chunk from 0 on, the share is (t + dela
 def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> FitResult:
     """The fit that was asked for, by so many passes; there are no checkpoints."""
     assert wishes.passes is not None
-    choices = wishes.choices
+    choices, incomplete = wishes.choices, wishes.incomplete
     seen = seen_of(wishes)
     problem = problem_of(wishes, seen)
     size = block_size(wishes.k, seen.n_features)
@@ -51,15 +51,17 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         total = 0.0
         for feed in seen.feeds():
             share: Any = np.asarray((t + _DELAY) ** -_POWER, seen.dtype)
-            mixture, moments, value = _stepped(problem, mixture, moments, feed, share, whole, size)
+            mixture, moments, value = _stepped(
+                problem, mixture, moments, feed, share, whole, size, incomplete
+            )
             total += float(value)  # waits, so that no more than one chunk is under way
             t += 1
         history.append(total / seen.weight)
         if who is not None:
             who.hear(f"k = {wishes.k}, passes", math.nan, 1)
-    sums = pass_over(seen.feeds(), mixture, problem.frame, size)
+    sums = pass_over(seen.feeds(), mixture, problem.frame, size, incomplete)
     way: Any = np.asarray([*history, np.nan], seen.dtype)
-    last = _judged(problem, mixture, sums, way)
+    last = _judged(problem, mixture, sums, way, incomplete)
     n: Any = np.asarray(wishes.passes, np.int32)
     change = abs(float(last.history[-1]) - history[-1])
     settled = change < float(np.max(np.asarray(choices.tol)))
@@ -67,7 +69,9 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     if not np.isfinite(change):
         status = Status.DEGENERATE if np.isfinite(history[0]) else Status.NONFINITE
     run = dataclasses.replace(last, n_iter=n, status=as_int32(status))
-    return delivered(finished(problem, run), seen.origin, in_order=choices.order is not None)
+    return delivered(
+        finished(problem, run, seen.shares), seen.origin, in_order=choices.order is not None
+    )
 
 
 @program(once=True)
@@ -76,7 +80,7 @@ def _begun(problem: Problem, start: Mixture) -> tuple[Mixture, Moments]:
     return inside, implied(inside, jnp.ones((), inside.means.dtype))
 
 
-@program("size")
+@program("size", "incomplete")
 def _stepped(
     problem: Problem,
     mixture: Mixture,
@@ -85,9 +89,11 @@ def _stepped(
     share: Array,
     whole: Array,
     size: int,
+    incomplete: bool,
 ) -> tuple[Mixture, Moments, Array]:
     """The mixture and the moments, whose counts sum to one, after a chunk; and its objective."""
-    samples = standardize(samples_of(feed, mixture.means.dtype, size), problem.frame)
+    samples = samples_of(feed, mixture.means.dtype, size, incomplete)
+    samples = standardize(samples, problem.frame)
     stats, log_likelihood = expectation(mixture, samples)
     mass = jnp.sum(stats.counts)
     share = 1 - (1 - share) ** (mass / whole)  # a chunk that weighs half is half a step
@@ -101,10 +107,12 @@ def _stepped(
     return following, moments, value
 
 
-@program(once=True)
-def _judged(problem: Problem, mixture: Mixture, sums: Any, history: Array) -> Run[Mixture]:
+@program("incomplete", once=True)
+def _judged(
+    problem: Problem, mixture: Mixture, sums: Any, history: Array, incomplete: bool
+) -> Run[Mixture]:
     """The run to a mixture that all samples were asked about."""
-    told = concluded(mixture, mixture.kernel(), sums)
+    told = concluded(mixture, mixture.kernel(gaps=incomplete), sums)
     value = problem.on(told).evaluate(mixture)
     zero = jnp.zeros((), jnp.int32)
     return Run(

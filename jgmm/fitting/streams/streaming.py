@@ -36,6 +36,7 @@ def fit_stream(
     reg_covar: ArrayLike = 1e-6,
     accelerate: bool = True,
     prior: Prior | str | None = None,
+    missing: str = "error",
     search: str = "best",
     order: str | None = None,
     passes: int | None = None,
@@ -63,10 +64,11 @@ def fit_stream(
     Args:
         source: an array [N, D] or [..., D] of NumPy, a memmap of it, or of any library whose slices
             NumPy reads, such as Zarr, Dask or h5py; a pair of such an array and weights [N] or
-            [...]; a list of blocks; a function that returns an iterable of blocks, anew for each
-            pass; or an object whose method ``blocks()`` does, such as `jgmm.image.stream_files`
-            makes. Blocks are arrays [n, D] or [..., D], or pairs of these and weights. Names of
-            files are no source.
+            [...]; a triple of such an array, weights or None, and labels [N] or [...], the
+            components of samples, -1 where unknown; a list of blocks; a function that returns an
+            iterable of blocks, anew for each pass; or an object whose method ``blocks()`` does,
+            such as `jgmm.image.stream_files` makes. Blocks are arrays [n, D] or [..., D], or such
+            pairs or triples. Names of files are no source.
         k: the number of components.
         key: a JAX PRNG key, or an integer to make one of; None means 0.
         init: a name or means [K, D], from which a fit to the sample leads to the start; or a
@@ -82,6 +84,7 @@ def fit_stream(
         reg_covar: see `fit`.
         accelerate: extrapolate with SQUAREM.
         prior: a `Prior`, or "weak" for that of `weak_prior` for the sample.
+        missing: "nan" takes NaN features, and what is masked, as missing: see `fit`.
         search: "best" or "none", of the fit to the sample.
         order: see `fit`.
         passes: so many passes of stepwise EM (Cappé and Moulines 2009), without a prior, take the
@@ -130,6 +133,7 @@ def fit_stream(
         reg_covar=reg_covar,
         accelerate=accelerate,
         prior=prior,
+        missing=missing,
         search=search,
         order=order,
     )

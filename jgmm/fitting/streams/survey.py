@@ -17,7 +17,7 @@ from jgmm._struct import struct
 from jgmm.data.frame import Frame, Spread, frame_of, spread_of
 from jgmm.data.origin import Origin
 from jgmm.data.programs import program
-from jgmm.data.streams.chunks import Chunk, chunks_of
+from jgmm.data.streams.chunks import FINITE, Allowed, Chunk, chunks_of
 from jgmm.data.streams.counting import are_countable, counted
 from jgmm.data.streams.feed import Feed, feed_of, is_wide, samples_of
 from jgmm.data.streams.reservoir import Reservoir
@@ -39,8 +39,12 @@ class Survey:
     weight: float
     frame: Frame  # on the host, around the origin
     origin: Origin | None  # what is subtracted from samples before they are rounded
-    sample: tuple[NdArray, NdArray] | None  # samples [n, D] and what they stand for [n]
+    # Samples [n, D], what they stand for [n], and their labels [n].
+    sample: tuple[NdArray, NdArray, NdArray | None] | None
     checksum: int
+    allowed: Allowed
+    shares: Any  # [D], of the weight for which features were observed; None: not asked
+    labelled: bool
 
     def feeds(self) -> Iterator[Feed]:
         """One more pass.
@@ -49,7 +53,7 @@ class Survey:
             ValueError: the source gives another number of samples than before.
         """
         n = 0
-        for chunk in chunks_of(self.source, self.length):
+        for chunk in chunks_of(self.source, self.length, self.allowed):
             n += chunk.n
             if chunk.features.shape[1] != self.n_features or n > self.n:
                 break
@@ -69,6 +73,7 @@ def survey(
     *,
     isotropic: bool,
     countable: bool = True,
+    allowed: Allowed = FINITE,
 ) -> Survey:
     """Go through a source once.
 
@@ -78,21 +83,23 @@ def survey(
         n_sampled: how many samples of D features to keep; 0 for none.
         seed: of their draw.
         isotropic: whether one scale serves all features.
-        countable: whether to count samples that can be.
+        countable: whether to count samples that can be; those with labels are not.
+        allowed: what blocks may hold.
 
     Raises:
         ValueError: no samples, or none of positive weight.
     """
-    chunks = chunks_of(source, length)
+    chunks = chunks_of(source, length, allowed)
     some = list(itertools.islice(chunks, 1))
     chunks = itertools.chain(some, chunks)
-    if countable and some and are_countable(some[0].features):
+    countable = countable and bool(some) and some[0].labels is None
+    if countable and are_countable(some[0].features):
         found = counted(chunks)
         source = source if found is None else found
-        chunks = chunks_of(source, length)
+        chunks = chunks_of(source, length, allowed)
     del some
     reservoir = None
-    spread = _Spreads()
+    spread = _Spreads(allowed.missing)
     n, checksum, first = 0, 0, None
     for chunk in chunks:
         if first is None:
@@ -107,9 +114,11 @@ def survey(
         checksum = zlib.crc32(chunk.samples.data, checksum)
         if chunk.weights is not None:
             checksum = zlib.crc32(chunk.weights.data, checksum)
+        if chunk.labels is not None:
+            checksum = zlib.crc32(chunk.labels.data, checksum)
     if first is None:
         raise ValueError("source: expected at least one sample, got none")
-    if spread.weight == 0:
+    if spread.mass == 0:
         raise ValueError("source: expected samples of positive weight, got only weights of 0")
     origin = None
     center = spread.center
@@ -117,7 +126,7 @@ def survey(
         origin = center.astype(np.float32).astype(np.float64)
         center = center - origin
     with np.errstate(all="ignore"):
-        leaves: Any = (np.full_like(center, spread.weight), center, spread.squares)
+        leaves: Any = (spread.weight, center, spread.squares)
         weights, center, squares = (leaf.astype(dtype) for leaf in leaves)
         whole = Spread(weight=weights, center=center, squares=squares)
         frame = frame_of(whole, isotropic=isotropic)
@@ -127,11 +136,14 @@ def survey(
         dtype=dtype,
         n_features=first.shape[1],
         n=n,
-        weight=spread.weight,
+        weight=spread.mass,
         frame=frame,
         origin=origin,
         sample=None if reservoir is None else reservoir.drawn(),
         checksum=checksum,
+        allowed=allowed,
+        shares=(spread.weight / spread.mass).astype(dtype) if allowed.missing else None,
+        labelled=chunk.labels is not None,
     )
 
 
@@ -142,9 +154,9 @@ class _Like:
     scalar: Any
 
 
-@program("size", once=True)
-def _spread(feed: Feed, like: _Like, size: int) -> Spread:
-    return spread_of(samples_of(feed, like.scalar.dtype, size))
+@program("size", "incomplete", once=True)
+def _spread(feed: Feed, like: _Like, size: int, incomplete: bool) -> Spread:
+    return spread_of(samples_of(feed, like.scalar.dtype, size, incomplete))
 
 
 class _Spreads:
@@ -154,29 +166,40 @@ class _Spreads:
     cancels, however the samples drift.
     """
 
-    def __init__(self) -> None:
-        self.weight = 0.0
-        self.center: NdArray = np.zeros(0)
-        self.squares: NdArray = np.zeros(0)
+    def __init__(self, incomplete: bool) -> None:
+        self._incomplete = incomplete
+        self.mass = 0.0
+        self.weight: NdArray = np.zeros(())  # [D], of samples of which a feature was observed
+        self.center: NdArray = np.zeros(())
+        self.squares: NdArray = np.zeros(())
 
     def add(self, chunk: Chunk, dtype: np.dtype[Any]) -> None:
         origin: Any = None
         if is_wide(chunk.features.dtype, dtype):
-            mean = chunk.samples.mean(axis=0, dtype=np.float64)
-            origin = mean.astype(np.float32).astype(np.float64)
+            origin = self._mean(chunk).astype(np.float32).astype(np.float64)
         feed = feed_of(chunk, dtype, origin)
         like = _Like(scalar=np.zeros((), dtype))
-        found: Spread = jax.device_get(_spread(feed, like, _BLOCK))
+        found: Spread = jax.device_get(_spread(feed, like, _BLOCK, self._incomplete))
         center = np.asarray(found.center, np.float64) + (0 if origin is None else origin)
         squares = np.asarray(found.squares, np.float64)
-        mass = float(chunk.mass.sum())
-        if mass == 0:
+        whole = float(chunk.mass.sum())
+        if whole == 0:
             return
-        if self.weight == 0:
-            self.weight, self.center, self.squares = mass, center, squares
-            return
+        self.mass += whole
+        mass = np.full_like(center, whole)
+        if self._incomplete:
+            mass = chunk.mass @ ~np.isnan(chunk.samples)
         total = self.weight + mass
+        some = np.where(total > 0, total, 1)
         gap = center - self.center
-        self.center = self.center + gap * (mass / total)
-        self.squares = self.squares + squares + gap**2 * (self.weight * mass / total)
+        self.center = self.center + gap * (mass / some)
+        self.squares = self.squares + squares + gap**2 * (self.weight * mass / some)
         self.weight = total
+
+    def _mean(self, chunk: Chunk) -> NdArray:
+        if not self._incomplete:
+            mean: NdArray = chunk.samples.mean(axis=0, dtype=np.float64)
+            return mean
+        seen = ~np.isnan(chunk.samples)
+        total = np.sum(chunk.samples, axis=0, dtype=np.float64, where=seen)
+        return total / np.maximum(seen.sum(axis=0), 1)

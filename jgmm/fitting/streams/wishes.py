@@ -45,6 +45,11 @@ class Wishes:
         return isinstance(self.init, Mixture)
 
     @property
+    def incomplete(self) -> bool:
+        """Whether features that are NaN were not observed."""
+        return self.choices.missing == "nan"
+
+    @property
     def n_sampled(self) -> int:
         """How many samples the start, or the prior, need."""
         if self.given and not isinstance(self.choices.prior, str):
@@ -105,6 +110,7 @@ def read(
             )
     chunk = None if chunk is None else _checks.as_count("chunk", chunk)
     _checks.one_of("search", choices.search, SEARCHES)
+    _checks.one_of("missing", choices.missing, ("error", "nan"))
     if choices.order is not None:
         _checks.one_of("order", choices.order, ("weight",))
     prior = choices.prior

@@ -62,7 +62,7 @@ def test_a_reservoir_keeps_all_of_few() -> None:
     rows, weights = RNG.normal(size=(100, 2)), RNG.uniform(size=100)
     for chunk in chunks_of(as_source((rows, weights)), 7):
         reservoir.add(chunk)
-    features, mass = reservoir.drawn()
+    features, mass, _ = reservoir.drawn()
     np.testing.assert_array_equal(features, rows)
     np.testing.assert_array_equal(mass, weights)
 
@@ -76,7 +76,7 @@ def test_a_reservoir_is_right_in_the_mean() -> None:
         for seed in range(40):
             reservoir = Reservoir(200, seed)
             reservoir.add(Chunk(rows, weights, 2000))
-            features, mass = reservoir.drawn()
+            features, mass, _ = reservoir.drawn()
             assert len(features) == 200
             totals.append(mass.sum() / true.sum())
             means.append(mass @ features[:, 0] / (true @ rows[:, 0]))

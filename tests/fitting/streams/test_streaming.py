@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,32 @@ def test_every_source_gives_the_fit_in_memory(tmp_path: Path) -> None:
             assert found == first, name
 
 
+def test_arrays_of_zarr_and_dask(tmp_path: Path) -> None:
+    zarr, dask = pytest.importorskip("zarr"), pytest.importorskip("dask.array")
+    image, threads = X.reshape(30, 30, 2), set()
+    stored = zarr.create_array(
+        tmp_path / "a.zarr", shape=(30, 30, 2), chunks=(7, 11, 2), dtype="f8"
+    )
+    stored[:] = image
+
+    def seen(block: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return block
+
+    lazy = dask.from_zarr(zarr.open(tmp_path / "a.zarr", mode="r")).map_blocks(seen, dtype="f8")
+    expected = stream(X)
+    assert stream(zarr.open(tmp_path / "a.zarr", mode="r")) == expected
+    threads.clear()
+    assert stream(lazy) == expected
+    assert threads
+    assert all("ThreadPool" in name for name in threads)  # Dask's own
+    assert stream(lambda: lazy.reshape(-1, 2)) == expected
+    weights = dask.ones((30, 30), chunks=(11, 30))
+    assert_same(stream((lazy, weights)), expected)
+    with pytest.raises(ValueError, match="known shape"):
+        stream(lazy.reshape(-1, 2)[lazy.reshape(-1, 2)[:, 0] > 0])
+
+
 @pytest.mark.parametrize("chunk", [1, 899, 900, 4000])
 def test_any_chunk_gives_the_same(chunk: int) -> None:
     assert_same(stream(X, chunk=chunk, max_iter=3, tol=0), whole(max_iter=3, tol=0))
@@ -122,6 +149,23 @@ def test_weights() -> None:
     assert_same(stream(pairs), expected)
     assert_same(stream((X.reshape(30, 30, 2), WEIGHTS.reshape(30, 30))), expected)
     assert_same(stream((X.reshape(30, 30, 2), WEIGHTS)), expected)
+
+
+def test_missing_features_and_labels() -> None:
+    holes: Any = X + 3.0  # what is missing is no 0
+    holes[::3, 0] = holes[1::5, 1] = np.nan
+    labels = np.where(np.arange(900) % 50 == 0, np.arange(900) % 3, -1)
+    options: dict[str, Any] = {"missing": "nan", "max_iter": 6, "tol": 0}
+    known = {"weights": WEIGHTS, "labels": labels}
+    assert_same(stream(holes, **options), whole(holes, **options))
+    both = stream((holes, WEIGHTS, labels), **options)
+    assert_same(both, whole(holes, **options, **known))
+    masked = [np.ma.masked_invalid(part) for part in np.array_split(holes, 4)]
+    assert stream(masked, **options) == stream(holes, **options)
+    # From a start of its own, and by stepwise EM.
+    for more in ({"search": "none", "init": START.means}, {"passes": 2, "tol": 1.0}):
+        found = stream((holes.reshape(30, 30, 2), None, labels), missing="nan", **more)
+        assert float(found.log_likelihood) > float(both.log_likelihood) - 0.5
 
 
 def test_counted_colours_are_the_samples_and_nothing_is_read_twice() -> None:
@@ -197,6 +241,10 @@ def bad(value: Any) -> Any:
         ([], "at least one sample"),
         (X[:0], "at least one sample"),
         ((X, np.ones(7)), r"weights of shape \(900,\)"),
+        ((X, None, np.zeros(7, int)), r"labels of shape \(900,\)"),
+        ((X, None, np.full(900, 3)), r"block 0, row 0: expected labels from -1 \(unknown\) to 2"),
+        ([(X, None, np.zeros(900, int)), X], "block 1: expected labels as in block 0, got none"),
+        ([np.ma.masked_less(X, 0)], "block 0: expected values, got a masked array"),
     ],
 )
 def test_bad_blocks(source: Any, message: str) -> None:
@@ -230,7 +278,7 @@ def test_a_source_has_to_give_the_same_again() -> None:
     ("options", "error", "message"),
     [
         ({"labels": np.zeros(900, int)}, TypeError, "labels"),
-        ({"missing": "nan"}, TypeError, "missing"),
+        ({"missing": "all"}, ValueError, "missing"),
         ({"init": np.zeros(900, int)}, ValueError, "labels and responsibilities"),
         ({"init": "nowhere"}, ValueError, "init"),
         ({"covariance_type": "diag"}, ValueError, "diag"),

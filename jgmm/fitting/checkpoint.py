@@ -1,30 +1,32 @@
-"""A climb kept in a file, from where the same call goes on."""
+"""Climbs kept in a file, from where the same call goes on."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from jgmm import _checks
 from jgmm._atomic import write_whole
-from jgmm.fitting.streams.survey import Survey
-from jgmm.fitting.streams.wishes import Wishes
-from jgmm.solvers.iterate import RUNNING, Loop
+from jgmm.fitting.options import Choices
 
-_FORMAT, _VERSION = "jgmm.checkpoint", 1
+T = TypeVar("T")
+_FORMAT, _VERSION = "jgmm.checkpoint", 2
 _OPTIONS = (
-    "covariance_type", "distribution", "n_restarts", "max_iter", "accelerate", "search"
+    "covariance_type", "distribution", "n_restarts", "max_iter", "accelerate", "search",
+    "short_runs", "missing",
 )  # fmt: skip
+DATA = "the data"
 
 
 class Checkpoint:
-    """The file of one climb."""
+    """The file of the climbs of one call."""
 
     def __init__(self, path: str | os.PathLike[str], every: int) -> None:
         """Nothing is read or written yet.
@@ -34,23 +36,21 @@ class Checkpoint:
             every: turns between two writes.
         """
         self._path = Path(path)
-        self._every = every
+        self.every = every
         self._about = ""
         if not self._path.parent.is_dir():
             raise ValueError(f"checkpoint: expected a file in a folder, got {path}: no such folder")
 
-    def begin(self, wishes: Wishes, seen: Survey, like: Loop) -> Loop | None:
-        """The climb that is in the file; None where there is no file.
+    def begin(self, about: Mapping[str, Any], like: T) -> T | None:
+        """What is in the file; None where there is no file.
 
         Args:
-            wishes: what was asked for.
-            seen: of the data.
-            like: a climb of the same shapes.
+            about: what the climbs depend on.
+            like: a tree of the same shapes.
 
         Raises:
             ValueError: a file of other data or other options, or of something else.
         """
-        about = _about(wishes, seen)
         self._about = json.dumps(about)
         if not self._path.exists():
             return None
@@ -58,7 +58,8 @@ class Checkpoint:
         theirs = json.loads(header["about"])
         other = [name for name in about if theirs.get(name) != about[name]]
         if other:
-            named = ["the data" if name == "data" else name for name in other]
+            # With other options data may be measured otherwise.
+            named = [name for name in other if name != DATA] or other
             raise ValueError(
                 f"checkpoint: expected one of the same call, got one where {', '.join(named)} "
                 f"differed: {self._path}; name another file, or remove it to begin anew"
@@ -69,19 +70,20 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint: expected that of a fit, got a damaged file: {self._path}"
             )
-        return jax.tree.unflatten(tree, leaves)
+        kept: T = jax.tree.unflatten(tree, leaves)
+        return kept
 
-    def after(self, loop: Loop) -> None:
-        """Write the climb, where its turn is one of those, or the last."""
-        if int(loop.n_evaluated) % self._every and int(loop.status) == RUNNING:
+    def write(self, tree: Any) -> None:
+        """Keep a tree of arrays. Of several processes the first writes, as all have the same."""
+        leaves = jax.tree.leaves(jax.device_get(tree))
+        if jax.process_index() > 0:
             return
         from safetensors.numpy import save
 
-        leaves = jax.tree.leaves(jax.device_get(loop))
         # Without a copy of its own safetensors writes what lies in memory, whatever the order.
         tensors = {str(i): np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
         tensors = {name: leaf.reshape(leaf.shape or (1,)) for name, leaf in tensors.items()}
-        shapes = json.dumps([list(leaf.shape) for leaf in leaves])
+        shapes = json.dumps([list(np.shape(leaf)) for leaf in leaves])
         header = {
             "format": _FORMAT,
             "version": str(_VERSION),
@@ -111,32 +113,33 @@ class Checkpoint:
         return header, leaves
 
 
-def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
-    """What a climb depends on, to compare."""
-    choices = wishes.choices
-    known = dataclasses.asdict(dataclasses.replace(choices, key=None, init="", prior=None))
-    frame = _digest((seen.frame, seen.origin))
-    data = [seen.n, seen.n_features, seen.dtype.name, seen.weight, seen.checksum, frame]
+def about(data: Any, k: int, choices: Choices) -> dict[str, Any]:
+    """What climbs depend on, to compare.
+
+    Args:
+        data: what JSON takes, and tells data apart.
+        k: the number of components.
+        choices: the keywords.
+    """
     return {
-        "data": data,
-        "k": wishes.k,
-        "key": _digest(jax.random.key_data(wishes.key)),
-        "init": _named(wishes.init),
-        "tol": _digest(choices.tol),
-        "reg_covar": _digest(choices.reg_covar),
+        DATA: data,
+        "k": k,
+        "key": digest(jax.random.key_data(_checks.as_key(choices.key))),
+        "init": _named(choices.init),
+        "tol": digest(choices.tol),
+        "reg_covar": digest(choices.reg_covar),
         "degrees_of_freedom": _named(choices.degrees_of_freedom),
         "prior": _named(choices.prior),
-        "chunk": wishes.chunk,
-        **{name: known[name] for name in _OPTIONS},
+        **{name: getattr(choices, name) for name in _OPTIONS},
     }
 
 
 def _named(value: Any) -> str:
-    """A name as it is, and what is none as `_digest` has it."""
-    return value if isinstance(value, str) else _digest(value)
+    """A name as it is, and what is none as `digest` has it."""
+    return value if isinstance(value, str) else digest(value)
 
 
-def _digest(tree: Any) -> str:
+def digest(tree: Any) -> str:
     """A short text that tells trees of arrays apart."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
