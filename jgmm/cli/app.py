@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,22 +39,20 @@ from jgmm.cli.parameters import (
     amount,
     as_beta,
     count,
-    not_both,
     of_rank,
     one_of,
     parse_ks,
     path,
     positive,
-    suit_joint,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.cli.tiled import is_tiled, segment_tiled
+from jgmm.cli.together import expect_joint, expect_suited, not_both
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
 from jgmm.fitting.options import SEARCHES
-from jgmm.fitting.variational import FAMILIES as VARIATIONAL
 from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
 
@@ -185,40 +182,9 @@ def segment(
         tol=tol,
         dtype=dtype,
         search=search,
-    )
-    if degrees != Options.degrees and distribution == Options.distribution:
-        raise typer.BadParameter("expected --distribution student_t with --degrees-of-freedom")
-    potts = None if noise_model == "none" else noise_model
-    if potts and (smooth or recommended):
-        name = "--smooth" if smooth else "--recommended"
-        raise typer.BadParameter(f"expected one of {name} and --noise-model potts, got both")
-    not_both("--labels", labels, "--noise-model potts", potts)
-    not_both("--bayes", bayes, "--noise-model potts", potts)
-    not_both("--animate", animate, "--bayes", bayes)
-    not_both("--regions", regions, "--merge", merge)
-    not_both("--animate", animate, "--noise-model potts", potts)
-    not_both("--page", page, "--stack", stack)
-    if bayes and distribution != Options.distribution:
-        raise typer.BadParameter(f"expected Gaussian components with --bayes, got {distribution}")
-    if bayes and covariance not in VARIATIONAL:
-        raise typer.BadParameter(
-            f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {covariance}",
-            param_hint="'--covariance'",
-        )
-    if joint:
-        alone = {"--stack": stack, "--labels": labels, "--noise-model": potts, "--tiled": tiled}
-        suit_joint(images, features, **alone, **{"--animate": animate})
-    found = images_of(images or ())
-    if found is None:
-        return MENDABLE
-    for name, given in (("--labels", labels), ("--mask", mask)):
-        if given and len(found) > 1:
-            raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
-    options = replace(
-        options,
         bayes=bayes,
         smooth=smooth,
-        noise_model=potts,
+        noise_model=None if noise_model == "none" else noise_model,
         beta=beta if beta == "auto" else float(beta),
         min_region=min_region,
         merge=merge,
@@ -234,6 +200,15 @@ def segment(
         animate=animate,
         command=context.obj or "",
     )
+    expect_suited(options, recommended)
+    if joint:
+        expect_joint(options, images)
+    found = images_of(images or ())
+    if found is None:
+        return MENDABLE
+    for name, given in (("--labels", labels), ("--mask", mask)):
+        if given and len(found) > 1:
+            raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
     if recommended:
         options = with_recommended(options)
     terminal = Terminal(quiet)

@@ -80,7 +80,7 @@ class Report:
             histories={k: np.asarray(fit.history).tolist() for k, fit in fits.items()},
             quantity=quantity_of(fits.values()),
             summary=summary,
-            stride=self.stride,
+            stride=self.stride * summary.get("reduced_by", 1),
             files=files,
         )
 

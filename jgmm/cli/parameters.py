@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -147,19 +147,3 @@ def parse_ks(text: str) -> tuple[int, ...]:
             )
         ks.update(range(low, high + 1))
     return tuple(sorted(ks))
-
-
-def not_both(first: str, one: object, second: str, other: object) -> None:
-    """Refuse two options of which one does not go with the other."""
-    if one and other:
-        raise typer.BadParameter(f"expected one of {first} and {second}, got both")
-
-
-def suit_joint(images: Sequence[Path] | None, features: str, **others: Any) -> None:
-    """Refuse what binds a fit to the places of one image."""
-    unsuited = [*others, *["features with +xy"][: features.endswith("+xy")]]
-    for name in unsuited:
-        if others.get(name, True):
-            raise typer.BadParameter(f"expected no {name} with --joint")
-    if not images:
-        raise typer.BadParameter("expected images for --joint, got none")

@@ -132,11 +132,12 @@ def expect(image: Banded, source: Path, n_ks: int, monitor: Monitor, steps: int 
     pixels = image.height * image.width
     memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
     n = len(bands_of(image))
-    minutes = pixels * (1 + n_ks) / _RATE / 60
+    seconds = pixels * (1 + n_ks) / _RATE
+    said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     monitor.begin(
         source.name,
         f"{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
-        f"{memory.size(taken)} of memory beside the program's and {minutes:.0f} minutes or less",
+        f"{memory.size(taken)} of memory beside the program's own, and about {said}",
         n + steps,
     )
 

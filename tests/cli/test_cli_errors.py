@@ -177,7 +177,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     def fail(*arguments: Any, **options: Any) -> None:
         raise next(errors)
 
-    monkeypatch.setattr("jgmm.cli.commands.sweep", fail)
+    monkeypatch.setattr("jgmm.cli.fits.sweep", fail)
     for code, part in ((2, "not enough memory"), (1, "RuntimeError: two lines"), (2, "No space")):
         assert cli.main(["segment", "x.png", "-q"]) == code
         assert part in one_line(capsys)
