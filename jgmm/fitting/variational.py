@@ -25,7 +25,6 @@ from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
 from jgmm.fitting.options import SEARCHES, Choices, Request, read
 from jgmm.mixture.mixture import FitLike, Mixture
-from jgmm.solvers.em import Em
 from jgmm.solvers.iterate import Solver, iterate
 from jgmm.solvers.merging import Merging
 from jgmm.solvers.stopping import Gain
@@ -55,7 +54,7 @@ def fit_variational(
     covariance_prior: ArrayLike | None = None,
     n_restarts: int = 1,
     max_iter: int = 1000,
-    tol: ArrayLike = 1e-7,
+    tol: ArrayLike = 1e-6,
     reg_covar: ArrayLike = 1e-6,
     missing: str = "error",
     labels: ArrayLike | None = None,
@@ -95,7 +94,7 @@ def fit_variational(
             of the pixels.
         n_restarts: fits from different starts by name; the one of the highest bound is returned.
         max_iter: steps at most, each a pass over all pixels; 0 returns the start itself.
-        tol: stop when the bound per pixel gains less in a step, in nats. Components vanish slowly.
+        tol: stop when ten steps together gain less, in nats per pixel. Components vanish slowly.
         reg_covar: least variance, relative to the data's, of the covariance prior where that is
             taken from the pixels; a number or [D].
         missing: "nan" takes NaN features as missing; "error" refuses them.
@@ -151,7 +150,7 @@ def fit_variational(
         mean=as_mean("mean_prior", mean_prior, d, dtype, request.origin),
         scale=as_scale("covariance_prior", covariance_prior, d, dtype),
     )
-    solver = Merging() if _checks.one_of("search", search, SEARCHES) == "best" else Em()
+    solver = Merging(merges=_checks.one_of("search", search, SEARCHES) == "best")
     given = init.posterior if isinstance(init, VariationalResult) else None
     return _fitted(request, k, asked, given, WEIGHT_PRIORS[kind], solver)
 

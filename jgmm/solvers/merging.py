@@ -18,6 +18,7 @@ from jgmm.data.compensated import Compensated
 from jgmm.solvers.iterate import Step, choose
 
 _SETTLED = 1e-5  # nats per sample that a step gains, below which pairs are tried
+_TOGETHER = 10  # steps, what the stopping rule judges: float32 does not see the gain of one
 _PATIENCE = 4  # evaluations that a merged pair has to come above the best
 
 
@@ -42,11 +43,14 @@ class _State:
     value: Compensated[Array]  # the best so far
     rank: Array  # [] of the pair that is tried, or is to be tried next
     left: Array  # [] evaluations that are left to it; 0 while none is tried
+    n: Array  # [] steps so far
 
 
 @dataclasses.dataclass(frozen=True)
 class Merging:
     """Steps of a map that climbs, and merges where they gain little."""
+
+    merges: bool = True
 
     @property
     def keeps_best(self) -> bool:
@@ -68,6 +72,7 @@ class Merging:
             value=Compensated(value=value, error=jnp.zeros_like(value)),
             rank=zero,
             left=zero,
+            n=zero,
         )
 
     def step(self, problem: Mergeable, state: _State) -> tuple[_State, Step[Any]]:
@@ -81,7 +86,8 @@ class Merging:
         rank = jnp.where(trying, jnp.where(better, 0, state.rank), state.rank)
         rank = jnp.where(failed, rank + 1, rank)
         home = choose(trying, state.home, following)
-        untried = rank < problem.most_pairs
+        most = problem.most_pairs if self.merges else 0
+        untried = rank < most
         settled = ~trying & (gain < _SETTLED)
         wanted = (failed | settled) & untried
 
@@ -99,10 +105,12 @@ class Merging:
             point=choose(worth, pair, going_on),
             home=home,
             value=choose(better, value, state.value),
-            rank=jnp.where(exhausted, problem.most_pairs, rank).astype(jnp.int32),
+            rank=jnp.where(exhausted, most, rank).astype(jnp.int32),
             left=jnp.where(
                 worth, _PATIENCE, jnp.where(trying & ~better & ~failed, state.left - 1, 0)
             ).astype(jnp.int32),
+            n=state.n + 1,
         )
-        step = Step(point=state.point, value=value, testable=~trying & exhausted, guess=trying)
+        testable = ~trying & exhausted & (state.n % _TOGETHER == 0)
+        step = Step(point=state.point, value=value, testable=testable, guess=trying)
         return moved, step

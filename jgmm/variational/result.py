@@ -46,7 +46,7 @@ class VariationalResult(Shown):
         >>> jgmm.fit_variational(pixels, 4)
         VariationalResult of 4 full components (2 of weight 0) in 2 dimensions
           lower bound  steps     status
-             -3.84833     23  CONVERGED
+             -3.84833     40  CONVERGED
           component  weight   mean 0    mean 1
                   0  0.5005    19.99     19.93
                   1  0.4995  0.01867  -0.03505
