@@ -20,10 +20,11 @@ from .fitting.streams.online import PartialFit, partial_fit
 from .fitting.streams.streaming import fit_stream
 from .fitting.sweeps import SweepResult, sweep
 from .fitting.variational import fit_variational
+from .image.applying import apply
 from .image.model import ImageModel
 from .image.model_file import load_model
 from .image.segmentation import Segmentation
-from .image.segmenting import apply, segment
+from .image.segmenting import segment
 from .mixture.criteria import aic, bic, icl
 from .mixture.density import certainty, log_prob, predict, responsibilities, score
 from .mixture.files import load, save

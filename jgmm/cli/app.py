@@ -31,10 +31,9 @@ from jgmm.cli.arguments import (
     Stack,
     Tiled,
 )
-from jgmm.cli.attempts import attempt, attempt_all, explain, images_of, pages_of, with_index
-from jgmm.cli.commands import apply_image, model_for, segment_job
-from jgmm.cli.joint import joint_job
-from jgmm.cli.options import JobError, Options, output_folders, with_recommended
+from jgmm.cli.attempts import attempt_all, explain, images_of, with_index
+from jgmm.cli.commands import apply_image, model_for
+from jgmm.cli.options import JobError, Options, with_recommended
 from jgmm.cli.parameters import (
     amount,
     as_beta,
@@ -46,14 +45,13 @@ from jgmm.cli.parameters import (
     positive,
 )
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
+from jgmm.cli.running import segment_images
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
-from jgmm.cli.tiled import is_tiled, segment_tiled
 from jgmm.cli.together import expect_joint, expect_suited, not_both
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
 from jgmm.fitting.options import SEARCHES
-from jgmm.image import sample_image
 from jgmm.image.recipe import NAMES as FEATURES
 
 _KS = ",".join(map(str, Options.ks))
@@ -211,32 +209,7 @@ def segment(
             raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
     if recommended:
         options = with_recommended(options)
-    terminal = Terminal(quiet)
-    done: list[tuple[str, Path, dict[str, Any]]] = []
-
-    def work(source: Path | None, folder: Path) -> None:
-        try:
-            if source is not None and is_tiled(source, options):
-                result = segment_tiled(source, folder, options, terminal)
-            else:
-                pages = [sample_image()] if source is None else pages_of(source, options)
-                result = segment_job(pages, folder, options, terminal)
-        finally:
-            terminal.end()
-        done.append((folder.name if source is None else source.name, folder, result))
-        terminal.table(result)
-        terminal.line(f"wrote {folder}")
-
-    if not found:
-        return attempt(work, None, output / sample_image().source.stem)
-    if not joint:
-        return with_index(attempt_all(work, found, output), done, output, options)
-    code, done = joint_job(output_folders(found, output), output, options, terminal)
-    terminal.end()
-    if done:
-        terminal.table(done[0][2])
-        terminal.line(f"wrote {output}")
-    return with_index(code, done, output, options)
+    return segment_images(found, output, options, joint=joint, quiet=quiet)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from jgmm.cli.terminal import Terminal
 from jgmm.cli.tiled import apply_tiled, is_tiled
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
+from jgmm.image.applying import apply_to
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
@@ -40,7 +41,6 @@ from jgmm.image.segmentation import (
     segmentation_by,
     segmentation_of,
 )
-from jgmm.image.segmenting import apply_to
 from jgmm.image.stack import joined
 from jgmm.mixture import files
 from jgmm.mixture.density import score

@@ -22,8 +22,8 @@ from jgmm.image.model import ImageModel
 from jgmm.image.samples import Samples, spread
 from jgmm.image.table import write_table
 from jgmm.image.tiles import TILE, Bands
+from jgmm.mixture.components import few_sizes
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import few_sizes
 
 NdArray = npt.NDArray[Any]
 REDUCED = 2048  # pixels along the longer side of what stands for the image in pictures and pages

@@ -18,8 +18,9 @@ from jgmm.data.arrays import module_of
 from jgmm.data.programs import on_host
 from jgmm.em.curve import curve_svg
 from jgmm.mixture import shown
+from jgmm.mixture.components import by_weight, take
 from jgmm.mixture.criteria import criteria_of, n_parameters
-from jgmm.mixture.mixture import Mixture, by_weight, take
+from jgmm.mixture.mixture import Mixture
 
 
 @struct

@@ -19,7 +19,8 @@ from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.table import inferred
 from jgmm.fitting.starts import STARTS, from_labels, from_means, from_responsibilities
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, pad
+from jgmm.mixture.components import pad
+from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
 
 
 @dataclasses.dataclass(frozen=True)

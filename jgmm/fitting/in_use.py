@@ -13,9 +13,9 @@ from jgmm._checks import as_array
 from jgmm.data.programs import round_up
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
+from jgmm.mixture.components import pad, take
 from jgmm.mixture.criteria import aic, bic, icl
 from jgmm.mixture.density import score
-from jgmm.mixture.mixture import pad, take
 from jgmm.variational.result import VariationalResult
 
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from jgmm._struct import amend
 from jgmm.data.arrays import module_of
 from jgmm.families.family import Family
-from jgmm.mixture.mixture import Mixture, take
+from jgmm.mixture.components import take
+from jgmm.mixture.mixture import Mixture
 
 # Weights, means, matrices [K, D, D], and degrees of freedom if there are any.
 Parts = tuple[Any, Any, Any, Any]

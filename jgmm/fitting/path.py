@@ -39,7 +39,8 @@ from jgmm.fitting.running import (
     prior_of,
 )
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
-from jgmm.mixture.mixture import Mixture, take
+from jgmm.mixture.components import take
+from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain

@@ -247,3 +247,12 @@ def write_png(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
             f"expected an image [H, W], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}"
         )
     write_whole(path, iio.imwrite("<bytes>", pixels, extension=".png"))
+
+
+def opened(image: Any, level: int) -> Any:
+    """The image of a path; what is none as it is. Warnings are of the caller so many levels up."""
+    if not isinstance(image, str | os.PathLike):
+        return image
+    (found,) = open_pages(image, None)
+    tell_of_pages(found, stacklevel=level)  # where `segment` or `apply` is called
+    return found

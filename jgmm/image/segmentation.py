@@ -26,8 +26,9 @@ from jgmm.image.settings import NOT_SPATIAL, Spatial
 from jgmm.image.spatial import smooth as spatial_prior
 from jgmm.image.table import region_table, segment_table
 from jgmm.image.trees import Trees
+from jgmm.mixture.components import few_sizes
 from jgmm.mixture.density import evaluate
-from jgmm.mixture.mixture import Mixture, few_sizes
+from jgmm.mixture.mixture import Mixture
 from jgmm.mixture.shown import kind
 
 NdArray = npt.NDArray[Any]

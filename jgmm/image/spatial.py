@@ -37,7 +37,8 @@ from jgmm._struct import struct
 from jgmm.data.products import dot
 from jgmm.data.programs import program
 from jgmm.data.samples import Block
-from jgmm.mixture.mixture import Mixture, conform, few_sizes, log_weights
+from jgmm.mixture.components import few_sizes
+from jgmm.mixture.mixture import Mixture, conform, log_weights
 from jgmm.mixture.posterior import centered, log_joint
 
 NdArray = npt.NDArray[Any]

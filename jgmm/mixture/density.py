@@ -17,7 +17,8 @@ from jgmm.data.devices import mesh_of, over_rows, summed_over_rows
 from jgmm.data.fold import fold_sum, map_samples
 from jgmm.data.programs import on_host, program, round_up
 from jgmm.data.samples import Block, Rows, Samples, pad_rows
-from jgmm.mixture.mixture import FitLike, Mixture, conform, pad
+from jgmm.mixture.components import pad
+from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import Posterior, centered, counted, log_joint, normalise
 
 # What is asked of a posterior and its log-joints [K, S].

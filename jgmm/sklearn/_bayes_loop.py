@@ -29,7 +29,8 @@ from jgmm.em.moments import Moments, moments_of
 from jgmm.em.prior import Prior
 from jgmm.em.problem import pose
 from jgmm.families.variances import Diag
-from jgmm.mixture.mixture import Mixture, pad
+from jgmm.mixture.components import pad
+from jgmm.mixture.mixture import Mixture
 from jgmm.mixture.mixture import standardize as standardize_mixture
 from jgmm.sklearn._loops import capacity_for
 from jgmm.solvers.em import LastOfEm

@@ -27,7 +27,8 @@ from jgmm.data.samples import Rows, Samples, block_size
 from jgmm.data.subsample import subsample
 from jgmm.em.problem import pose
 from jgmm.families.floor import Ridge
-from jgmm.mixture.mixture import Mixture, pad, standardize, take
+from jgmm.mixture.components import pad, take
+from jgmm.mixture.mixture import Mixture, standardize
 from jgmm.solvers.em import LastOfEm
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Change

@@ -45,7 +45,8 @@ from jgmm.families import table
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
 from jgmm.families.table import FAMILIES
-from jgmm.mixture import mixture as _mixture
+from jgmm.mixture.components import pad, take
+from jgmm.mixture.mixture import checked
 
 
 def one_variance(scatters: np.ndarray, counts: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -576,9 +577,9 @@ def test_a_family_is_no_value(row: Row) -> None:
     stacked = dataclasses.replace(jax.tree.map(jnp.asarray, mixture), means=means)
     out = jax.vmap(lambda m: m.means @ m.means.T, in_axes=(lanes,))(stacked)
     assert out.shape == (2, K, K)
-    for moved in (_mixture.take(mixture, slice(1, None)), _mixture.pad(mixture, 5)):
+    for moved in (take(mixture, slice(1, None)), pad(mixture, 5)):
         assert moved.family is row.family
-        assert _mixture.checked(moved) is moved
+        assert checked(moved) is moved
 
 
 # Clusters apart, where EM converges within a few steps; of the same shape, for the same programs.

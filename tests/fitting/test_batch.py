@@ -22,7 +22,7 @@ from jgmm.fitting import options as _options
 from jgmm.fitting.batch import few, iterated, started, whole
 from jgmm.fitting.options import Choices, read, subsample_size
 from jgmm.fitting.starts import by_name
-from jgmm.mixture.mixture import take
+from jgmm.mixture.components import take
 
 fit = functools.partial(jgmm.fit, search="none")
 sweep = functools.partial(jgmm.sweep, search="none")

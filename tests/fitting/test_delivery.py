@@ -11,7 +11,7 @@ import pytest
 from examples import K, X, start
 
 import jgmm
-from jgmm.mixture.mixture import by_weight
+from jgmm.mixture.components import by_weight
 
 TWO = np.repeat([[0.0, 0, 0], [9, 8, 3]], 120, axis=0)
 STOPPED = {"max_iter": 2, "tol": 1e-12}
