@@ -52,7 +52,7 @@ def shared(mine: np.ndarray) -> tuple[jax.Array, jax.Array]:
     return make(sharding, pixels), make(sharding, weights)
 
 
-def work(arguments: argparse.Namespace, rows: list[int]) -> jgmm.FitResult:
+def work(arguments: argparse.Namespace, rows: list[int]) -> dict[str, Any]:
     """What each process does: load its rows, and fit together with the others."""
     jax.distributed.initialize(
         arguments.coordinator,
@@ -65,7 +65,7 @@ def work(arguments: argparse.Namespace, rows: list[int]) -> jgmm.FitResult:
     mine = np.asarray(image[start : start + rows[arguments.rank]])
     pixels, weights = shared(mine.reshape(-1, image.shape[-1]))
     print("begun", flush=True)
-    return jgmm.fit(pixels, arguments.k, weights=weights, init=first_means(image, arguments.k))
+    return told(pixels, weights, arguments.k, first_means(image, arguments.k))
 
 
 def first_means(image: np.ndarray, k: int) -> np.ndarray:
@@ -75,9 +75,15 @@ def first_means(image: np.ndarray, k: int) -> np.ndarray:
     return np.stack([image[i, i * (width - 1) // max(1, height - 1)] for i in places]).astype("f4")
 
 
-def told(result: jgmm.FitResult) -> dict[str, Any]:
-    """A result as JSON has it."""
+def told(pixels: Any, weights: Any, k: int, init: np.ndarray) -> dict[str, Any]:
+    """A fit and what it says of the pixels, as JSON has it; here, of the labels of this process."""
+    result = jgmm.fit(pixels, k, weights=weights, init=init)
+    labels = jgmm.predict(result, pixels)
+    here = np.concatenate([np.asarray(shard.data) for shard in labels.addressable_shards])
     return {
+        "score": float(jgmm.score(result, pixels, weights)),
+        "inertia": float(jgmm.kmeans(pixels, k, weights=weights).inertia),
+        "labelled": int(np.isin(here, np.arange(k)).sum()),
         "log_likelihood": float(result.log_likelihood),
         "n_iter": int(result.n_iter),
         "weights": np.asarray(result.mixture.weights).tolist(),
@@ -134,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.rank is not None:
         rows = list(map(int, arguments.rows.split(",")))
-        print(json.dumps(told(work(arguments, rows))))
+        print(json.dumps(work(arguments, rows)))
         return 0
     read = jgmm.image.read_image
     image = (read(arguments.image) if arguments.image else jgmm.image.sample_image()).pixels
@@ -154,12 +160,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     found = [json.loads(output.splitlines()[-1]) for output in outputs]
     flat = image.reshape(-1, image.shape[-1]).astype(np.float32)
-    alone = told(jgmm.fit(flat, arguments.k, init=first_means(image, arguments.k)))
+    alone = told(flat, None, arguments.k, first_means(image, arguments.k))
     gaps = [np.abs(np.array(one["means"]) - np.array(alone["means"])).max() for one in found]
     for rank, one in enumerate(found):
-        print(f"process {rank}, {rows[rank]} rows: {one['log_likelihood']:.6f} nats per pixel")
+        about = f"{rows[rank]} rows, {one['labelled']} labels, those of the filling among them"
+        print(f"process {rank}, {about}: {one['log_likelihood']:.6f} nats per pixel")
     print(f"one process: {alone['log_likelihood']:.6f} nats per pixel")
     print(f"the means differ by {max(gaps):.2g} at most")
+    for name in ("score", "inertia"):
+        gap = max(abs(one[name] / alone[name] - 1) for one in found)
+        print(f"of {name} the relative difference is {gap:.2g} at most")
     return 0
 
 

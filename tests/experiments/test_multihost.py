@@ -41,6 +41,9 @@ def test_several_processes_are_one(tmp_path: Path) -> None:
     gap = re.search(r"differ by (\S+) at most", done.stdout)
     assert gap is not None
     assert float(gap[1]) < 0.02
+    others = re.findall(r"relative difference is (\S+) at most", done.stdout)
+    assert len(others) == 2
+    assert max(map(float, others)) < 1e-3
 
 
 def test_where_one_is_killed_the_others_end(
