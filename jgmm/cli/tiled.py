@@ -124,7 +124,7 @@ def identity_of(source: Path, told: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
 
 
-def expect(image: Banded, source: Path, n_ks: int, monitor: Monitor, steps: int = 0) -> None:
+def expect(image: Banded, source: Path, n_passes: int, monitor: Monitor, steps: int = 0) -> None:
     """Say what a run will take, and refuse it where there is less memory."""
     first = image.rows(0, 1)
     channels = first.pixels.shape[2]
@@ -132,7 +132,7 @@ def expect(image: Banded, source: Path, n_ks: int, monitor: Monitor, steps: int 
     pixels = image.height * image.width
     memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
     n = len(bands_of(image))
-    seconds = pixels * (1 + n_ks) / _RATE
+    seconds = pixels * n_passes / _RATE
     said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     monitor.begin(
         source.name,
@@ -190,7 +190,7 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
             (folder / old).unlink(missing_ok=True)
         kept = _kept(state, identity)
         n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
-        expect(image, source, len(options.ks) or 1, monitor, n_fits)
+        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits)
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()

@@ -164,6 +164,8 @@ def size_of(path: Path) -> int:
     from jgmm.image.limits import pillow_limits
 
     try:
+        if not path.is_file():
+            return 0
         with contextlib.ExitStack() as stack:
             found = _pieces(path, stack)
             if found is not None:
@@ -179,6 +181,8 @@ def _pieces(path: Path, stack: contextlib.ExitStack) -> Pieces | None:
     import tifffile
 
     try:
+        if not path.is_file():  # to open a pipe would wait for whoever writes there
+            return None
         with path.open("rb") as file:
             if file.read(4) not in TIFF_MAGIC:
                 return None
