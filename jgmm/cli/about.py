@@ -18,6 +18,11 @@ def taken(pages: Sequence[Image]) -> str:
     return f"page {pages[0].page} of {pages[0].pages}" if pages[0].pages > 1 else ""
 
 
+def page_folder(page: int, pages: Sequence[int]) -> str:
+    """The folder of one of several pages."""
+    return f"page_{page:0{len(str(pages[-1]))}d}"
+
+
 def about_pages(pages: Sequence[Image], samples: Samples) -> str:
     """What is taken of the file, in words."""
     first = pages[0]

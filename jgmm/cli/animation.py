@@ -137,7 +137,7 @@ def _sized(picture: NdArray, shape: tuple[int, ...]) -> NdArray:
     """A picture of even width and height that fits a film, by whole numbers of pixels."""
     height, width = shape
     every = max(1, math.ceil(max(width / _WIDEST, height / _TALLEST)))
-    times = max(1, _NARROWEST // width)
+    times = max(1, min(_NARROWEST // width, _TALLEST // height))
     small = picture[::every, ::every].repeat(times, 0).repeat(times, 1)
     rows, columns = small.shape[:2]
     wide = max(_NARROWEST, columns + columns % 2)

@@ -47,7 +47,7 @@ from jgmm.cli.parameters import (
 from jgmm.cli.process import MENDABLE, UNHEARD, complain, debugging, silence
 from jgmm.cli.running import segment_images
 from jgmm.cli.terminal import OutputError, Terminal, UnheardError
-from jgmm.cli.together import expect_joint, expect_suited, not_both
+from jgmm.cli.together import expect_found, expect_joint, expect_suited, not_both
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import NAMES as FAMILIES
@@ -204,9 +204,7 @@ def segment(
     found = images_of(images or ())
     if found is None:
         return MENDABLE
-    for name, given in (("--labels", labels), ("--mask", mask)):
-        if given and len(found) > 1:
-            raise typer.BadParameter(f"expected one image for {name}, got {len(found)}")
+    expect_found(options, found)
     if recommended:
         options = with_recommended(options)
     return segment_images(found, output, options, joint=joint, quiet=quiet)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from jgmm.cli import animation, memory, outputs, summary
 from jgmm.cli import pages as web
-from jgmm.cli.about import about_pages, taken
+from jgmm.cli.about import about_pages, page_folder, taken
 from jgmm.cli.attempts import pages_of
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
@@ -224,8 +224,7 @@ def _place(folder: Path, pages: Sequence[Image], index: int) -> Path:
     """Where the pictures of a page go: with several, into a folder of its own."""
     if len(pages) == 1:
         return folder
-    digits = len(str(pages[-1].page))
-    place = folder / f"page_{pages[index].page:0{digits}d}"
+    place = folder / page_folder(pages[index].page, [page.page for page in pages])
     place.mkdir(exist_ok=True)
     return place
 

@@ -88,6 +88,7 @@ def _fit_bayes(
                 max_iter=options.max_iter,
                 tol=options.tol,
                 reg_covar=samples.floor,
+                search=options.search,
             )
         _expect_finite(np.isfinite(np.asarray(found.lower_bound)), name, options)
         fits.append(fit_of(found, samples.features, samples.weights))

@@ -19,7 +19,7 @@ from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import Fitted, fit_all
 from jgmm.cli.options import JobError, Options, numbers_for, samples_for
 from jgmm.em.result import FitResult
-from jgmm.image.display import display_of
+from jgmm.image.display import Display, display_of
 from jgmm.image.model import ImageModel, setup_of
 from jgmm.image.painting import means_of
 from jgmm.image.recipe import Recipe
@@ -40,6 +40,7 @@ class _Joint:
     fits: dict[int, FitResult]  # of each k
     colours: dict[int, NdArray]  # of the segments of each k, their means over all images
     recipe: Recipe
+    show: Display  # of all images, so that a colour is shown alike in each
     pool: dict[str, int]  # what `summary.json` says of all images
 
 
@@ -109,7 +110,7 @@ def _fit(pool: Pool, output: Path, options: Options, monitor: Monitor) -> _Joint
         fitted = fit_all(image.source, samples, offered, options, monitor)
         fits = write_fits(output, name, samples, fitted, options, draw)
         colours = {k: _colours(fit, samples) for k, fit in fits.items()}
-        joint = _Joint(fitted, fits, colours, samples.recipe, total)
+        joint = _Joint(fitted, fits, colours, samples.recipe, display_of(image.pixels), total)
         draw.wait()
         content = {
             "joint": total,
@@ -154,7 +155,7 @@ def _cut(joint: _Joint, source: Path, folder: Path, options: Options) -> dict[st
     start = time.perf_counter()
     (image,) = pages_of(source, options)
     samples = samples_for(image, joint.recipe, options.covariance)
-    show = display_of(image.pixels, image.alpha)
+    show = dataclasses.replace(joint.show, mask=image.alpha)
     pictures: dict[int, NdArray] = {}
     report = web.report_of(image, show, len(joint.fits)) if options.report else None
     with outputs.writing_to(folder), outputs.drawing() as draw:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.cli.about import page_folder
 from jgmm.cli.options import Options
 from jgmm.cli.outputs import quantity_of, shown, writes_geotiffs
 from jgmm.em.result import FitResult
@@ -100,5 +101,8 @@ def _picture(summary: Mapping[str, Any]) -> str:
     """What an index shows of an image."""
     if "model" not in summary:
         return "comparison.png"
+    pages = summary["input"]["pages_taken"]
     inside = "reduced/" if "reduced_by" in summary else ""
+    if len(pages) > 1:
+        inside = f"{page_folder(pages[0], pages)}/"
     return f"{inside}segmented_k{summary['k']}.png"

@@ -28,6 +28,7 @@ def expect_suited(options: Options, recommended: bool) -> None:
     not_both("--bayes", options.bayes, "--noise-model potts", potts)
     not_both("--animate", options.animate, "--noise-model potts", potts)
     not_both("--animate", options.animate, "--bayes", options.bayes)
+    not_both("--animate", options.animate, "--stack", options.stack)
     not_both("--regions", options.regions, "--merge", options.merge)
     not_both("--page", options.page, "--stack", options.stack)
     if options.bayes and options.distribution != default.distribution:
@@ -39,6 +40,20 @@ def expect_suited(options: Options, recommended: bool) -> None:
             f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {options.covariance}",
             param_hint="'--covariance'",
         )
+
+
+def expect_found(options: Options, found: Sequence[Path]) -> None:
+    """Refuse what is about one image of several, or about an image where there is none."""
+    for name, given in (("--labels", options.labels), ("--mask", options.mask)):
+        if given and len(found) != 1:
+            raise typer.BadParameter(f"expected one image for {name}, got {len(found) or 'none'}")
+    for name, given in (
+        ("--page", options.page),
+        ("--stack", options.stack),
+        ("--tiled", options.tiled),
+    ):
+        if given and not found:
+            raise typer.BadParameter(f"expected images for {name}, got none")
 
 
 def expect_joint(options: Options, images: Sequence[Path] | None) -> None:

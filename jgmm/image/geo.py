@@ -89,7 +89,8 @@ def write_geotiff(
     import rasterio
 
     coded, nothing = _coded(array)
-    with warnings.catch_warnings():
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO")
+    with warnings.catch_warnings(), alone:  # reads no files that lie beside
         warnings.simplefilter("ignore")  # of files that lie nowhere
         try:
             with rasterio.open(Path(like), driver="GTiff") as source:

@@ -16,6 +16,14 @@ from jgmm.cli import app as cli
 pytestmark = pytest.mark.usefixtures("plain_process")
 
 
+@pytest.mark.parametrize("shape", [(600, 2), (2, 600), (900, 1), (1, 1), (640, 640)])
+def test_pictures_of_any_shape_are_of_a_size_for_films(shape: tuple[int, int]) -> None:
+    frame = animation._sized(np.zeros((*shape, 3), np.uint8), shape)
+    assert frame.shape[0] <= 640
+    assert 320 <= frame.shape[1] <= 640
+    assert not any(side % 2 for side in frame.shape[:2])
+
+
 def test_a_film_ends_with_what_was_written(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,9 @@ def test_one_mixture_for_many_images(folder: Path, capsys: pytest.CaptureFixture
         ("segment x.png c.png --joint --stack", "expected no --stack with --joint"),
         ("segment x.png --joint --features lab+xy", "no features with +xy with --joint"),
         ("segment --joint", "expected images for --joint, got none"),
+        ("segment --mask x.png", "expected one image for --mask, got none"),
+        ("segment --tiled", "expected images for --tiled, got none"),
+        ("segment pages.gif --stack --animate gif", "expected one of --animate and --stack"),
         ("apply m hollow", "no image in the folder hollow"),
     ],
 )
@@ -219,3 +222,41 @@ def test_what_does_not_go_together(
     error = capsys.readouterr().err
     assert part in error
     assert error.count("\n") == 1
+
+
+def test_a_colour_is_shown_alike_in_deep_images(folder: Path) -> None:
+    """Each by itself would be shown by its own white."""
+    for name, bright in (("a", 4000), ("b", 9000)):
+        write(
+            f"{name}.png", np.where(np.arange(48).reshape(6, 8) % 3, 1000, bright).astype(np.uint16)
+        )
+    assert cli.main(["segment", "a.png", "b.png", "-k", "3", "--joint", "--no-report", "-q"]) == 0
+    shown = [iio.imread(f"jgmm-out/{name}/segmented_k3.png", mode="RGB")[0, 1] for name in "ab"]
+    np.testing.assert_array_equal(*shown)
+
+
+def test_an_index_of_stacks_shows_their_first_pages(folder: Path) -> None:
+    for name in ("a.gif", "b.gif"):
+        iio.imwrite(name, np.stack([picture(), picture(seed=1)]))
+    assert cli.main(["segment", "a.gif", "-k", "2", "--stack", "--no-report", "-q"]) == 0
+    model = "jgmm-out/a/model_k2.safetensors"
+    assert cli.main(["apply", model, "a.gif", "b.gif", "--stack", "-q"]) == 0
+    page = Path("jgmm-applied/index.html").read_text()
+    links = re.findall(r'(?:src|href)="([^"#:]+)"', page)
+    assert any("page_1/" in link for link in links)
+    assert all(Path("jgmm-applied", link).is_file() for link in links)
+
+
+def test_bayes_searches_no_more_than_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def hear(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["search"])
+        return jgmm.fit_variational(*arguments, **options)
+
+    monkeypatch.setattr("jgmm.cli.fits.fit_variational", hear)
+    write("x.png", picture())
+    for search in ("none", "best"):
+        options = ["--bayes", "-k", "2", "--search", search, "--no-report", "-q"]
+        assert cli.main(["segment", "x.png", *options]) == 0
+    assert asked == ["none", "best"]
