@@ -194,6 +194,7 @@ class Factor(Loadings):
 
 
 def _n_loadings(d: int, q: int) -> int:
+    q = min(q, d)  # of some features there may be more factors than features
     return d * q - q * (q - 1) // 2
 
 

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import digamma
 
 from jgmm.families.distribution import Distribution
 from jgmm.families.gamma import (
@@ -141,8 +140,9 @@ class StudentT(Distribution):
 
     def entropy(self, d: int, dof: Array) -> Array:
         """Minus the constant, and (ν + D)/2 (ψ((ν + D)/2) - ψ(ν/2)) (Guerrero-Cusumano 1996)."""
-        x = dof / 2
-        return (x + d / 2) * (digamma(x + d / 2) - digamma(x)) - self.log_constant(d, dof)[:, 0]
+        x, h = dof / 2, d / 2
+        gap = jnp.log1p(h / x) - log_less_digamma(x + h) + log_less_digamma(x)  # of digammas
+        return (x + h) * gap - self.log_constant(d, dof)[:, 0]
 
     def conditional(self, dof: Array, f: int, log_density: Array, squares: Array) -> Any:
         """Again a t, of ν + F, wider the farther off what is known is (Ding 2016)."""

@@ -130,8 +130,13 @@ def about(data: Any, k: int, choices: Choices) -> dict[str, Any]:
         "reg_covar": digest(choices.reg_covar),
         "degrees_of_freedom": _named(choices.degrees_of_freedom),
         "prior": _named(choices.prior),
-        **{name: getattr(choices, name) for name in _OPTIONS},
+        **{name: _plain(getattr(choices, name)) for name in _OPTIONS},
     }
+
+
+def _plain(value: Any) -> Any:
+    """A count as JSON takes it, whoever made it."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _named(value: Any) -> str:

@@ -62,9 +62,14 @@ class Plan:
         return 1e-5, 16 if self.thorough else 8
 
 
+def comparable(k: int, d: int) -> bool:
+    """Whether the covariances of all pairs of K components in D dimensions are few numbers."""
+    return (k * d) ** 2 <= _MOST_COMPARED
+
+
 def plan_for(k: int, d: int, *, thorough: bool) -> Plan | None:
     """For K components in D dimensions; None where there is nothing to look for, or too much."""
-    if k == 1 or (k * d) ** 2 > _MOST_COMPARED:
+    if k == 1 or not comparable(k, d):
         return None
     return Plan(n_components=k, thorough=thorough)
 

@@ -24,6 +24,7 @@ from jgmm.fitting.batch import over, started
 from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
 from jgmm.fitting.options import SEARCHES, Choices, Request, read
+from jgmm.fitting.population import comparable
 from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.iterate import Solver, iterate
 from jgmm.solvers.merging import Merging
@@ -101,8 +102,9 @@ def fit_variational(
         labels: known components of pixels, integers [...] with -1 for unknown. Without any,
             components are numbered by decreasing weight.
         search: "best" tries, where the climb has settled, whether the bound is higher with two
-            components merged, for pairs that are alike; these steps count as others. "none" does
-            not.
+            components merged, for pairs that are alike; these steps count as others. It begins
+            where a step gains less than 1e-5, whatever ``tol``. "none" does not, nor is there
+            a search where K D is above 2,048.
 
     Returns:
         The posterior and its bound, in the units of the data, the history and a status. Outside of
@@ -150,7 +152,8 @@ def fit_variational(
         mean=as_mean("mean_prior", mean_prior, d, dtype, request.origin),
         scale=as_scale("covariance_prior", covariance_prior, d, dtype),
     )
-    solver = Merging(merges=_checks.one_of("search", search, SEARCHES) == "best")
+    searching = _checks.one_of("search", search, SEARCHES) == "best"
+    solver = Merging(merges=searching and comparable(request.n_components, d))
     given = init.posterior if isinstance(init, VariationalResult) else None
     return _fitted(request, k, asked, given, WEIGHT_PRIORS[kind], solver)
 

@@ -14,6 +14,7 @@ from jgmm._warnings import unheard
 from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.table import with_rank
 from jgmm.fitting.choice import choose
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.fitting import fit
@@ -56,6 +57,7 @@ def _samples_of(
     xy_weight: float = 1.0,
     labels: ArrayLike | None = None,
     covariance_type: str = "full",
+    rank: int | None = None,
     level: int = 5,
     **_: Any,
 ) -> Samples:
@@ -63,7 +65,7 @@ def _samples_of(
     return samples_of(
         opened(image, level),
         features,
-        covariance_type,
+        with_rank(covariance_type, rank),
         labels=labels,
         xy_weight=xy_weight,
         mask=mask,
@@ -91,6 +93,7 @@ def segment(
     key: jax.Array | int | None = None,
     init: str | Mixture | FitLike | Segmentation | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
@@ -144,6 +147,7 @@ def segment(
         init: where to start; also an earlier `Segmentation` of the same features.
         covariance_type: "full", "tied", "diag", "spherical", another of mclust's fourteen by its
             name, such as "VEV", or "factor(2)" or "ppca(2)" (experiments/FAMILIES.md).
+        rank: see `jgmm.fit`.
         distribution: see `jgmm.fit`: "student_t" for images with dead pixels or dust.
         degrees_of_freedom: see `jgmm.fit`.
         n_restarts: fits from different starts.
@@ -188,6 +192,7 @@ def segment(
             if value is not None:
                 raise ValueError(f"{name}: expected none with noise_model, which has no use for it")
     rule = choose_by or spatial.rule
+    covariance_type = with_rank(covariance_type, rank)
     samples = image
     if not isinstance(image, Samples):
         samples = _samples_of(

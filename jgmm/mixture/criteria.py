@@ -26,7 +26,7 @@ def n_parameters(mixture: Mixture) -> Array:
         for k in range(mixture.n_components + 1)
     ]
     xp = module_of(mixture.means)
-    return xp.asarray(counts, mixture.means.dtype)[xp.sum(mixture.weights > 0)]
+    return xp.asarray(counts, mixture.means.dtype)[xp.sum(mixture.weights > 0, axis=-1)]
 
 
 def criteria_of(

@@ -36,7 +36,9 @@ def as_degrees_of_freedom(mixture: Any) -> Any:
     value = mixture.degrees_of_freedom
     if isinstance(value, bool | str):
         raise TypeError(f"mixture: expected degrees_of_freedom of numbers, got {value!r}")
-    if isinstance(value, int | float) and are_arrays(mixture):
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and _checks.is_concrete(value):
+        value = value.item()
+    if isinstance(value, int | float | np.generic) and are_arrays(mixture):
         shape, dtype = mixture.means.shape[:-1], mixture.means.dtype
         value = _checks.as_array(np.full(shape, value, dtype), dtype)
     return as_parameter("degrees_of_freedom", value)

@@ -32,7 +32,7 @@ class Mergeable(Protocol):
         """The point with the pair of that rank merged, and whether there is one worth a try."""
 
     @property
-    def most_pairs(self) -> int:
+    def most_pairs(self) -> Array:
         """How many are tried at most."""
 
 

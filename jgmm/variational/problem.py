@@ -113,9 +113,9 @@ class VariationalProblem:
         return jax.tree.map(lambda leaf: leaf[order], moments)
 
     @property
-    def most_pairs(self) -> int:
-        """As many as there are components."""
-        return len(self.used)
+    def most_pairs(self) -> Array:
+        """As many as components take part."""
+        return jnp.sum(self.used, dtype=jnp.int32)
 
     def merged(
         self, posterior: VariationalPosterior, rank: Array

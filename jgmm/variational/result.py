@@ -81,7 +81,7 @@ class VariationalResult(Shown):
         xp = module_of(posterior.means)
         mixture = posterior.mixture(xp.ones_like(used))
         weights = xp.where(used, mixture.weights, 0)
-        total = weights.sum()
+        total = weights.sum(-1, keepdims=True)
         mixture = amend(mixture, weights=weights / xp.where(total > 0, total, 1))
         return jax.tree.map(_checks.as_array, mixture) if concrete else mixture
 

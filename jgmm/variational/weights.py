@@ -46,7 +46,7 @@ class WeightPrior(abc.ABC):
 
     @abc.abstractmethod
     def means(self, concentrations: Array, used: Array) -> Array:
-        """E π [K], made to sum to 1; NumPy arrays stay so."""
+        """E π [..., K], made to sum to 1; NumPy arrays stay so."""
 
     @abc.abstractmethod
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
@@ -76,7 +76,7 @@ class Dirichlet(WeightPrior):
     def means(self, concentrations: Array, used: Array) -> Array:
         """Shares."""
         shares: Array = module_of(concentrations).where(used, concentrations, 0)
-        return shares / shares.sum()
+        return shares / shares.sum(-1, keepdims=True)
 
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
         """Of two Dirichlets."""
@@ -116,11 +116,12 @@ class StickBreaking(WeightPrior):
     def means(self, concentrations: Array, used: Array) -> Array:
         """Mean shares of mean rests."""
         xp = module_of(concentrations)
-        a, b = concentrations
+        a, b = concentrations[..., 0, :], concentrations[..., 1, :]
         left = b / (a + b)
-        before = xp.concatenate([xp.ones_like(left[:1]), xp.cumprod(left[:-1])])
+        rests = xp.ones_like(left[..., :1]), xp.cumprod(left[..., :-1], axis=-1)
+        before = xp.concatenate(rests, axis=-1)
         shares: Array = xp.where(used, a / (a + b) * before, 0)
-        return shares / shares.sum()
+        return shares / shares.sum(-1, keepdims=True)
 
     def divergence(self, concentrations: Array, prior: Array, used: Array) -> Array:
         """Of Betas."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from examples import K, N, W, X
@@ -108,3 +109,15 @@ def test_what_is_raised_says_what_to_do(
         ended.raise_for_status()
     with pytest.raises(TypeError, match="raise_for_status: expected values, got a tracer"):
         jax.jit(lambda result: result.raise_for_status())(ended)
+
+
+def test_criteria_of_lanes_are_those_of_each() -> None:
+    x = np.random.default_rng(2).normal(size=(2, 40, 2))
+    lanes = jax.vmap(lambda x: jgmm.fit(x, 2, search="none", max_iter=3, tol=0.0))(jnp.asarray(x))
+    for name in ("bic", "aic"):
+        found = getattr(lanes, name)
+        for i in range(2):
+            alone = getattr(jgmm, name)(
+                jax.tree.map(lambda leaf, i=i: leaf[i], lanes.mixture), x[i]
+            )
+            np.testing.assert_allclose(found[i], alone, rtol=1e-9)

@@ -173,6 +173,8 @@ def test_as_many_factors_as_features_are_full_covariances() -> None:
     np.testing.assert_allclose(result.log_likelihood, full.log_likelihood, rtol=1e-6)
     assert Factor(D).n_parameters(K, D) == full.mixture.family.n_parameters(K, D)
     assert Factor(Q).n_parameters(K, 50) == K * (50 * Q - 1 + 50)
+    for d in (1, 2):  # of a marginal, of fewer features than factors
+        assert Factor(5).n_parameters(1, d) == d * (d + 1) // 2
     assert Ppca(Q).n_parameters(K, 50) == K * (50 * Q - 1 + 1)
 
 

@@ -72,6 +72,7 @@ def test_a_fit_goes_on_where_it_was(
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     options = {"search": "none", "max_iter": 4, "tol": 0, "checkpoint": tmp_path / "a"}
     jgmm.fit(X, 3, **options)
+    jgmm.fit(X, 3, **{**options, "max_iter": np.int64(4)})  # the same, whoever counted
     moved = X.copy()
     moved[[5, 6]] = moved[[6, 5]]
     for x, changed, message in (

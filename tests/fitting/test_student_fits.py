@@ -212,6 +212,14 @@ def test_entropy_and_divergence() -> None:
     low, high = jgmm.entropy(one)
     exact = stats.multivariate_t(one.means[0], one.covariances[0], 5.0).entropy()
     np.testing.assert_allclose([low, high], exact, rtol=1e-9)
+    for dof in (1e3, 1e6, 1e9):  # nearly normal, in either precision
+        number = np.float32(dof) if dof == 1e3 else dof
+        near = jgmm.Mixture([1.0], [[0.0, 0.0, 0.0]], [np.eye(3)], degrees_of_freedom=number)
+        narrow = jax.tree.map(lambda leaf: leaf.astype(np.float32), near)
+        exact = stats.multivariate_t(np.zeros(3), np.eye(3), dof).entropy() if dof < 1e6 else None
+        normal = 1.5 * (1 + np.log(2 * np.pi))
+        np.testing.assert_allclose(jgmm.entropy(near)[0], exact or normal, rtol=1e-5)
+        np.testing.assert_allclose(jgmm.entropy(narrow)[0], exact or normal, rtol=1e-5)
     low, high = jgmm.entropy(mixture())
     drawn, _ = jgmm.sample(mixture(), 20_000)
     assert low - 0.05 < -jgmm.score(mixture(), drawn) < high + 0.05

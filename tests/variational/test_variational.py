@@ -174,6 +174,18 @@ def test_a_lane_is_a_fit_and_priors_may_be_traced() -> None:
         np.testing.assert_allclose(lanes.lower_bound[i], alone.lower_bound, rtol=1e-12)
         np.testing.assert_allclose(lanes.posterior.means[i], alone.posterior.means, atol=1e-9)
         assert lanes.n_iter[i] == alone.n_iter
+        np.testing.assert_allclose(lanes.mixture.weights[i], alone.mixture.weights, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_weights_of_lanes_are_those_of_each(kind: str) -> None:
+    prior = WEIGHT_PRIORS[kind]
+    counts = jnp.asarray([[5.0, 3.0, 1.0], [2.0, 2.0, 2.0]])
+    used = jnp.ones(3, bool)
+    lanes = jax.vmap(lambda n: prior.posterior(jnp.asarray(0.5), n))(counts)
+    found = prior.means(lanes, used)
+    for i in range(2):
+        np.testing.assert_allclose(found[i], prior.means(lanes[i], used), rtol=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

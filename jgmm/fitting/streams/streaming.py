@@ -13,6 +13,7 @@ from jgmm._status import warn_of_status
 from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.options import Choices
 from jgmm.fitting.progress import shown
@@ -28,6 +29,7 @@ def fit_stream(
     key: Array | int | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
     covariance_type: str = "full",
+    rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",
     n_restarts: int = 1,
@@ -74,6 +76,7 @@ def fit_stream(
         init: a name or means [K, D], from which a fit to the sample leads to the start; or a
             `Mixture` of k components or the result of a fit, which are the start.
         covariance_type: of any family that `fit` takes, such as "full" or "factor(3)".
+        rank: see `fit`.
         distribution: see `fit`.
         degrees_of_freedom: see `fit`.
         n_restarts: fits to the sample, of which the best is the start.
@@ -124,7 +127,7 @@ def fit_stream(
     choices = Choices(
         key=key,
         init=init,
-        covariance_type=covariance_type,
+        covariance_type=with_rank(covariance_type, rank),
         distribution=distribution,
         degrees_of_freedom=degrees_of_freedom,
         n_restarts=n_restarts,
