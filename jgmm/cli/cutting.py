@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jgmm.cli import summary
 from jgmm.cli.fits import Monitor
 from jgmm.cli.options import JobError, samples_for
+from jgmm.image import geo
 from jgmm.image.bands import Banded
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
@@ -120,8 +121,10 @@ def cut(
             palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
         shape = (image.height, image.width)
         dtype = _depth(k)
-        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette)
-        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape)
+        place = geo.tags_of(source, shape, nodata=np.iinfo(dtype).max)
+        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette, place)
+        place = geo.tags_of(source, shape)
+        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape, tags=place)
         write_table(folder / f"segments_k{k}.csv", table)
     total = image.height * image.width
     bands.path.unlink()

@@ -159,7 +159,8 @@ def write_reduced(
         samples = samples_for(image, model.setup.recipe, model.mixture.covariance_type)
         segments = segmentation_by(model.mixture, samples, model.setup.spatial)
         colours = np.asarray(dataclasses.replace(show, mask=None)(found.counted[k].means))
-        each(k, segments, *outputs.write_all(folder, k, segments, image, show, colours))
+        made = outputs.write_all(folder, k, segments, image, show, colours, geotiffs=False)
+        each(k, segments, *made)
 
 
 def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:

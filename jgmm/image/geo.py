@@ -17,6 +17,9 @@ from jgmm.image.decoding import TIFF_MAGIC, ImageError
 NdArray = npt.NDArray[Any]
 # Of the tags that say where pixels lie: scale and tie points, a matrix, and the system they are in.
 _TAGS = (33550, 33922, 34264, 34735)
+_PARAMETERS = (34736, 34737)  # numbers and text that the last of these points to
+_NODATA = 42113  # GDAL's tag
+Tag = tuple[int, Any, int, Any, bool]  # as tifffile writes it
 
 
 def is_georeferenced(path: str | os.PathLike[str]) -> bool:
@@ -41,6 +44,45 @@ def is_georeferenced(path: str | os.PathLike[str]) -> bool:
             return any(tag in tags for tag in _TAGS)
     except (OSError, tifffile.TiffFileError, IndexError):
         return False
+
+
+def tags_of(
+    path: str | os.PathLike[str], shape: tuple[int, int], nodata: int | None = None
+) -> list[Tag]:
+    """The tags by which another TIFF lies where this one does, for ``extratags`` of tifffile.
+
+    Args:
+        path: the file.
+        shape: rows and columns of what is written; of an image of others there are no tags.
+        nodata: the value that is to mean no data there.
+
+    Example:
+        >>> import tempfile
+        >>> from jgmm.image import write_png
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_png(f"{folder}/grey.png", np.zeros((1, 2), np.uint8))
+        ...     tags_of(f"{folder}/grey.png", (1, 2))
+        []
+    """
+    import tifffile
+
+    if not is_georeferenced(path):
+        return []
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0].aspage()
+        turned = page.tags.get("Orientation")
+        if (page.imagelength, page.imagewidth) != shape or (
+            turned is not None and int(turned.value) != 1
+        ):
+            return []
+        found = [page.tags[code] for code in (*_TAGS, *_PARAMETERS) if code in page.tags]
+        tags: list[Tag] = [
+            (tag.code, tag.dtype, 0 if isinstance(tag.value, str) else tag.count, tag.value, True)
+            for tag in found
+        ]
+    if nodata is not None:
+        tags.append((_NODATA, "s", 0, str(nodata), True))
+    return tags
 
 
 def can_write() -> bool:

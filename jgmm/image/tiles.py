@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ class Bands:
         shape: tuple[int, int],
         dtype: npt.DTypeLike = np.uint8,
         palette: NdArray | None = None,
+        tags: Sequence[tuple[Any, ...]] = (),
     ) -> None:
         """Write a picture as a TIFF of tiles, BigTIFF where it takes that; whole or not at all.
 
@@ -103,6 +104,7 @@ class Bands:
             shape: of the picture.
             dtype: of its values.
             palette: colours [K, 3] uint8 that the values are shown in; None for grey.
+            tags: more of them, as tifffile takes them.
         """
         import tifffile
 
@@ -123,6 +125,7 @@ class Bands:
                 compression="zlib",
                 bigtiff=size + (1 << 26) >= 1 << 32,
                 metadata=None,
+                extratags=tags,
                 **colours,
             )
             os.replace(temporary, path)
