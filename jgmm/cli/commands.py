@@ -24,6 +24,7 @@ from jgmm.cli.options import (
     numbers_for,
     samples_for,
     scribbles_for,
+    with_model,
 )
 from jgmm.cli.terminal import Terminal
 from jgmm.cli.tiled import apply_tiled, is_tiled
@@ -187,9 +188,16 @@ def apply_image(
 
     Returns:
         A line that says it, and the summary.
+
+    Raises:
+        JobError: tiles are asked for, and the model needs the whole image; or as of `apply_job`.
     """
-    which = ""
-    if is_tiled(source, options):
+    which, needed = "", with_model(options, about.setup)
+    if options.tiled and needed.needing_all and not options.needing_all:
+        raise JobError(
+            f"expected a model without smoothing, regions and position for --tiled: {model}"
+        )
+    if is_tiled(source, needed):
         try:
             result = apply_tiled(model, source, folder, about, options, monitor)
         finally:

@@ -39,30 +39,13 @@ _FITTED = 1 << 24  # pixels that a fit is to, of those whose colours are not cou
 _RATE = 4e6  # pixels a second that are labelled, as measured on one core
 
 
-def unsuited(options: Options) -> str | None:
-    """What of the options needs the whole image at once; None for nothing."""
-    names = {
-        "--stack": options.stack,
-        "--labels": options.labels,
-        "--mask": options.mask,
-        "--noise-model": options.noise_model,
-        "--smooth": options.smooth,
-        "--min-region": options.min_region,
-        "--merge": options.merge,
-        "--regions": options.regions,
-        "--animate": options.animate,
-        "features with +xy": options.features.endswith("+xy"),
-    }
-    return next((name for name, given in names.items() if given), None)
-
-
 def is_tiled(source: Path, options: Options) -> bool:
     """Whether the image is to be worked on tile by tile.
 
     Raises:
         JobError: that is asked for, and does not go with the other options.
     """
-    name = unsuited(options)
+    name = options.needing_all
     if options.tiled and name is not None:
         raise JobError(f"expected no {name} with --tiled")
     return options.tiled or (name is None and size_of(source) > LARGE)
@@ -81,9 +64,6 @@ def apply_tiled(
     """
     k = about.mixture.n_components
     told = {**about.setup.to_metadata(), **summary.mixture_summary(about.mixture)}
-    spatial = about.setup.spatial
-    if not (spatial.as_drawn and not spatial.smooth and spatial.noise_model is None):
-        raise JobError(f"expected a model without smoothing and regions for tiles: {model}")
     with (
         jax.enable_x64(about.mixture.means.dtype == np.float64),
         banded(source, options.page) as image,

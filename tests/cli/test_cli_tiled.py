@@ -12,9 +12,14 @@ import pytest
 import tifffile
 from pictures import SHAPE, picture, write
 
+import jgmm
 from jgmm.cli import app as cli
 from jgmm.cli import cutting, tiled
+from jgmm.image import Image
 from jgmm.image.bands import Pieces, banded
+from jgmm.image.model import ImageModel, setup_of
+from jgmm.image.samples import samples_of
+from jgmm.image.settings import Spatial
 from jgmm.image.tiles import Bands
 
 pytestmark = pytest.mark.usefixtures("plain_process")
@@ -123,3 +128,28 @@ def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert SHAPE == picture().shape[:2]
     assert cli.main(["segment", "x.png", "--tiled", "--smooth"]) == 2
     assert "expected no --smooth with --tiled" in capsys.readouterr().err
+
+
+def model(path: str, features: str = "rgb", image: Any = None, **spatial: Any) -> str:
+    """A model of two components, as if fitted."""
+    image = picture() if image is None else image
+    samples = samples_of(Image(image, None, Path("x.tif")), features, "full")
+    n = samples.features.shape[1]
+    means = np.stack([np.full(n, 0.2), np.full(n, 0.5)])
+    mixture = jgmm.Mixture([0.5, 0.5], means, np.stack([np.eye(n) * 0.01] * 2))
+    jgmm.save(path, ImageModel(mixture, setup_of(samples, Spatial(**spatial))))
+    return path
+
+
+def test_a_model_that_needs_the_whole_image_gets_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    joining, placed = model("a.safetensors", min_region=5), model("b.safetensors", "rgb+xy")
+    for path in (joining, placed):
+        assert cli.main(["apply", path, "x.png", "--tiled"]) == 2
+        said = capsys.readouterr().err
+        assert "expected a model without smoothing, regions and position for --tiled" in said
+    monkeypatch.setattr(tiled, "LARGE", 100)
+    assert cli.main(["apply", joining, "x.png", "-q"]) == 0
+    assert Path("jgmm-applied/x/labels_k2.png").is_file()
