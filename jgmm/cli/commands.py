@@ -80,7 +80,7 @@ def segment_job(
             parts = [samples_for(page, samples.recipe, options.covariance) for page in pages]
         show = display_of(whole.pixels, whole.alpha)
         with outputs.writing_to(folder), outputs.drawing() as draw:
-            for old in ("summary.json", web.REPORT):
+            for old in ("summary.json", web.REPORT, outputs.FITTED, outputs.LABELLED):
                 (folder / old).unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
@@ -152,7 +152,7 @@ def apply_job(
             raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
         counts = [int(s.mask.sum()) for s in parts]
         with outputs.writing_to(folder):
-            for old in ("summary.json", web.REPORT):
+            for old in ("summary.json", web.REPORT, outputs.FITTED, outputs.LABELLED):
                 (folder / old).unlink(missing_ok=True)
             whole = joined(pages)
             show = display_of(whole.pixels, whole.alpha)

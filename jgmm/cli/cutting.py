@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import summary
+from jgmm.cli import outputs, summary
 from jgmm.cli.fits import Monitor
 from jgmm.cli.options import JobError, samples_for
 from jgmm.image import geo
@@ -87,7 +87,7 @@ def cut(
     ``segmented_k3.tif`` has the numbers of the segments, with their mean colours as palette, and
     ``certainty_k3.tif`` how sure each is, from 0 to 255. Pixels left out have the largest number.
     """
-    bands = Bands(folder / ".tiles.part", identity)
+    bands = Bands(folder / outputs.LABELLED, identity)
     stride = max(1, -(-max(image.height, image.width) // REDUCED))
     reduced: list[Image] = []
     began, done = time.perf_counter(), len(bands.notes)

@@ -24,6 +24,7 @@ from jgmm.image.segmentation import Segmentation
 from jgmm.image.table import region_table, segment_table, write_table
 
 NdArray = npt.NDArray[Any]
+FITTED, LABELLED = ".fitted.json", ".tiles.part"  # what an interrupted run by tiles goes on from
 
 
 def write_all(

@@ -64,6 +64,7 @@ def apply_tiled(
     """
     k = about.mixture.n_components
     told = {**about.setup.to_metadata(), **summary.mixture_summary(about.mixture)}
+    told["page"] = options.page
     with (
         jax.enable_x64(about.mixture.means.dtype == np.float64),
         banded(source, options.page) as image,
@@ -160,7 +161,7 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     told = summary.options_summary(options)
     for name in ("command", "report"):
         del told[name]
-    identity, state = identity_of(source, told), folder / ".fitted.json"
+    identity, state = identity_of(source, told), folder / outputs.FITTED
     with (
         jax.enable_x64(options.dtype == "float64"),
         banded(source, options.page) as image,
@@ -175,10 +176,12 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()
+            kept["models"] = _digests(folder, kept)
             summary.write_json(state, kept)
         ks = [fit["k"] for fit in kept["content"]["fits"]]
         models = {k: load_model(folder / f"model_k{k}.safetensors") for k in ks}
-        found = cut(image, source, folder, models, identity, monitor)
+        of_models = identity_of(source, told | {"models": kept["models"]})
+        found = cut(image, source, folder, models, of_models, monitor)
         small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
         report = web.report_of(small, show, len(ks)) if options.report else None
         pictures: dict[int, NdArray] = {}
@@ -216,12 +219,19 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
 
 
 def _kept(state: Path, identity: str) -> dict[str, Any] | None:
-    """What a run wrote down of its fits, if it was of the same."""
+    """What a run wrote down of its fits, if it was of the same and its models are there still."""
     try:
         found: dict[str, Any] = json.loads(state.read_text())
-    except (OSError, ValueError):
+        there = _digests(state.parent, found)
+    except (OSError, ValueError, KeyError):
         return None
-    return found if found.get("identity") == identity else None
+    return found if (found.get("identity"), found.get("models")) == (identity, there) else None
+
+
+def _digests(folder: Path, kept: Mapping[str, Any]) -> dict[str, str]:
+    """Of the file of each model, which other runs may write anew, a checksum."""
+    names = [f"model_k{fit['k']}.safetensors" for fit in kept["content"]["fits"]]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _fit(

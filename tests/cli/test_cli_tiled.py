@@ -69,6 +69,7 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     assert cli.main(run) == 1
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
+    left = {path.name: path.read_bytes() for path in Path("jgmm-out/x").iterdir() if path.is_file()}
     assert cli.main(run) == 0
     assert done == [0, 1, 2, 2]
     assert "goes on after 2 of 3 bands" in capsys.readouterr().out
@@ -91,6 +92,19 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     np.testing.assert_array_equal(iio.imread("jgmm-out/x/reduced/labels_k2.png"), labels[::5, ::5])
     assert Path("jgmm-out/x/report.html").is_file()
     assert not list(Path("jgmm-out/x").glob(".*"))
+
+    # Nothing goes on from the models of another run.
+    place = Path("jgmm-out/x")
+    for name, content in left.items():
+        (place / name).write_bytes(content)
+    other = place / "model_k2.safetensors"
+    unfitted(str(other), image=image[..., :3])
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting, "write_table", None)
+        assert cli.main(run) == 1
+    assert other.read_bytes() == left[other.name]
+    assert cli.main(["segment", "x.tif", "-k", "2", "-q"]) == 0
+    assert not list(place.glob(".*"))
 
     monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
     model = "jgmm-out/x/model_k2.safetensors"
@@ -130,7 +144,7 @@ def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert "expected no --smooth with --tiled" in capsys.readouterr().err
 
 
-def model(path: str, features: str = "rgb", image: Any = None, **spatial: Any) -> str:
+def unfitted(path: str, features: str = "rgb", image: Any = None, **spatial: Any) -> str:
     """A model of two components, as if fitted."""
     image = picture() if image is None else image
     samples = samples_of(Image(image, None, Path("x.tif")), features, "full")
@@ -145,7 +159,8 @@ def test_a_model_that_needs_the_whole_image_gets_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("x.png", picture())
-    joining, placed = model("a.safetensors", min_region=5), model("b.safetensors", "rgb+xy")
+    joining = unfitted("a.safetensors", min_region=5)
+    placed = unfitted("b.safetensors", "rgb+xy")
     for path in (joining, placed):
         assert cli.main(["apply", path, "x.png", "--tiled"]) == 2
         said = capsys.readouterr().err
