@@ -184,12 +184,14 @@ def _labelled(
             )
             flat, certain, dense = jax.device_get(found)
             cut_, weights = spread(samples, flat, -1), np.asarray(samples.weights, np.float64)
+            score = float(weights @ dense.astype(np.float64))
+            if not np.isfinite(score):
+                raise JobError(f"the model gives this image no finite likelihood: {band.source}")
             labels = np.where(cut_ < 0, last, cut_).astype(_depth(k))
             sure = np.rint(255 * np.clip(spread(samples, certain, 0), 0, 1)).astype(np.uint8)
             counts = np.bincount(flat, weights, k)
             colours = samples.colours.T
             sums = np.stack([np.bincount(flat, weights * c, k) for c in colours], axis=-1)
-            score = float(weights @ dense.astype(np.float64))
         pictures |= {f"labels{k}": labels, f"certainty{k}": sure}
         note["counts"][k], note["sums"][k], note["scores"][k] = (
             counts.tolist(),

@@ -161,7 +161,7 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     told = summary.options_summary(options)
     for name in ("command", "report"):
         del told[name]
-    identity, state = identity_of(source, told), folder / outputs.FITTED
+    state = folder / outputs.FITTED
     with (
         jax.enable_x64(options.dtype == "float64"),
         banded(source, options.page) as image,
@@ -170,6 +170,7 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     ):
         for old in ("summary.json", web.REPORT):
             (folder / old).unlink(missing_ok=True)
+        identity = identity_of(source, told)
         kept = _kept(state, identity)
         n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
         expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits)

@@ -142,6 +142,16 @@ def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert SHAPE == picture().shape[:2]
     assert cli.main(["segment", "x.png", "--tiled", "--smooth"]) == 2
     assert "expected no --smooth with --tiled" in capsys.readouterr().err
+    assert cli.main(["segment", "missing.tif", "--tiled"]) == 2
+    assert "no such file: missing.tif" in capsys.readouterr().err
+    image = picture().astype(np.float32)
+    image[0, 0] = 1e30
+    tifffile.imwrite("x.tif", image, photometric="rgb")
+    path = unfitted("a.safetensors")
+    for more in ([], ["--tiled"]):
+        assert cli.main(["apply", path, "x.tif", *more]) == 2
+        said = capsys.readouterr().err
+        assert "the model gives this image no finite likelihood: x.tif" in said
 
 
 def unfitted(path: str, features: str = "rgb", image: Any = None, **spatial: Any) -> str:
@@ -150,7 +160,8 @@ def unfitted(path: str, features: str = "rgb", image: Any = None, **spatial: Any
     samples = samples_of(Image(image, None, Path("x.tif")), features, "full")
     n = samples.features.shape[1]
     means = np.stack([np.full(n, 0.2), np.full(n, 0.5)])
-    mixture = jgmm.Mixture([0.5, 0.5], means, np.stack([np.eye(n) * 0.01] * 2))
+    parts = [0.5, 0.5], means, [np.eye(n) * 0.01] * 2
+    mixture = jgmm.Mixture(*(np.asarray(part, np.float32) for part in parts))
     jgmm.save(path, ImageModel(mixture, setup_of(samples, Spatial(**spatial))))
     return path
 
