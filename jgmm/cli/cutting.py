@@ -99,7 +99,8 @@ def cut(
         band = image.rows(start, stop)
         skip = -start % stride
         alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-        reduced.append(Image(band.pixels[skip::stride, ::stride].copy(), alpha, source))
+        pixels = band.pixels[skip::stride, ::stride].copy()
+        reduced.append(dataclasses.replace(band, pixels=pixels, alpha=alpha))
         if i < done:
             continue
         pictures, note = _labelled(band, models)
@@ -110,8 +111,8 @@ def cut(
             monitor.step(f"labelled {stop:,} of {image.height:,} rows, {left:.0f} s left", pending)
             pending = 0
     counted = {k: _sum(bands.notes, k) for k in models}
-    pixels = sum(int(note["pixels"]) for note in bands.notes)
-    whole = _stacked(reduced, source)
+    n_pixels = sum(int(note["pixels"]) for note in bands.notes)
+    whole = _stacked(reduced)
     show = display_of(whole.pixels, whole.alpha)
     show = dataclasses.replace(show, mask=None)
     for k in models:
@@ -132,19 +133,19 @@ def cut(
         whole,
         stride,
         counted,
-        {k: sum(n["scores"][str(k)] for n in bands.notes) / max(pixels, 1) for k in models},
+        {k: sum(n["scores"][str(k)] for n in bands.notes) / max(n_pixels, 1) for k in models},
         {
             "path": summary.path_text(source),
             "width": image.width,
             "height": image.height,
             "channels": whole.pixels.shape[2],
             "dtype": str(whole.pixels.dtype),
-            "pixels": pixels,
-            "pixels_left_out": total - pixels,
+            "pixels": n_pixels,
+            "pixels_left_out": total - n_pixels,
             "distinct_colours": None,
             "pages_taken": [whole.page],
             "pages": whole.pages,
-            "pages_as_bands": 0,
+            "pages_as_bands": whole.page_bands,
         },
     )
 
@@ -209,7 +210,7 @@ def _sum(notes: list[dict[str, Any]], k: int) -> Counted:
     )
 
 
-def _stacked(parts: list[Image], source: Path) -> Image:
+def _stacked(parts: list[Image]) -> Image:
     """Parts of an image below each other."""
     inside = [
         np.ones(part.pixels.shape[:2], np.bool_) if part.alpha is None else part.alpha
@@ -217,4 +218,4 @@ def _stacked(parts: list[Image], source: Path) -> Image:
     ]
     alpha = np.concatenate(inside)
     pixels = np.concatenate([part.pixels for part in parts])
-    return Image(pixels, None if alpha.all() else alpha, source)
+    return dataclasses.replace(parts[0], pixels=pixels, alpha=None if alpha.all() else alpha)

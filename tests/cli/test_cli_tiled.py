@@ -144,6 +144,9 @@ def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert "expected no --smooth with --tiled" in capsys.readouterr().err
     assert cli.main(["segment", "missing.tif", "--tiled"]) == 2
     assert "no such file: missing.tif" in capsys.readouterr().err
+    tifffile.imwrite("x.tif", picture(), photometric="rgb")
+    assert cli.main(["apply", unfitted("a.safetensors"), "x.tif", "--tiled", "--page", "5"]) == 2
+    assert "page: expected 1, as there are no others, got 5" in capsys.readouterr().err
     image = picture().astype(np.float32)
     image[0, 0] = 1e30
     tifffile.imwrite("x.tif", image, photometric="rgb")
@@ -179,3 +182,19 @@ def test_a_model_that_needs_the_whole_image_gets_it(
     monkeypatch.setattr(tiled, "LARGE", 100)
     assert cli.main(["apply", joining, "x.png", "-q"]) == 0
     assert Path("jgmm-applied/x/labels_k2.png").is_file()
+
+
+def test_pages_are_taken_by_tiles_as_in_memory(folder: Path) -> None:
+    """Of a stack as ImageJ writes it large: one head for all its pages."""
+    stack = np.stack([picture(1, seed)[..., 0] for seed in range(3)])
+    tifffile.imwrite("x.tif", stack, imagej=True, truncate=True, metadata={"axes": "TYX"})
+    path = unfitted("a.safetensors", image=stack[0][..., None])
+    for page, more in ((1, []), (2, ["--page", "2"])):
+        run = ["apply", path, "x.tif", "-q", "--no-report", *more]
+        assert cli.main([*run, "-o", "whole"]) == 0
+        assert cli.main([*run, "--tiled"]) == 0
+        whole, found = summary("whole/x")["input"], summary("jgmm-applied/x")["input"]
+        assert found | {"distinct_colours": whole["distinct_colours"]} == whole
+        assert (found["pages_taken"], found["pages"]) == ([page], 3)
+        expected = iio.imread("whole/x/labels_k2.png")
+        np.testing.assert_array_equal(tifffile.imread("jgmm-applied/x/segmented_k2.tif"), expected)
