@@ -64,7 +64,7 @@ def segment_job(
         JobError: an image that these options do not suit, or a folder that cannot be written to.
     """
     start = time.perf_counter()
-    memory.expect_room(pages, options)
+    memory.expect_room(pages, options, tiles=options.needing_all is None)
     animation.refuse_unknown_plugins(options.animate)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
@@ -140,7 +140,8 @@ def apply_job(
         JobError: an image that does not suit the model, or a folder that cannot be written to.
     """
     mixture, k = about.mixture, about.mixture.n_components
-    memory.expect_room(pages, Options(ks=()))
+    tiles = with_model(options, about.setup).needing_all is None
+    memory.expect_room(pages, Options(ks=()), tiles=tiles)
     with jax.enable_x64(mixture.means.dtype == np.float64):
         parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
         try:

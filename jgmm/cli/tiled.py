@@ -105,20 +105,35 @@ def identity_of(source: Path, told: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
 
 
-def expect(image: Banded, source: Path, n_passes: int, monitor: Monitor, steps: int = 0) -> None:
-    """Say what a run will take, and refuse it where there is less memory."""
+def expect(
+    image: Banded,
+    source: Path,
+    n_passes: int,
+    monitor: Monitor,
+    steps: int = 0,
+    itemsize: int | None = None,
+) -> None:
+    """Say what a run will take, and refuse it where there is less memory.
+
+    ``itemsize`` is the bytes of a number in a fit; None where there is none. How many colours that
+    is to is not known yet, so it is looked at again by `_fit`.
+    """
     first = image.rows(0, 1)
-    channels = first.pixels.shape[2]
-    taken = memory.needed(TILE * image.width, channels, few_colours=first.pixels.dtype.kind in "iu")
+    channels, counted = first.pixels.shape[2], first.pixels.dtype.kind in "iu"
     pixels = image.height * image.width
+    taken = memory.needed(TILE * image.width, channels, few_colours=counted)
+    most = taken
+    if itemsize is not None:
+        most = max(most, _taken_by_fit(min(pixels, _FITTED), channels, itemsize))
     memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
+    room = memory.size(most) if most == taken else f"{memory.size(taken)} to {memory.size(most)}"
     n = len(bands_of(image))
     seconds = pixels * n_passes / _RATE
     said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     monitor.begin(
         source.name,
         f"{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
-        f"{memory.size(taken)} of memory beside the program's own, and about {said}",
+        f"{room} of memory beside the program's own, and about {said}",
         n + steps,
     )
 
@@ -173,7 +188,8 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
         identity = identity_of(source, told)
         kept = _kept(state, identity)
         n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
-        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits)
+        itemsize = None if kept else np.dtype(options.dtype).itemsize
+        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits, itemsize)
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()
@@ -219,6 +235,10 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     return content
 
 
+def _taken_by_fit(n_samples: int, channels: int, itemsize: int) -> int:
+    return memory.needed(n_samples, channels, few_colours=False, itemsize=itemsize)
+
+
 def _kept(state: Path, identity: str) -> dict[str, Any] | None:
     """What a run wrote down of its fits, if it was of the same and its models are there still."""
     try:
@@ -259,6 +279,9 @@ def _fit(
         whole, counts = pool.pooled()
     except ValueError as error:
         raise JobError(f"{error}: {source}") from error
+    itemsize = np.dtype(options.dtype).itemsize
+    taken = _taken_by_fit(len(counts), whole.pixels.shape[2], itemsize)
+    memory.expect(taken, f"a fit to {len(counts):,} samples", source)
     samples = samples_for(whole, options.features, options.covariance, counts=counts)
     offered = numbers_for(samples, options)
     monitor.step(f"{int(counts.sum()):,} pixels, {len(counts):,} different", 0)
