@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm._atomic import write_by
+
 NdArray = npt.NDArray[Any]
 TILE = 256
 _HEAD = struct.Struct("<8sQI")  # magic, length, checksum
@@ -114,10 +116,10 @@ class Bands:
             table = np.zeros((3, 256), np.uint16)
             table[:, : len(palette)] = palette.T.astype(np.uint16) * 257
             colours = {"photometric": "palette", "colormap": table}
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+
+        def write(file: Any) -> None:
             tifffile.imwrite(
-                temporary,
+                tifffile.FileHandle(file, name=path.name, size=0),  # which has no name itself
                 self.tiles(picture),
                 shape=shape,
                 dtype=dtype,
@@ -128,9 +130,8 @@ class Bands:
                 extratags=tags,
                 **colours,
             )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        write_by(path, write)
 
 
 def _tiles(values: NdArray) -> list[bytes]:

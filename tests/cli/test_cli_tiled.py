@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,20 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     assert cli.main(run) == 1
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
+    tiles = Bands.tiles
+
+    def spied(self: Bands, picture: str) -> Iterator[bytes]:
+        for tile in tiles(self, picture):
+            named.update(path.name for path in self.path.parent.iterdir() if "tif" in path.name)
+            yield tile
+
+    named: set[str] = set()
+    monkeypatch.setattr(Bands, "tiles", spied)
     left = {path.name: path.read_bytes() for path in Path("jgmm-out/x").iterdir() if path.is_file()}
     assert cli.main(run) == 0
     assert done == [0, 1, 2, 2]
     assert "goes on after 2 of 3 bands" in capsys.readouterr().out
+    assert named == {"segmented_k2.tif"}  # while certainty is written; no file before it is whole
     with tifffile.TiffFile("jgmm-out/x/segmented_k2.tif") as file:
         page: Any = file.pages[0]
         assert (page.is_tiled, page.photometric.name) == (True, "PALETTE")
