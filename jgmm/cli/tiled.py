@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from jgmm.cli import memory, outputs, summary
 from jgmm.cli import pages as web
+from jgmm.cli.about import taken as taken_of
 from jgmm.cli.cutting import Cut, bands_of, cut
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
@@ -130,9 +131,10 @@ def expect(
     n = len(bands_of(image))
     seconds = pixels * n_passes / _RATE
     said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    page = f"{taken_of([first])}, " if taken_of([first]) else ""
     monitor.begin(
         source.name,
-        f"{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
+        f"{page}{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
         f"{room} of memory beside the program's own, and about {said}",
         n + steps,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from jgmm.image.decoding import TIFF_MAGIC, ImageError
 NdArray = npt.NDArray[Any]
 # Of the tags that say where pixels lie: scale and tie points, a matrix, and the system they are in.
 _TAGS = (33550, 33922, 34264, 34735)
-_PARAMETERS = (34736, 34737)  # numbers and text that the last of these points to
+# What these hold, and the numbers and the text that the last of them points to.
+_KINDS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
 _NODATA = 42113  # GDAL's tag
 Tag = tuple[int, Any, int, Any, bool]  # as tifffile writes it
 
@@ -72,17 +74,25 @@ def tags_of(
         page = tiff.pages[0].aspage()
         turned = page.tags.get("Orientation")
         if (page.imagelength, page.imagewidth) != shape or (
-            turned is not None and int(turned.value) != 1
+            turned is not None and turned.value != 1
         ):
             return []
-        found = [page.tags[code] for code in (*_TAGS, *_PARAMETERS) if code in page.tags]
-        tags: list[Tag] = [
-            (tag.code, tag.dtype, 0 if isinstance(tag.value, str) else tag.count, tag.value, True)
-            for tag in found
-        ]
-    if nodata is not None:
-        tags.append((_NODATA, "s", 0, str(nodata), True))
-    return tags
+        try:
+            found = {code: page.tags[code].value for code in _KINDS if code in page.tags}
+            tags = [_tag(code, value) for code, value in found.items()]
+        except (ValueError, TypeError, struct.error):  # no place that could be told
+            return []
+    return tags if nodata is None else [*tags, _tag(_NODATA, str(nodata))]
+
+
+def _tag(code: int, value: Any) -> Tag:
+    """A tag as it is written, of a value of the kind that it has to have."""
+    if _KINDS.get(code, "s") == "s":
+        if not (isinstance(value, str) and value.isascii()):
+            raise ValueError(f"tag {code}: expected ASCII, got {value!r}")
+        return code, "s", 0, value, True
+    numbers = np.atleast_1d(np.asarray(value, _KINDS[code])).ravel()
+    return code, _KINDS[code], len(numbers), tuple(numbers.tolist()), True
 
 
 def can_write() -> bool:

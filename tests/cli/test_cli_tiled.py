@@ -195,15 +195,18 @@ def test_a_model_that_needs_the_whole_image_gets_it(
     assert Path("jgmm-applied/x/labels_k2.png").is_file()
 
 
-def test_pages_are_taken_by_tiles_as_in_memory(folder: Path) -> None:
+def test_pages_are_taken_by_tiles_as_in_memory(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of a stack as ImageJ writes it large: one head for all its pages."""
     stack = np.stack([picture(1, seed)[..., 0] for seed in range(3)])
     tifffile.imwrite("x.tif", stack, imagej=True, truncate=True, metadata={"axes": "TYX"})
     path = unfitted("a.safetensors", image=stack[0][..., None])
     for page, more in ((1, []), (2, ["--page", "2"])):
-        run = ["apply", path, "x.tif", "-q", "--no-report", *more]
+        run = ["apply", path, "x.tif", "--no-report", *more]
         assert cli.main([*run, "-o", "whole"]) == 0
         assert cli.main([*run, "--tiled"]) == 0
+        assert f"x.tif: page {page} of 3, 16 x 12 pixels tile by tile" in capsys.readouterr().out
         whole, found = summary("whole/x")["input"], summary("jgmm-applied/x")["input"]
         assert found | {"distinct_colours": whole["distinct_colours"]} == whole
         assert (found["pages_taken"], found["pages"]) == ([page], 3)

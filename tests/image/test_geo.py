@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from pictures import SHAPE, picture
 
 import jgmm
@@ -81,6 +82,11 @@ def test_what_lies_nowhere_or_does_not_fit(folder: Path, monkeypatch: pytest.Mon
     Path("text.tif").write_text("no image")
     with pytest.raises(jgmm.image.ImageError, match="cannot read text.tif"):
         write_geotiff("out.tif", np.zeros((2, 2), int), "text.tif")
+    assert {tag[0] for tag in geo.tags_of(path, SHAPE, 9)} >= {33550, 33922, 34735, 42113}
+    assert geo.tags_of(path, (2, 2)) == []
+    tifffile.imwrite("odd.tif", picture(), extratags=[(34735, "s", 0, "text", True)])
+    assert geo.is_georeferenced("odd.tif")
+    assert geo.tags_of("odd.tif", SHAPE) == []
     many = np.full(SHAPE, 70_000)
     many[0, 0] = -1
     write_geotiff("out.tif", many, path)
