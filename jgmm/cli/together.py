@@ -47,12 +47,12 @@ def expect_found(options: Options, found: Sequence[Path]) -> None:
     for name, given in (("--labels", options.labels), ("--mask", options.mask)):
         if given and len(found) != 1:
             raise typer.BadParameter(f"expected one image for {name}, got {len(found) or 'none'}")
-    for name, given in (
+    for name, asked in (
         ("--page", options.page),
         ("--stack", options.stack),
         ("--tiled", options.tiled),
     ):
-        if given and not found:
+        if asked and not found:
             raise typer.BadParameter(f"expected images for {name}, got none")
 
 
