@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _pending: set[Path] = set()
 
@@ -33,14 +35,25 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
       ...     Path(folder, "a.txt").read_text()
       'whole'
     """
+    write_by(path, lambda file: file.write(content))
+
+
+def write_by(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Have a file written by a function, piece by piece; see `write_whole`.
+
+    Args:
+      path: the file.
+      write: writes the content to the file that it is given; called anew where that fails to get
+        its name.
+    """
     target = Path(os.path.realpath(path))  # a link is written through, not replaced
     temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
     _pending.add(temporary)
     try:
-        if not _create_unnamed(temporary, content):
+        if not _create_unnamed(temporary, write):
             number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             with open(number, "wb") as file:
-                file.write(content)
+                write(file)
         os.replace(temporary, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
@@ -50,7 +63,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         _pending.discard(temporary)
 
 
-def _create_unnamed(path: Path, content: bytes) -> bool:
+def _create_unnamed(path: Path, write: Callable[[BinaryIO], object]) -> bool:
     """A new file that gets its name when it is whole; False where the system has no such files.
 
     Not even an end without notice leaves a part of it.
@@ -60,7 +73,7 @@ def _create_unnamed(path: Path, content: bytes) -> bool:
     except (AttributeError, OSError):  # other systems and file systems, or what will go wrong again
         return False
     with open(number, "wb") as file:
-        file.write(content)
+        write(file)
         file.flush()
         try:  # a folder is named so that the link to the file, not that in /proc, is made
             os.link(f"/proc/self/fd/{number}", path, src_dir_fd=number)

@@ -24,6 +24,7 @@ from jgmm.cli.options import (
     numbers_for,
     samples_for,
     scribbles_for,
+    with_model,
 )
 from jgmm.cli.terminal import Terminal
 from jgmm.cli.tiled import apply_tiled, is_tiled
@@ -63,7 +64,7 @@ def segment_job(
         JobError: an image that these options do not suit, or a folder that cannot be written to.
     """
     start = time.perf_counter()
-    memory.expect_room(pages, options)
+    memory.expect_room(pages, options, tiles=options.needing_all is None)
     animation.refuse_unknown_plugins(options.animate)
     with jax.enable_x64(options.dtype == "float64"):
         name = pages[0].source.name
@@ -79,7 +80,7 @@ def segment_job(
             parts = [samples_for(page, samples.recipe, options.covariance) for page in pages]
         show = display_of(whole.pixels, whole.alpha)
         with outputs.writing_to(folder), outputs.drawing() as draw:
-            for old in ("summary.json", web.REPORT):
+            for old in ("summary.json", web.REPORT, outputs.FITTED, outputs.LABELLED):
                 (folder / old).unlink(missing_ok=True)
             n_written = len(options.ks) or 1
             steps = len(offered) * options.restarts + n_written
@@ -139,7 +140,8 @@ def apply_job(
         JobError: an image that does not suit the model, or a folder that cannot be written to.
     """
     mixture, k = about.mixture, about.mixture.n_components
-    memory.expect_room(pages, Options(ks=()))
+    tiles = with_model(options, about.setup).needing_all is None
+    memory.expect_room(pages, Options(ks=()), tiles=tiles)
     with jax.enable_x64(mixture.means.dtype == np.float64):
         parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
         try:
@@ -151,7 +153,7 @@ def apply_job(
             raise JobError(f"the model gives this image no finite likelihood: {pages[0].source}")
         counts = [int(s.mask.sum()) for s in parts]
         with outputs.writing_to(folder):
-            for old in ("summary.json", web.REPORT):
+            for old in ("summary.json", web.REPORT, outputs.FITTED, outputs.LABELLED):
                 (folder / old).unlink(missing_ok=True)
             whole = joined(pages)
             show = display_of(whole.pixels, whole.alpha)
@@ -187,9 +189,16 @@ def apply_image(
 
     Returns:
         A line that says it, and the summary.
+
+    Raises:
+        JobError: tiles are asked for, and the model needs the whole image; or as of `apply_job`.
     """
-    which = ""
-    if is_tiled(source, options):
+    which, needed = "", with_model(options, about.setup)
+    if options.tiled and needed.needing_all and not options.needing_all:
+        raise JobError(
+            f"expected a model without smoothing, regions and position for --tiled: {model}"
+        )
+    if is_tiled(source, needed):
         try:
             result = apply_tiled(model, source, folder, about, options, monitor)
         finally:

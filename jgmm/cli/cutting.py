@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import summary
+from jgmm.cli import outputs, summary
 from jgmm.cli.fits import Monitor
 from jgmm.cli.options import JobError, samples_for
+from jgmm.image import geo
 from jgmm.image.bands import Banded
 from jgmm.image.display import display_of
 from jgmm.image.files import Image
@@ -86,7 +87,7 @@ def cut(
     ``segmented_k3.tif`` has the numbers of the segments, with their mean colours as palette, and
     ``certainty_k3.tif`` how sure each is, from 0 to 255. Pixels left out have the largest number.
     """
-    bands = Bands(folder / ".tiles.part", identity)
+    bands = Bands(folder / outputs.LABELLED, identity)
     stride = max(1, -(-max(image.height, image.width) // REDUCED))
     reduced: list[Image] = []
     began, done = time.perf_counter(), len(bands.notes)
@@ -98,7 +99,8 @@ def cut(
         band = image.rows(start, stop)
         skip = -start % stride
         alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-        reduced.append(Image(band.pixels[skip::stride, ::stride].copy(), alpha, source))
+        pixels = band.pixels[skip::stride, ::stride].copy()
+        reduced.append(dataclasses.replace(band, pixels=pixels, alpha=alpha))
         if i < done:
             continue
         pictures, note = _labelled(band, models)
@@ -109,8 +111,8 @@ def cut(
             monitor.step(f"labelled {stop:,} of {image.height:,} rows, {left:.0f} s left", pending)
             pending = 0
     counted = {k: _sum(bands.notes, k) for k in models}
-    pixels = sum(int(note["pixels"]) for note in bands.notes)
-    whole = _stacked(reduced, source)
+    n_pixels = sum(int(note["pixels"]) for note in bands.notes)
+    whole = _stacked(reduced)
     show = display_of(whole.pixels, whole.alpha)
     show = dataclasses.replace(show, mask=None)
     for k in models:
@@ -120,8 +122,10 @@ def cut(
             palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
         shape = (image.height, image.width)
         dtype = _depth(k)
-        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette)
-        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape)
+        place = geo.tags_of(source, shape, nodata=np.iinfo(dtype).max)
+        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette, place)
+        place = geo.tags_of(source, shape)
+        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape, tags=place)
         write_table(folder / f"segments_k{k}.csv", table)
     total = image.height * image.width
     bands.path.unlink()
@@ -129,19 +133,19 @@ def cut(
         whole,
         stride,
         counted,
-        {k: sum(n["scores"][str(k)] for n in bands.notes) / max(pixels, 1) for k in models},
+        {k: sum(n["scores"][str(k)] for n in bands.notes) / max(n_pixels, 1) for k in models},
         {
             "path": summary.path_text(source),
             "width": image.width,
             "height": image.height,
             "channels": whole.pixels.shape[2],
             "dtype": str(whole.pixels.dtype),
-            "pixels": pixels,
-            "pixels_left_out": total - pixels,
+            "pixels": n_pixels,
+            "pixels_left_out": total - n_pixels,
             "distinct_colours": None,
             "pages_taken": [whole.page],
             "pages": whole.pages,
-            "pages_as_bands": 0,
+            "pages_as_bands": whole.page_bands,
         },
     )
 
@@ -181,12 +185,14 @@ def _labelled(
             )
             flat, certain, dense = jax.device_get(found)
             cut_, weights = spread(samples, flat, -1), np.asarray(samples.weights, np.float64)
+            score = float(weights @ dense.astype(np.float64))
+            if not np.isfinite(score):
+                raise JobError(f"the model gives this image no finite likelihood: {band.source}")
             labels = np.where(cut_ < 0, last, cut_).astype(_depth(k))
             sure = np.rint(255 * np.clip(spread(samples, certain, 0), 0, 1)).astype(np.uint8)
             counts = np.bincount(flat, weights, k)
             colours = samples.colours.T
             sums = np.stack([np.bincount(flat, weights * c, k) for c in colours], axis=-1)
-            score = float(weights @ dense.astype(np.float64))
         pictures |= {f"labels{k}": labels, f"certainty{k}": sure}
         note["counts"][k], note["sums"][k], note["scores"][k] = (
             counts.tolist(),
@@ -204,7 +210,7 @@ def _sum(notes: list[dict[str, Any]], k: int) -> Counted:
     )
 
 
-def _stacked(parts: list[Image], source: Path) -> Image:
+def _stacked(parts: list[Image]) -> Image:
     """Parts of an image below each other."""
     inside = [
         np.ones(part.pixels.shape[:2], np.bool_) if part.alpha is None else part.alpha
@@ -212,4 +218,4 @@ def _stacked(parts: list[Image], source: Path) -> Image:
     ]
     alpha = np.concatenate(inside)
     pixels = np.concatenate([part.pixels for part in parts])
-    return Image(pixels, None if alpha.all() else alpha, source)
+    return dataclasses.replace(parts[0], pixels=pixels, alpha=None if alpha.all() else alpha)

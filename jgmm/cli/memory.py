@@ -58,12 +58,13 @@ def available() -> int:
     return min(_limits(), default=sys.maxsize)
 
 
-def expect_room(pages: Sequence[Image], options: Options) -> None:
+def expect_room(pages: Sequence[Image], options: Options, *, tiles: bool = False) -> None:
     """Raise a JobError, which says how much the run would take, if there is less.
 
     Args:
         pages: that are held already.
         options: of the run; what a saved model is applied to takes no more than the least.
+        tiles: whether less would be taken tile by tile.
     """
     height, width, channels = pages[0].pixels.shape
     place = options.features.endswith("+xy")
@@ -78,16 +79,17 @@ def expect_room(pages: Sequence[Image], options: Options) -> None:
         n_pictures=len(options.ks),
     )
     what = f"{width} x {height} pixels" + (f" of {len(pages)} pages" if len(pages) > 1 else "")
-    expect(taken, what, pages[0].source)
+    advice = "--tiled or a smaller image" if tiles else "a smaller image"
+    expect(taken, what, pages[0].source, advice)
 
 
-def expect(taken: int, what: str, source: Path) -> None:
-    """Raise a JobError if there are fewer bytes than will be taken."""
+def expect(taken: int, what: str, source: Path, advice: str = "a smaller image") -> None:
+    """Raise a JobError, with advice what to try, if there are fewer bytes than will be taken."""
     there = available()
     if taken > there:
         raise JobError(
             f"{what} would take about {size(taken)} of memory, and {size(there)} are "
-            f"free; try --tiled or a smaller image: {source}"
+            f"free; try {advice}: {source}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 from jgmm.image.files import Image, open_pages
 from jgmm.image.inputs import as_image
 from jgmm.image.masks import read_mask
+from jgmm.image.model import Setup
 from jgmm.image.recipe import Recipe
 from jgmm.image.samples import Samples, samples_of
 from jgmm.image.scribbles import Scribbles, read_scribbles
@@ -71,6 +73,37 @@ class Options:
             self.merge,
             self.regions,
         )
+
+    @property
+    def needing_all(self) -> str | None:
+        """What needs the whole image at once, so that tiles do not do; None for nothing."""
+        names = {
+            "--stack": self.stack,
+            "--labels": self.labels,
+            "--mask": self.mask,
+            "--noise-model": self.noise_model,
+            "--smooth": self.smooth,
+            "--min-region": self.min_region,
+            "--merge": self.merge,
+            "--regions": self.regions,
+            "--animate": self.animate,
+            "features with +xy": self.features.endswith("+xy"),
+        }
+        return next((name for name, given in names.items() if given), None)
+
+
+def with_model(options: Options, setup: Setup) -> Options:
+    """The options, with how a model describes images and sees neighbours, as far as tiles go."""
+    spatial = setup.spatial
+    return replace(
+        options,
+        features=setup.recipe.features,
+        smooth=bool(spatial.smooth),
+        noise_model=spatial.noise_model,
+        min_region=math.ceil(spatial.min_region),
+        merge=spatial.merge,
+        regions=spatial.n_regions,
+    )
 
 
 def with_recommended(options: Options) -> Options:

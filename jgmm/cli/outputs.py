@@ -24,6 +24,7 @@ from jgmm.image.segmentation import Segmentation
 from jgmm.image.table import region_table, segment_table, write_table
 
 NdArray = npt.NDArray[Any]
+FITTED, LABELLED = ".fitted.json", ".tiles.part"  # what an interrupted run by tiles goes on from
 
 
 def write_all(
@@ -33,10 +34,13 @@ def write_all(
     image: Image,
     show: Display,
     colours: NdArray | None = None,
+    *,
+    geotiffs: bool = True,
 ) -> tuple[NdArray, Mapping[str, NdArray]]:
     """Everything that shows a segmentation; returns the picture in mean colours, and the table.
 
     ``colours`` [K, 3] uint8 are those of the picture, where they are not the means of the image.
+    Without ``geotiffs`` the pixels are not those of the file, and lie elsewhere.
     """
     picture = shown(show, image, found.image)
     table = segment_table(found, show)
@@ -47,7 +51,7 @@ def write_all(
         write_png(folder / f"contours_k{k}.png", contours(found))
     write_table(folder / f"segments_k{k}.csv", table)
     write_table(folder / f"regions_k{k}.csv", region_table(found, show))
-    if writes_geotiffs(image):
+    if geotiffs and writes_geotiffs(image):
         write_geotiffs(folder, k, found, image, palette)
     return picture, table
 

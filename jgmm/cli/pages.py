@@ -23,6 +23,7 @@ from jgmm.report.scene import photograph_of, scene_of, stride_for
 NdArray = npt.NDArray[Any]
 REPORT, INDEX = "report.html", "index.html"
 _WHERE_THEY_LIE = ("labels", "regions", "certainty")
+_OF_TILES = ("segmented_k{k}.tif", "certainty_k{k}.tif", "segments_k{k}.csv")
 _OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
 
 
@@ -56,6 +57,7 @@ class Report:
         Seen from there, ``pictures`` is where those of the image are, and ``above`` where the files
         about the fits are. Where a model was applied, there are no fits.
         """
+        reduced = "reduced_by" in summary
         general = [f"{above}learning_curves.png", "comparison.png"] if fits else []
         if len(summary.get("chosen_from", [])) > 1:
             general.append(f"{above}criteria.png")
@@ -63,12 +65,14 @@ class Report:
         for k in (scene["k"] for scene in self.scenes):
             names = [f"{pictures}{name}_k{k}.png" for name in _OF_EACH]
             tables = [f"{pictures}{name}_k{k}.csv" for name in ("segments", "regions")]
-            if writes_geotiffs(self.image):
+            if not reduced and writes_geotiffs(self.image):
                 names += [f"{pictures}{name}_k{k}.tif" for name in _WHERE_THEY_LIE]
             if k in self.merged:
                 names.append(f"{pictures}contours_k{k}.png")
             own = ["learning_curve_k{k}.png", "model_k{k}.safetensors"] if fits else []
             own = [above + each.format(k=k) for each in own]
+            if reduced:  # what is of all pixels lies here
+                own += [each.format(k=k) for each in _OF_TILES]
             if options.animate is not None:
                 own.append(f"animation_k{k}.{options.animate}")
             files.append((f"k = {k}", [*names, *tables, *own]))

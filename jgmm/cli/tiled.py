@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from jgmm.cli import memory, outputs, summary
 from jgmm.cli import pages as web
+from jgmm.cli.about import taken as taken_of
 from jgmm.cli.cutting import Cut, bands_of, cut
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
@@ -39,30 +40,13 @@ _FITTED = 1 << 24  # pixels that a fit is to, of those whose colours are not cou
 _RATE = 4e6  # pixels a second that are labelled, as measured on one core
 
 
-def unsuited(options: Options) -> str | None:
-    """What of the options needs the whole image at once; None for nothing."""
-    names = {
-        "--stack": options.stack,
-        "--labels": options.labels,
-        "--mask": options.mask,
-        "--noise-model": options.noise_model,
-        "--smooth": options.smooth,
-        "--min-region": options.min_region,
-        "--merge": options.merge,
-        "--regions": options.regions,
-        "--animate": options.animate,
-        "features with +xy": options.features.endswith("+xy"),
-    }
-    return next((name for name, given in names.items() if given), None)
-
-
 def is_tiled(source: Path, options: Options) -> bool:
     """Whether the image is to be worked on tile by tile.
 
     Raises:
         JobError: that is asked for, and does not go with the other options.
     """
-    name = unsuited(options)
+    name = options.needing_all
     if options.tiled and name is not None:
         raise JobError(f"expected no {name} with --tiled")
     return options.tiled or (name is None and size_of(source) > LARGE)
@@ -81,9 +65,7 @@ def apply_tiled(
     """
     k = about.mixture.n_components
     told = {**about.setup.to_metadata(), **summary.mixture_summary(about.mixture)}
-    spatial = about.setup.spatial
-    if not (spatial.as_drawn and not spatial.smooth and spatial.noise_model is None):
-        raise JobError(f"expected a model without smoothing and regions for tiles: {model}")
+    told["page"] = options.page
     with (
         jax.enable_x64(about.mixture.means.dtype == np.float64),
         banded(source, options.page) as image,
@@ -124,20 +106,36 @@ def identity_of(source: Path, told: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
 
 
-def expect(image: Banded, source: Path, n_passes: int, monitor: Monitor, steps: int = 0) -> None:
-    """Say what a run will take, and refuse it where there is less memory."""
+def expect(
+    image: Banded,
+    source: Path,
+    n_passes: int,
+    monitor: Monitor,
+    steps: int = 0,
+    itemsize: int | None = None,
+) -> None:
+    """Say what a run will take, and refuse it where there is less memory.
+
+    ``itemsize`` is the bytes of a number in a fit; None where there is none. How many colours that
+    is to is not known yet, so it is looked at again by `_fit`.
+    """
     first = image.rows(0, 1)
-    channels = first.pixels.shape[2]
-    taken = memory.needed(TILE * image.width, channels, few_colours=first.pixels.dtype.kind in "iu")
+    channels, counted = first.pixels.shape[2], first.pixels.dtype.kind in "iu"
     pixels = image.height * image.width
+    taken = memory.needed(TILE * image.width, channels, few_colours=counted)
+    most = taken
+    if itemsize is not None:
+        most = max(most, _taken_by_fit(min(pixels, _FITTED), channels, itemsize))
     memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
+    room = memory.size(most) if most == taken else f"{memory.size(taken)} to {memory.size(most)}"
     n = len(bands_of(image))
     seconds = pixels * n_passes / _RATE
     said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    page = f"{taken_of([first])}, " if taken_of([first]) else ""
     monitor.begin(
         source.name,
-        f"{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
-        f"{memory.size(taken)} of memory beside the program's own, and about {said}",
+        f"{page}{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
+        f"{room} of memory beside the program's own, and about {said}",
         n + steps,
     )
 
@@ -159,7 +157,8 @@ def write_reduced(
         samples = samples_for(image, model.setup.recipe, model.mixture.covariance_type)
         segments = segmentation_by(model.mixture, samples, model.setup.spatial)
         colours = np.asarray(dataclasses.replace(show, mask=None)(found.counted[k].means))
-        each(k, segments, *outputs.write_all(folder, k, segments, image, show, colours))
+        made = outputs.write_all(folder, k, segments, image, show, colours, geotiffs=False)
+        each(k, segments, *made)
 
 
 def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
@@ -179,7 +178,7 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     told = summary.options_summary(options)
     for name in ("command", "report"):
         del told[name]
-    identity, state = identity_of(source, told), folder / ".fitted.json"
+    state = folder / outputs.FITTED
     with (
         jax.enable_x64(options.dtype == "float64"),
         banded(source, options.page) as image,
@@ -188,16 +187,20 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     ):
         for old in ("summary.json", web.REPORT):
             (folder / old).unlink(missing_ok=True)
+        identity = identity_of(source, told)
         kept = _kept(state, identity)
         n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
-        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits)
+        itemsize = None if kept else np.dtype(options.dtype).itemsize
+        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits, itemsize)
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()
+            kept["models"] = _digests(folder, kept)
             summary.write_json(state, kept)
         ks = [fit["k"] for fit in kept["content"]["fits"]]
         models = {k: load_model(folder / f"model_k{k}.safetensors") for k in ks}
-        found = cut(image, source, folder, models, identity, monitor)
+        of_models = identity_of(source, told | {"models": kept["models"]})
+        found = cut(image, source, folder, models, of_models, monitor)
         small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
         report = web.report_of(small, show, len(ks)) if options.report else None
         pictures: dict[int, NdArray] = {}
@@ -234,13 +237,24 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     return content
 
 
+def _taken_by_fit(n_samples: int, channels: int, itemsize: int) -> int:
+    return memory.needed(n_samples, channels, few_colours=False, itemsize=itemsize)
+
+
 def _kept(state: Path, identity: str) -> dict[str, Any] | None:
-    """What a run wrote down of its fits, if it was of the same."""
+    """What a run wrote down of its fits, if it was of the same and its models are there still."""
     try:
         found: dict[str, Any] = json.loads(state.read_text())
-    except (OSError, ValueError):
+        there = _digests(state.parent, found)
+    except (OSError, ValueError, KeyError):
         return None
-    return found if found.get("identity") == identity else None
+    return found if (found.get("identity"), found.get("models")) == (identity, there) else None
+
+
+def _digests(folder: Path, kept: Mapping[str, Any]) -> dict[str, str]:
+    """Of the file of each model, which other runs may write anew, a checksum."""
+    names = [f"model_k{fit['k']}.safetensors" for fit in kept["content"]["fits"]]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _fit(
@@ -267,6 +281,9 @@ def _fit(
         whole, counts = pool.pooled()
     except ValueError as error:
         raise JobError(f"{error}: {source}") from error
+    itemsize = np.dtype(options.dtype).itemsize
+    taken = _taken_by_fit(len(counts), whole.pixels.shape[2], itemsize)
+    memory.expect(taken, f"a fit to {len(counts):,} samples", source)
     samples = samples_for(whole, options.features, options.covariance, counts=counts)
     offered = numbers_for(samples, options)
     monitor.step(f"{int(counts.sum()):,} pixels, {len(counts):,} different", 0)

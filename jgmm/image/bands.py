@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +61,7 @@ class Whole:
         """Those rows as an image."""
         image = self.image
         part = None if image.alpha is None else image.alpha[start:stop]
-        return Image(image.pixels[start:stop], part, image.source, image.page, image.pages)
+        return dataclasses.replace(image, pixels=image.pixels[start:stop], alpha=part)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def banded(path: Path, page: int | None = None) -> Iterator[Banded]:
     was_disabled, log.disabled = log.disabled, True  # what matters comes as an exception
     try:
         with contextlib.ExitStack() as stack:
-            found = _pieces(path, stack)
+            found = _pieces(path, stack) if page in (None, 1) else None
             yield Whole(open_pages(path, page)[0]) if found is None else found
     finally:
         log.disabled = was_disabled
@@ -197,6 +199,9 @@ def _pieces(path: Path, stack: contextlib.ExitStack) -> Pieces | None:
                 return None
             if page.imagedepth != 1 or page.ndim > 3:
                 return None
+            size = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
+            if math.prod(tiff.series[0].shape) != math.prod(size):
+                return None  # a stack that has one head
             found = Pieces(path, handle, page, nodata_of(page))
             if not found.is_plain:
                 if int(page.chunks[0]) > _MOST_ROWS:

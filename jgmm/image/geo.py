@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from jgmm.image.decoding import TIFF_MAGIC, ImageError
 NdArray = npt.NDArray[Any]
 # Of the tags that say where pixels lie: scale and tie points, a matrix, and the system they are in.
 _TAGS = (33550, 33922, 34264, 34735)
+# What these hold, and the numbers and the text that the last of them points to.
+_KINDS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
+_NODATA = 42113  # GDAL's tag
+Tag = tuple[int, Any, int, Any, bool]  # as tifffile writes it
 
 
 def is_georeferenced(path: str | os.PathLike[str]) -> bool:
@@ -41,6 +46,53 @@ def is_georeferenced(path: str | os.PathLike[str]) -> bool:
             return any(tag in tags for tag in _TAGS)
     except (OSError, tifffile.TiffFileError, IndexError):
         return False
+
+
+def tags_of(
+    path: str | os.PathLike[str], shape: tuple[int, int], nodata: int | None = None
+) -> list[Tag]:
+    """The tags by which another TIFF lies where this one does, for ``extratags`` of tifffile.
+
+    Args:
+        path: the file.
+        shape: rows and columns of what is written; of an image of others there are no tags.
+        nodata: the value that is to mean no data there.
+
+    Example:
+        >>> import tempfile
+        >>> from jgmm.image import write_png
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_png(f"{folder}/grey.png", np.zeros((1, 2), np.uint8))
+        ...     tags_of(f"{folder}/grey.png", (1, 2))
+        []
+    """
+    import tifffile
+
+    if not is_georeferenced(path):
+        return []
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0].aspage()
+        turned = page.tags.get("Orientation")
+        if (page.imagelength, page.imagewidth) != shape or (
+            turned is not None and turned.value != 1
+        ):
+            return []
+        try:
+            found = {code: page.tags[code].value for code in _KINDS if code in page.tags}
+            tags = [_tag(code, value) for code, value in found.items()]
+        except (ValueError, TypeError, struct.error):  # no place that could be told
+            return []
+    return tags if nodata is None else [*tags, _tag(_NODATA, str(nodata))]
+
+
+def _tag(code: int, value: Any) -> Tag:
+    """A tag as it is written, of a value of the kind that it has to have."""
+    if _KINDS.get(code, "s") == "s":
+        if not (isinstance(value, str) and value.isascii()):
+            raise ValueError(f"tag {code}: expected ASCII, got {value!r}")
+        return code, "s", 0, value, True
+    numbers = np.atleast_1d(np.asarray(value, _KINDS[code])).ravel()
+    return code, _KINDS[code], len(numbers), tuple(numbers.tolist()), True
 
 
 def can_write() -> bool:

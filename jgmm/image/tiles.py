@@ -12,12 +12,14 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from jgmm._atomic import write_by
 
 NdArray = npt.NDArray[Any]
 TILE = 256
@@ -94,6 +96,7 @@ class Bands:
         shape: tuple[int, int],
         dtype: npt.DTypeLike = np.uint8,
         palette: NdArray | None = None,
+        tags: Sequence[tuple[Any, ...]] = (),
     ) -> None:
         """Write a picture as a TIFF of tiles, BigTIFF where it takes that; whole or not at all.
 
@@ -103,6 +106,7 @@ class Bands:
             shape: of the picture.
             dtype: of its values.
             palette: colours [K, 3] uint8 that the values are shown in; None for grey.
+            tags: more of them, as tifffile takes them.
         """
         import tifffile
 
@@ -112,10 +116,10 @@ class Bands:
             table = np.zeros((3, 256), np.uint16)
             table[:, : len(palette)] = palette.T.astype(np.uint16) * 257
             colours = {"photometric": "palette", "colormap": table}
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+
+        def write(file: Any) -> None:
             tifffile.imwrite(
-                temporary,
+                tifffile.FileHandle(file, name=path.name, size=0),  # which has no name itself
                 self.tiles(picture),
                 shape=shape,
                 dtype=dtype,
@@ -123,11 +127,11 @@ class Bands:
                 compression="zlib",
                 bigtiff=size + (1 << 26) >= 1 << 32,
                 metadata=None,
+                extratags=tags,
                 **colours,
             )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        write_by(path, write)
 
 
 def _tiles(values: NdArray) -> list[bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from pictures import picture, write
 
 from jgmm.cli import app as cli
@@ -25,7 +26,19 @@ def test_what_cannot_fit_is_refused(
     said = capsys.readouterr().err
     assert "16 x 12 pixels would take about 0 MiB of memory, and 0 MiB are free" in said
     assert said.count("\n") == 1
+    assert "try --tiled or a smaller image: x.png" in said
     assert not Path("jgmm-out").exists()
+    for more in ("--tiled", "--smooth"):
+        assert cli.main(["segment", "x.png", more]) == 2
+        assert "free; try a smaller image: x.png" in capsys.readouterr().err
+    # A band is a part of the image, but the fit is to all colours.
+    image = np.arange(1024 * 8 * 3, dtype=np.uint16).reshape(1024, 8, 3)
+    tifffile.imwrite("x.tif", image, photometric="rgb", rowsperstrip=64)
+    monkeypatch.setattr(memory, "available", lambda: 1_000_000)
+    assert cli.main(["segment", "x.tif", "--tiled"]) == 2
+    said = capsys.readouterr()
+    assert "about 0 MiB to 1 MiB of memory" in said.out
+    assert "a fit to 8,192 samples would take about 1 MiB" in said.err
 
 
 def test_estimates_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

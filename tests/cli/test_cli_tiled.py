@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,14 @@ import pytest
 import tifffile
 from pictures import SHAPE, picture, write
 
+import jgmm
 from jgmm.cli import app as cli
 from jgmm.cli import cutting, tiled
+from jgmm.image import Image
 from jgmm.image.bands import Pieces, banded
+from jgmm.image.model import ImageModel, setup_of
+from jgmm.image.samples import samples_of
+from jgmm.image.settings import Spatial
 from jgmm.image.tiles import Bands
 
 pytestmark = pytest.mark.usefixtures("plain_process")
@@ -64,9 +70,20 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     assert cli.main(run) == 1
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
+    tiles = Bands.tiles
+
+    def spied(self: Bands, picture: str) -> Iterator[bytes]:
+        for tile in tiles(self, picture):
+            named.update(path.name for path in self.path.parent.iterdir() if "tif" in path.name)
+            yield tile
+
+    named: set[str] = set()
+    monkeypatch.setattr(Bands, "tiles", spied)
+    left = {path.name: path.read_bytes() for path in Path("jgmm-out/x").iterdir() if path.is_file()}
     assert cli.main(run) == 0
     assert done == [0, 1, 2, 2]
     assert "goes on after 2 of 3 bands" in capsys.readouterr().out
+    assert named == {"segmented_k2.tif"}  # while certainty is written; no file before it is whole
     with tifffile.TiffFile("jgmm-out/x/segmented_k2.tif") as file:
         page: Any = file.pages[0]
         assert (page.is_tiled, page.photometric.name) == (True, "PALETTE")
@@ -86,6 +103,19 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     np.testing.assert_array_equal(iio.imread("jgmm-out/x/reduced/labels_k2.png"), labels[::5, ::5])
     assert Path("jgmm-out/x/report.html").is_file()
     assert not list(Path("jgmm-out/x").glob(".*"))
+
+    # Nothing goes on from the models of another run.
+    place = Path("jgmm-out/x")
+    for name, content in left.items():
+        (place / name).write_bytes(content)
+    other, means = place / "model_k2.safetensors", found["fits"][0]["means"]
+    unfitted(str(other), image=image[..., :3])
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting, "write_table", None)
+        assert cli.main(run) == 1
+    np.testing.assert_allclose(jgmm.load(other).means, means, rtol=1e-5)
+    assert cli.main(["segment", "x.tif", "-k", "2", "-q"]) == 0
+    assert not list(place.glob(".*"))
 
     monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
     model = "jgmm-out/x/model_k2.safetensors"
@@ -123,3 +153,62 @@ def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert SHAPE == picture().shape[:2]
     assert cli.main(["segment", "x.png", "--tiled", "--smooth"]) == 2
     assert "expected no --smooth with --tiled" in capsys.readouterr().err
+    assert cli.main(["segment", "missing.tif", "--tiled"]) == 2
+    assert "no such file: missing.tif" in capsys.readouterr().err
+    tifffile.imwrite("x.tif", picture(), photometric="rgb")
+    assert cli.main(["apply", unfitted("a.safetensors"), "x.tif", "--tiled", "--page", "5"]) == 2
+    assert "page: expected 1, as there are no others, got 5" in capsys.readouterr().err
+    image = picture().astype(np.float32)
+    image[0, 0] = 1e30
+    tifffile.imwrite("x.tif", image, photometric="rgb")
+    path = unfitted("a.safetensors")
+    for more in ([], ["--tiled"]):
+        assert cli.main(["apply", path, "x.tif", *more]) == 2
+        said = capsys.readouterr().err
+        assert "the model gives this image no finite likelihood: x.tif" in said
+
+
+def unfitted(path: str, features: str = "rgb", image: Any = None, **spatial: Any) -> str:
+    """A model of two components, as if fitted."""
+    image = picture() if image is None else image
+    samples = samples_of(Image(image, None, Path("x.tif")), features, "full")
+    n = samples.features.shape[1]
+    means = np.stack([np.full(n, 0.2), np.full(n, 0.5)])
+    parts = [0.5, 0.5], means, [np.eye(n) * 0.01] * 2
+    mixture = jgmm.Mixture(*(np.asarray(part, np.float32) for part in parts))
+    jgmm.save(path, ImageModel(mixture, setup_of(samples, Spatial(**spatial))))
+    return path
+
+
+def test_a_model_that_needs_the_whole_image_gets_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("x.png", picture())
+    joining = unfitted("a.safetensors", min_region=5)
+    placed = unfitted("b.safetensors", "rgb+xy")
+    for path in (joining, placed):
+        assert cli.main(["apply", path, "x.png", "--tiled"]) == 2
+        said = capsys.readouterr().err
+        assert "expected a model without smoothing, regions and position for --tiled" in said
+    monkeypatch.setattr(tiled, "LARGE", 100)
+    assert cli.main(["apply", joining, "x.png", "-q"]) == 0
+    assert Path("jgmm-applied/x/labels_k2.png").is_file()
+
+
+def test_pages_are_taken_by_tiles_as_in_memory(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a stack as ImageJ writes it large: one head for all its pages."""
+    stack = np.stack([picture(1, seed)[..., 0] for seed in range(3)])
+    tifffile.imwrite("x.tif", stack, imagej=True, truncate=True, metadata={"axes": "TYX"})
+    path = unfitted("a.safetensors", image=stack[0][..., None])
+    for page, more in ((1, []), (2, ["--page", "2"])):
+        run = ["apply", path, "x.tif", "--no-report", *more]
+        assert cli.main([*run, "-o", "whole"]) == 0
+        assert cli.main([*run, "--tiled"]) == 0
+        assert f"x.tif: page {page} of 3, 16 x 12 pixels tile by tile" in capsys.readouterr().out
+        whole, found = summary("whole/x")["input"], summary("jgmm-applied/x")["input"]
+        assert found | {"distinct_colours": whole["distinct_colours"]} == whole
+        assert (found["pages_taken"], found["pages"]) == ([page], 3)
+        expected = iio.imread("whole/x/labels_k2.png")
+        np.testing.assert_array_equal(tifffile.imread("jgmm-applied/x/segmented_k2.tif"), expected)

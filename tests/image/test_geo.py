@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from pictures import SHAPE, picture
 
 import jgmm
 from jgmm.cli import app as cli
+from jgmm.cli import cutting
 from jgmm.image import geo, write_geotiff
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
@@ -33,7 +35,7 @@ def scene() -> str:
     return "scene.tif"
 
 
-def test_a_geotiff_gives_geotiffs(folder: Path) -> None:
+def test_a_geotiff_gives_geotiffs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene()
     found = jgmm.segment(path, 2, features="bands")
     assert cli.main(["segment", path, "-k", "2", "--features", "bands", "-q"]) == 0
@@ -54,6 +56,21 @@ def test_a_geotiff_gives_geotiffs(folder: Path) -> None:
     with rasterio.open(made / "certainty_k2.tif") as file:
         sure = file.read(1)
     np.testing.assert_array_equal(np.isnan(sure), found.labels < 0)
+    # Tile by tile, with pictures of every other row and column.
+    monkeypatch.setattr(cutting, "REDUCED", SHAPE[1] // 2)
+    model = made / "model_k2.safetensors"
+    assert cli.main(["apply", str(model), path, "--tiled", "-q"]) == 0
+    made = Path("jgmm-applied/scene")
+    for name in ("segmented", "certainty"):
+        with rasterio.open(made / f"{name}_k2.tif") as file:
+            assert (file.crs, file.transform) == place
+    with rasterio.open(made / "segmented_k2.tif") as file:
+        np.testing.assert_array_equal(file.read(1, masked=True).filled(255), found.labels % 256)
+        assert file.nodata == 255
+    assert not list((made / "reduced").glob("*.tif"))
+    page = (made / "report.html").read_text()
+    assert 'href="segmented_k2.tif"' in page
+    assert "labels_k2.tif" not in page
 
 
 def test_what_lies_nowhere_or_does_not_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +82,11 @@ def test_what_lies_nowhere_or_does_not_fit(folder: Path, monkeypatch: pytest.Mon
     Path("text.tif").write_text("no image")
     with pytest.raises(jgmm.image.ImageError, match="cannot read text.tif"):
         write_geotiff("out.tif", np.zeros((2, 2), int), "text.tif")
+    assert {tag[0] for tag in geo.tags_of(path, SHAPE, 9)} >= {33550, 33922, 34735, 42113}
+    assert geo.tags_of(path, (2, 2)) == []
+    tifffile.imwrite("odd.tif", picture(), extratags=[(34735, "s", 0, "text", True)])
+    assert geo.is_georeferenced("odd.tif")
+    assert geo.tags_of("odd.tif", SHAPE) == []
     many = np.full(SHAPE, 70_000)
     many[0, 0] = -1
     write_geotiff("out.tif", many, path)
