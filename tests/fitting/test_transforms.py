@@ -36,6 +36,10 @@ def settled(mixture: jgmm.Mixture, x: Any, w: Any) -> jgmm.Mixture:
     return jax.lax.fori_loop(0, 500, lambda _, m: jgmm.em_step(m, x, w)[0], mixture)
 
 
+def variational(mixture: jgmm.Mixture, x: Any, w: Any) -> Any:
+    return jgmm.fit_variational(x, K, weights=w, init=mixture, search="none", **SHORT)
+
+
 PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "aic": lambda m, x, w, seed: jgmm.aic(m, x, w),
     "bic": lambda m, x, w, seed: jgmm.bic(m, x, w),
@@ -48,6 +52,7 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "fit_gradient": lambda m, x, w, seed: jgmm.fit_gradient(
         x, K, weights=w, init=m, n_steps=3, tol=0.0
     ),
+    "fit_variational": lambda m, x, w, seed: variational(m, x, w),
     "icl": lambda m, x, w, seed: jgmm.icl(m, x, w),
     "kl_divergence": lambda m, x, w, seed: jgmm.kl_divergence(
         m, jgmm.em_step(m, x, w)[0], n=100, key=jax.random.key(seed)
@@ -59,6 +64,7 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "marginal": lambda m, x, w, seed: jgmm.marginal(m, [2, 0]),
     "partial_fit": lambda m, x, w, seed: jgmm.partial_fit(m, x, weights=w, memory=500.0),
     "predict": lambda m, x, w, seed: jgmm.predict(m, x),
+    "predictive_log_prob": lambda m, x, w, seed: jgmm.predictive_log_prob(variational(m, x, w), x),
     "responsibilities": lambda m, x, w, seed: jgmm.responsibilities(m, x),
     "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
     "score": lambda m, x, w, seed: jgmm.score(m, x, w),

@@ -21,7 +21,6 @@ from budget import cases
 from hypothesis import strategies as st
 from oracles import run
 
-from jgmm.cli import app
 from jgmm.cli.options import Options, scribbles_for
 from jgmm.image import Image
 
@@ -212,7 +211,7 @@ def check(
     case: Case, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JGMM_MOST_PIXELS", "4000000")
-    monkeypatch.setattr(app, "segment_job", looked_at)
+    monkeypatch.setattr("jgmm.cli.running.segment_job", looked_at)
     path = place / case.name
     it = os.fspath(path)
     arguments = [it if argument == "IT" else argument for argument in case.arguments]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from oracles import run
 from pictures import picture, write
 
-from jgmm.cli import app
 from jgmm.cli.options import Options, numbers_for, samples_for
 
 pytestmark = pytest.mark.usefixtures("plain_process")
@@ -88,7 +87,7 @@ def test_options_of_any_value(
     options: list[tuple[str, ...]],
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr(app, "segment_job", looked_at)
+    monkeypatch.setattr("jgmm.cli.running.segment_job", looked_at)
     arguments = [part for option in options for part in option]
     run(["segment", "x.png", *arguments], capsys, images=1 + len(arguments))
     assert [path.name for path in place.iterdir()] == ["x.png"]
