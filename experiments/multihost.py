@@ -80,9 +80,13 @@ def told(pixels: Any, weights: Any, k: int, init: np.ndarray) -> dict[str, Any]:
     result = jgmm.fit(pixels, k, weights=weights, init=init)
     labels = jgmm.predict(result, pixels)
     here = np.concatenate([np.asarray(shard.data) for shard in labels.addressable_shards])
+    swept = jgmm.sweep(pixels, [k, 1], weights=weights, search="none")
+    climbed = jgmm.fit_gradient(pixels, k, weights=weights, init=init, n_steps=3, tol=0.0)
     return {
         "score": float(jgmm.score(result, pixels, weights)),
         "inertia": float(jgmm.kmeans(pixels, k, weights=weights).inertia),
+        "criterion": float(np.asarray(swept.bic).min()),
+        "by gradient": float(climbed.log_likelihood),
         "labelled": int(np.isin(here, np.arange(k)).sum()),
         "log_likelihood": float(result.log_likelihood),
         "n_iter": int(result.n_iter),
@@ -167,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"process {rank}, {about}: {one['log_likelihood']:.6f} nats per pixel")
     print(f"one process: {alone['log_likelihood']:.6f} nats per pixel")
     print(f"the means differ by {max(gaps):.2g} at most")
-    for name in ("score", "inertia"):
+    for name in ("score", "inertia", "criterion", "by gradient"):
         gap = max(abs(one[name] / alone[name] - 1) for one in found)
         print(f"of {name} the relative difference is {gap:.2g} at most")
     return 0
