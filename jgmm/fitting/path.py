@@ -80,7 +80,8 @@ def _on_host(request: Request, found: Searched, order: list[int]) -> Searched:
     """The same by the programs that the fits have anyway."""
     leaves, structure = jax.tree.flatten((found.mixtures, found.value))
     leaves = [np.array(leaf) for leaf in jax.device_get(leaves)]
-    floor, size = np.asarray(request.problem.floor.variances), n_samples(request.problem)
+    floor = np.asarray(request.problem.floor.variances)
+    size = n_samples(whole(request.problem, request.options.cut))
     for r in range(len(request.keys)):
         for near, s in _steps(order):
             runs, judge = _on_all_cores(request, s)
@@ -140,7 +141,7 @@ def _walked(
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> tuple[Mixture, Array]:
         mixtures, values, key, prior, brief = arguments
         every, some = problems(problem, samples, cut, prior)
-        floor, size = problem.floor.variances, n_samples(problem.on(samples))
+        floor, size = problem.floor.variances, n_samples(every)
 
         def runs(mixtures: Mixture) -> tuple[Mixture, Array]:
             return brief_runs_within(some, mixtures, stages, brief, key)

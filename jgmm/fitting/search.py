@@ -17,11 +17,13 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 
+from jgmm import _checks
 from jgmm._struct import struct
 from jgmm.data.arrays import module_of
 from jgmm.data.devices import over_blocks
+from jgmm.data.fold import fold_sum
 from jgmm.data.programs import program
-from jgmm.data.samples import Layout, Samples
+from jgmm.data.samples import Block, Layout, Samples, Span
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.fitting import starts
@@ -104,7 +106,7 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     assert plan is not None
     every = whole(request.problem, options.cut)
     some = subsample_of(request)
-    floor, size = np.asarray(request.problem.floor.variances), n_samples(request.problem)
+    floor, size = np.asarray(request.problem.floor.variances), n_samples(every)
 
     def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
         n_threads = os.cpu_count() or 1 if request.n_fits == 1 else 1
@@ -180,7 +182,7 @@ def searched(
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Searched:
         used, n_rounds, keys, prior, brief, briefer = arguments
         every, some = problems(problem, samples, cut, prior)
-        floor, size = problem.floor.variances, n_samples(problem.on(samples))
+        floor, size = problem.floor.variances, n_samples(every)
 
         def one(used: Array, n_rounds: Array, key: Array) -> Searched:
             def survivors_of(mixtures: Mixture, stop: Gain) -> tuple[Mixture, Array]:
@@ -220,7 +222,22 @@ def searched(
     return found
 
 
-def n_samples(problem: Problem) -> int:
-    """How many samples there are, whatever their weights."""
-    layout = problem.samples.layout
-    return layout.length * (1 if layout.axis is None else layout.axis.size)
+def n_samples(problem: Problem) -> Any:
+    """How many samples have any weight; those that only fill up blocks have none."""
+    samples = problem.samples
+    if _checks.all_concrete(samples) and not _checks.in_program():
+        weights, span = samples.weights, samples.visited
+        if not weights.is_fully_addressable:  # of several processes, each with many
+            layout = samples.layout
+            return layout.length * (1 if layout.axis is None else layout.axis.size)
+        rows, size = np.asarray(weights).ravel(), samples.block_size
+        if isinstance(span, Span):
+            shares = np.split(rows, span.n.size)
+            spans = zip(shares, np.ravel(span.start), np.ravel(span.n), strict=True)
+            rows = np.concatenate([share[i * size : i * size + n] for share, i, n in spans])
+        return max(int(np.count_nonzero(rows)), 1)
+
+    def visit(block: Block) -> Array:
+        return jnp.sum(block.weights > 0, dtype=block.weights.dtype)
+
+    return jnp.maximum(fold_sum(visit, samples).rounded(), 1)
