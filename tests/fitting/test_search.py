@@ -136,7 +136,7 @@ def test_samples_are_counted_without_those_that_fill_up_blocks() -> None:
         x = np.random.default_rng(0).normal(size=(n, 2))
         weights = np.ones(n)
         weights[:10] = 0
-        request = read(x, (3,), Choices(weights=weights), spread=False)
+        request = read(x, (3,), Choices(weights=weights, search="best"), spread=False)
         every = whole(request.problem, request.options.cut)
         assert (request.options.cut.few is None) == (n == 150)
         assert n_samples(every) == n - 10
