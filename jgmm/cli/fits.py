@@ -52,21 +52,28 @@ def fits_of(
         result = sweep(
             samples.features,
             offered,
-            key=jax.random.key(options.seed),
-            weights=samples.weights,
-            labels=samples.labels,
-            covariance_type=options.covariance,
+            **_asked(samples, options),
             **options.distributed,
-            n_restarts=options.restarts,
-            max_iter=options.max_iter,
-            tol=options.tol,
-            reg_covar=samples.floor,
-            search=options.search,
             short_runs=False,  # without a search the learning curve shows the whole way
             on_fit=on_fit,
         )
     _expect_finite(np.isfinite(result.fits.log_likelihood).any(axis=1), name, options)
     return result, seconds
+
+
+def _asked(samples: Samples, options: Options) -> dict[str, Any]:
+    """What a fit of either kind is asked for, as keywords."""
+    return {
+        "key": jax.random.key(options.seed),
+        "weights": samples.weights,
+        "labels": samples.labels,
+        "covariance_type": options.covariance,
+        "n_restarts": options.restarts,
+        "max_iter": options.max_iter,
+        "tol": options.tol,
+        "reg_covar": samples.floor,
+        "search": options.search,
+    }
 
 
 def _fit_bayes(
@@ -77,19 +84,7 @@ def _fit_bayes(
     for most in offered:
         start = time.perf_counter()
         with unheard():
-            found = fit_variational(
-                samples.features,
-                most,
-                key=jax.random.key(options.seed),
-                weights=samples.weights,
-                labels=samples.labels,
-                covariance_type=options.covariance,
-                n_restarts=options.restarts,
-                max_iter=options.max_iter,
-                tol=options.tol,
-                reg_covar=samples.floor,
-                search=options.search,
-            )
+            found = fit_variational(samples.features, most, **_asked(samples, options))
         _expect_finite(np.isfinite(np.asarray(found.lower_bound)), name, options)
         fits.append(fit_of(found, samples.features, samples.weights))
         k, elapsed = fits[-1].mixture.n_components, time.perf_counter() - start

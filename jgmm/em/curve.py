@@ -1,10 +1,17 @@
-"""Learning curves as small pictures in SVG, for results that Jupyter shows."""
+"""Learning curves of results: without their padding, and as small pictures for Jupyter."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from jgmm._struct import values_known
 
 # Of middling lightness, so that they are seen on white and on black.
 COLOURS = ("#3a86c8", "#c8641e", "#1f9468", "#b85a9a", "#96782a", "#7a70d0")
@@ -14,6 +21,21 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 110, 70, 8, 90
 def colour_of(index: int) -> str:
     """The colour of a curve of several, as hex."""
     return COLOURS[index % len(COLOURS)]
+
+
+def learning_curve(history: Array, n_iter: Array) -> npt.NDArray[Any]:
+    """The history of one result without its padding [n_iter + 1], on the host.
+
+    Raises:
+        ValueError: of a batch, or under a trace.
+    """
+    if not values_known(history) or np.ndim(n_iter) != 0:
+        raise ValueError(
+            "learning_curve: expected one fit whose values are known, got a batch or tracers; "
+            "history has the same, padded with NaN to one length"
+        )
+    curve: npt.NDArray[Any] = np.asarray(history)[: int(n_iter) + 1]
+    return curve
 
 
 def curve_svg(curves: Mapping[str, Sequence[float]]) -> str:

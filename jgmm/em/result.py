@@ -16,7 +16,7 @@ from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, number, struct, values_known
 from jgmm.data.arrays import module_of
 from jgmm.data.programs import on_host
-from jgmm.em.curve import curve_svg
+from jgmm.em.curve import curve_svg, learning_curve
 from jgmm.mixture import shown
 from jgmm.mixture.components import by_weight, take
 from jgmm.mixture.criteria import criteria_of, n_parameters
@@ -76,13 +76,7 @@ class FitResult(Shown):
     @property
     def learning_curve(self) -> npt.NDArray[Any]:
         """The history without its padding [n_iter + 1], on the host."""
-        if not values_known(self.history) or np.ndim(self.n_iter) != 0:
-            raise ValueError(
-                "learning_curve: expected one fit whose values are known, got a batch or tracers; "
-                "history has the same, padded with NaN to one length"
-            )
-        curve: npt.NDArray[Any] = np.asarray(self.history)[: int(self.n_iter) + 1]
-        return curve
+        return learning_curve(self.history, self.n_iter)
 
     @property
     def bic(self) -> Array:

@@ -14,7 +14,7 @@ from jgmm.data.programs import round_up
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.mixture.components import pad, take
-from jgmm.mixture.criteria import aic, bic, icl
+from jgmm.mixture.criteria import all_criteria
 from jgmm.mixture.density import score
 from jgmm.variational.result import VariationalResult
 
@@ -55,17 +55,12 @@ def as_sweep(
     def stacked(*leaves: Any) -> Any:
         return as_array(np.stack(leaves)[:, None])
 
-    def criteria(of: Any) -> Any:
-        values = []
-        for k in ks:
-            mixture = pad(jax.device_get(best[k].mixture), round_up(k, np.size(pixels)))
-            values.append(np.asarray(of(mixture, pixels, weights)))
-        return stacked(*values)
+    def criteria(k: int) -> dict[str, Any]:
+        mixture = pad(jax.device_get(best[k].mixture), round_up(k, np.size(pixels)))
+        return jax.device_get(all_criteria(mixture, pixels, weights))
 
     return SweepResult(
         fits=jax.tree.map(stacked, *(padded(best[k]) for k in ks)),
         n_components=as_array(np.array(ks, np.int32)),
-        bic=criteria(bic),
-        aic=criteria(aic),
-        icl=criteria(icl),
+        **jax.tree.map(stacked, *map(criteria, ks)),
     )

@@ -25,11 +25,11 @@ from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
 from jgmm.fitting.options import SEARCHES, Choices, Request, read
 from jgmm.fitting.population import comparable
-from jgmm.mixture.mixture import FitLike, Mixture
+from jgmm.mixture.mixture import FitLike, Mixture, standardize, unstandardize
 from jgmm.solvers.iterate import Solver, iterate
 from jgmm.solvers.merging import Merging
 from jgmm.solvers.stopping import Gain
-from jgmm.variational.posterior import VariationalPosterior, resized, standardize, unstandardize
+from jgmm.variational.posterior import VariationalPosterior, resized
 from jgmm.variational.problem import Asked, VariationalProblem, prior_for, prior_outside
 from jgmm.variational.result import VariationalResult
 from jgmm.variational.weights import WEIGHT_PRIORS, WeightPrior

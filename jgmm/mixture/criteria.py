@@ -41,15 +41,14 @@ def criteria_of(
     }
 
 
-@program("name", "incomplete", "mesh")
-def _criterion(
+@program("incomplete", "mesh")
+def _criteria(
     mixture: Mixture,
     pixels: Array,
     weights: Array,
-    name: str,
     incomplete: bool,
     mesh: Mesh | None,
-) -> Array:
+) -> dict[str, Array]:
     moved, flat = centered(mixture, pixels.reshape(-1, pixels.shape[-1]))
     size = mixture.block_size
 
@@ -60,7 +59,7 @@ def _criterion(
     log_likelihood, weight, entropy = summed_over_rows(
         on_device, rows, size, mesh, moved, incomplete=incomplete
     )
-    return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)[name]
+    return criteria_of(log_likelihood, n_parameters(mixture), weight, entropy)
 
 
 def bic(
@@ -88,7 +87,7 @@ def bic(
         >>> print(jgmm.bic(one, pixels) < jgmm.bic(two, pixels))
         True
     """
-    return _evaluate(mixture, pixels, weights, missing, "bic")
+    return all_criteria(mixture, pixels, weights, missing)["bic"]
 
 
 def aic(
@@ -115,7 +114,7 @@ def aic(
         >>> print(round(float(jgmm.aic(normal, jnp.zeros((1, 1)))), 3))
         5.838
     """
-    return _evaluate(mixture, pixels, weights, missing, "aic")
+    return all_criteria(mixture, pixels, weights, missing)["aic"]
 
 
 def icl(
@@ -146,13 +145,14 @@ def icl(
         >>> print(round(float(jgmm.icl(same, pixels) - jgmm.bic(same, pixels)), 3))
         1.386
     """
-    return _evaluate(mixture, pixels, weights, missing, "icl")
+    return all_criteria(mixture, pixels, weights, missing)["icl"]
 
 
-def _evaluate(
-    mixture: Any, pixels: ArrayLike, weights: ArrayLike | None, missing: str, name: str
-) -> Array:
+def all_criteria(
+    mixture: Any, pixels: ArrayLike, weights: ArrayLike | None, missing: str = "error"
+) -> dict[str, Array]:
+    """All of them by their names, from one pass; see `bic`."""
     mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     incomplete, mesh = missing == "nan", mesh_of(array)
-    return _criterion(mixture, array, sample_weights, name, incomplete, mesh)
+    return _criteria(mixture, array, sample_weights, incomplete, mesh)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jgmm.families.family import Family
 from jgmm.families.kernels import Kernel
 from jgmm.families.table import OF_RANK, family_of, inferred, with_rank
 from jgmm.mixture import shown, validation
+
+P = TypeVar("P", bound=Any)  # means and covariances of a family
 
 
 @struct
@@ -220,8 +222,8 @@ def gaussian(mixture: Any, what: str) -> Mixture:
     return mixture
 
 
-def standardize(mixture: Mixture, frame: Frame) -> Mixture:
-    """A mixture of the data, as a mixture of the samples in the frame."""
+def standardize(mixture: P, frame: Frame) -> P:
+    """A mixture of the data, or a posterior of one, as one of the samples in the frame."""
     return amend(
         mixture,
         means=(mixture.means - frame.center) / frame.scale,
@@ -229,8 +231,8 @@ def standardize(mixture: Mixture, frame: Frame) -> Mixture:
     )
 
 
-def unstandardize(mixture: Mixture, frame: Frame) -> Mixture:
-    """A mixture of the samples in the frame, as a mixture of the data."""
+def unstandardize(mixture: P, frame: Frame) -> P:
+    """The way back."""
     return amend(
         mixture,
         means=mixture.means * frame.scale + frame.center,

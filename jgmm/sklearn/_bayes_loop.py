@@ -30,14 +30,13 @@ from jgmm.em.prior import Prior
 from jgmm.em.problem import pose
 from jgmm.families.variances import Diag
 from jgmm.mixture.components import pad
-from jgmm.mixture.mixture import Mixture
-from jgmm.mixture.mixture import standardize as standardize_mixture
+from jgmm.mixture.mixture import Mixture, standardize, unstandardize
 from jgmm.sklearn._loops import capacity_for
 from jgmm.solvers.em import LastOfEm
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Change
 from jgmm.variational.gammas import log_gamma
-from jgmm.variational.posterior import VariationalPosterior, resized, standardize, unstandardize
+from jgmm.variational.posterior import VariationalPosterior, resized
 from jgmm.variational.problem import VariationalProblem
 from jgmm.variational.weights import Dirichlet, WeightPrior
 from jgmm.variational.wishart import Wishart
@@ -140,7 +139,7 @@ def _bayes(
             stop, tol=stop.tol / weight, previous=stop.previous / weight + volume
         )
         if isinstance(start, Mixture):
-            first = bayes.start(standardize_mixture(start, frame))
+            first = bayes.start(standardize(start, frame))
         else:
             first = standardize(start, frame)
         run = iterate(bayes, LastOfEm(), first, stop, capacity, jax.random.key(0))

@@ -54,11 +54,6 @@ def entropic(x: Array) -> Array:
     return 0.5 * jnp.log(x) + x * digamma_gap(x) - _HALF_LOG_2PI - binet(x)
 
 
-def log_gamma_ratio(x: Array, a: float) -> Array:
-    """Log Γ(x + a) - log Γ(x) - a log x for x > 0 and a >= 0."""
-    return (x + a - 0.5) * jnp.log1p(a / x) - a + binet(x + a) - binet(x)
-
-
 def _series(coefficients: tuple[float, ...], y: Array) -> Array:
     square = 1 / y**2
     total = jnp.full_like(y, coefficients[-1])

@@ -9,7 +9,6 @@ import numpy as np
 from jax import Array
 
 from jgmm._struct import amend, build, struct
-from jgmm.data.frame import Frame
 from jgmm.data.products import along
 from jgmm.families.family import Family
 from jgmm.mixture.mixture import Mixture
@@ -72,24 +71,6 @@ class VariationalPosterior:
             covariances=self.covariances,
             family=self.family,
         )
-
-
-def standardize(posterior: VariationalPosterior, frame: Frame) -> VariationalPosterior:
-    """That of the data as one in the frame."""
-    return amend(
-        posterior,
-        means=(posterior.means - frame.center) / frame.scale,
-        covariances=posterior.family.rescale(posterior.covariances, 1 / frame.scale),
-    )
-
-
-def unstandardize(posterior: VariationalPosterior, frame: Frame) -> VariationalPosterior:
-    """The way back."""
-    return amend(
-        posterior,
-        means=posterior.means * frame.scale + frame.center,
-        covariances=posterior.family.rescale(posterior.covariances, frame.scale),
-    )
 
 
 def resized(posterior: Any, k: int) -> Any:

@@ -17,9 +17,9 @@ from jgmm.data.origin import less, near_origin
 from jgmm.data.products import along
 from jgmm.data.programs import program
 from jgmm.data.samples import Block, block_size, pad_rows
+from jgmm.families.gamma import log_gamma_rise
 from jgmm.mixture.mixture import Mixture, log_weights
 from jgmm.mixture.posterior import centered, normalise
-from jgmm.variational.gammas import log_gamma_ratio
 from jgmm.variational.posterior import VariationalPosterior
 from jgmm.variational.result import VariationalResult
 from jgmm.variational.wishart import wishart_of
@@ -90,7 +90,7 @@ def _predictive(posterior: VariationalPosterior, pixels: Array) -> Array:
     mixture, dofs = student_t(posterior)
     mixture, pixels = centered(mixture, pixels)
     kernel, q = mixture.kernel(), wishart.features
-    ratios = log_gamma_ratio(dofs / 2, q / 2) - q / 2 * math.log(2 * math.pi)
+    ratios = log_gamma_rise(dofs / 2, q / 2) - q / 2 * math.log(2 * math.pi)
     scales = (log_weights(mixture.weights) + wishart.blocks * ratios)[:, None]
 
     def block(features: Array) -> Array:

@@ -15,7 +15,7 @@ from jgmm import _checks
 from jgmm._status import Status, raise_for_status
 from jgmm._struct import Shown, Table, amend, number, struct, values_known
 from jgmm.data.arrays import module_of
-from jgmm.em.curve import curve_svg
+from jgmm.em.curve import curve_svg, learning_curve
 from jgmm.em.prior import Prior
 from jgmm.mixture import shown
 from jgmm.mixture.mixture import Mixture
@@ -92,13 +92,7 @@ class VariationalResult(Shown):
     @property
     def learning_curve(self) -> npt.NDArray[Any]:
         """The history without its padding [n_iter + 1], on the host."""
-        if not values_known(self.history) or np.ndim(self.n_iter) != 0:
-            raise ValueError(
-                "learning_curve: expected one fit whose values are known, got a batch or tracers; "
-                "history has the same, padded with NaN to one length"
-            )
-        curve: npt.NDArray[Any] = np.asarray(self.history)[: int(self.n_iter) + 1]
-        return curve
+        return learning_curve(self.history, self.n_iter)
 
     def summary(self) -> Table:
         """All weights, means and standard deviations, as a table to print."""
