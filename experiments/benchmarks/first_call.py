@@ -123,7 +123,8 @@ CALLS = (
 _COMMAND = "jgmm segment, k = 3, 5, 7, 10"
 
 
-def _maps() -> int:
+def memory_maps() -> int:
+    """The memory maps of this process; 0 where the system does not say."""
     maps = Path("/proc/self/maps")
     return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
@@ -149,14 +150,14 @@ def _measure(library: str, name: str, folder: str | None) -> dict[str, Any] | No
     if run is None:
         return None
     jax.block_until_ready(jax.numpy.zeros(3))
-    maps = _maps()
+    maps = memory_maps()
     jax.monitoring.register_event_duration_secs_listener(note)
     for key in ("first", "next"):
         start, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(run())
         found[key] = time.perf_counter() - start
         found.setdefault("cpu", time.process_time() - cpu)
-        found.setdefault("maps", _maps() - maps)
+        found.setdefault("maps", memory_maps() - maps)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 import jgmm
-from experiments.benchmarks import timing
-from experiments.benchmarks.peers import mean_log_likelihood
+from experiments.benchmarks import scikit_learn, timing
 from jgmm.image.samples import samples_of
 
 NdArray = npt.NDArray[Any]
-CLOSE = 1e-5  # nats per pixel from the converged likelihood
 
 
 def pixels_of(image: NdArray) -> NdArray:
@@ -35,113 +34,58 @@ def fit_image(image: NdArray, k: int, **options: Any) -> jgmm.FitResult:
     )
 
 
-def floor_of_scikit_learn(x: NdArray) -> NdArray:
-    """The 1e-6 that scikit-learn adds to variances, relative to those of the data.
+def fit_to_convergence(image: NdArray, k: int, repeats: int, n_starts: int = 5) -> dict[str, Any]:
+    """One photograph, from its pixels, as `fit` and `segment` do it by default.
 
-    Narrow components gain by a lower floor, so that likelihoods compare under the same only.
+    scikit-learn runs from k-means, as many steps as plain EM takes from there to the likelihood
+    that jgmm ended at, or to its own limit, where that is lower; after a k-means of its own.
     """
-    return (1e-6 / np.var(x, axis=0, dtype=float)).astype(np.float32)
-
-
-def steps_to(history: Any, limit: float) -> int:
-    """Steps until a history is within `CLOSE` of its limit."""
-    return int(np.argmax(np.asarray(history) >= limit - CLOSE))
-
-
-def scikit_learn_to_the_end(x: NdArray, k: int, seed: int, max_iter: int = 400) -> dict[str, float]:
-    """Seconds and steps until scikit-learn is within `CLOSE` of where it converges."""
-    from sklearn.mixture import GaussianMixture
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        start = time.perf_counter()
-        GaussianMixture(k, random_state=seed, max_iter=1, tol=0.0).fit(x)
-        first = time.perf_counter() - start
-        model = GaussianMixture(k, random_state=seed, max_iter=max_iter, tol=1e-8)
-        start = time.perf_counter()
-        model.fit(x)
-        total = time.perf_counter() - start
-    bounds = np.asarray(model.lower_bounds_)
-    steps = int(np.argmax(bounds >= bounds[-1] - CLOSE)) + 1
-    each = (total - first) / max(1, len(bounds) - 1)
-    return {
-        "seconds": first + (steps - 1) * each,
-        "steps": steps,
-        "seconds_per_step": each,
-        # What it reports is off by up to 0.01 in float32.
-        "log_likelihood": mean_log_likelihood(
-            x, (model.weights_, model.means_, model.covariances_)
-        ),
+    x = pixels_of(image)
+    ways: dict[str, Callable[[jax.Array], jgmm.FitResult]] = {
+        "fit": lambda key: fit_image(image, k, key=key, search="best"),
+        "fit, one start": lambda key: fit_image(image, k, key=key),
+        "segment": lambda key: jgmm.segment(image, k, key=key).fit,
     }
-
-
-def scikit_learn_from(start: jgmm.Mixture, x: NdArray, steps: int) -> tuple[float, float]:
-    """Seconds of k-means and so many steps of scikit-learn from a start, and its likelihood."""
-    from sklearn.cluster import KMeans
-    from sklearn.mixture import GaussianMixture
-
-    precisions = np.linalg.inv(np.asarray(start.covariances, np.float64))
-    k_means = timing.seconds(lambda: KMeans(len(start.weights), n_init=1, random_state=0).fit(x))
-    model = GaussianMixture(
-        len(start.weights),
-        tol=0.0,
-        max_iter=steps,
-        init_params="random_from_data",
-        weights_init=np.asarray(start.weights, np.float64) / np.sum(start.weights, dtype=float),
-        means_init=np.asarray(start.means),
-        precisions_init=(precisions + precisions.swapaxes(1, 2)) / 2,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        seconds = k_means + timing.seconds(lambda: model.fit(x))
-    found = (model.weights_, model.means_, model.covariances_)
-    return seconds, mean_log_likelihood(x, found)
-
-
-def fit_to_convergence(image: NdArray, k: int, repeats: int, n_starts: int = 3) -> dict[str, Any]:
-    """One photograph, from its pixels to within `CLOSE` of where the fit converges.
-
-    scikit-learn runs from k-means, as many steps as plain EM takes from there to the same
-    likelihood, after a k-means of its own.
-    """
-    x, rows = pixels_of(image), []
+    first = {name: timing.seconds(partial(run, jax.random.key(0))) for name, run in ways.items()}
+    rows = []
     for seed in range(n_starts):
-        options: dict[str, Any] = {"key": jax.random.key(seed), "max_iter": 2000, "tol": 1e-9}
-        limit = fit_image(image, k, **options)
-        plain = fit_image(image, k, accelerate=False, short_runs=False, **options)
-        # They may end in different optima; both have to reach the lower.
-        goal = min(float(limit.log_likelihood), float(plain.log_likelihood))
-        steps, plain_steps = steps_to(limit.history, goal), steps_to(plain.history, goal)
-        run = partial(fit_image, image, k, key=jax.random.key(seed), max_iter=steps, tol=0)
-        first = timing.seconds(run)
-        seconds = statistics.median(timing.seconds(run) for _ in range(repeats))
-        reached = float(run().log_likelihood)
-        if reached < goal - 2 * CLOSE:
-            raise RuntimeError(f"expected the timed fit to reach {goal}, got {reached}")
-        default = fit_image(image, k, key=jax.random.key(seed))
-        start = fit_image(image, k, key=jax.random.key(seed), max_iter=0, short_runs=False).mixture
-        peer_seconds, peer_likelihood = scikit_learn_from(start, x, plain_steps)
-        rows.append(
-            {
-                "jgmm_seconds": seconds,
-                "jgmm_first_call_seconds": first,
-                "jgmm_steps": steps,
-                "jgmm_log_likelihood": float(limit.log_likelihood),
-                "default_steps": int(default.n_iter),
-                "default_short_of_converged": float(limit.log_likelihood - default.log_likelihood),
-                "scikit_learn_seconds": peer_seconds,
-                "scikit_learn_steps": plain_steps,
-                "scikit_learn_log_likelihood": peer_likelihood,
-                "plain_em_log_likelihood": float(plain.log_likelihood),
-                "ratio": peer_seconds / seconds,
+        key = jax.random.key(seed)
+        alone: dict[str, Any] = {"key": key, "short_runs": False}
+        start = fit_image(image, k, max_iter=0, **alone).mixture
+        plain = fit_image(image, k, accelerate=False, max_iter=2000, tol=1e-9, **alone)
+        limit = float(plain.log_likelihood)
+        of_plain = scikit_learn.steps_to(plain.history, limit)
+        k_means, seconds, found = scikit_learn.from_start(start, x, of_plain)
+        times = timing.interleaved({n: partial(run, key) for n, run in ways.items()}, repeats)
+        row: dict[str, Any] = {
+            "plain_em": {"steps": of_plain, "log_likelihood": limit},
+            "scikit_learn": {
+                "k_means": k_means,
+                "seconds_per_step": seconds / of_plain,
+                "log_likelihood": found,
+            },
+        }
+        for name, run in ways.items():
+            result = run(key)
+            likelihood = float(result.log_likelihood)
+            steps = scikit_learn.steps_to(plain.history, min(likelihood, limit))
+            peer, own = k_means + seconds * steps / of_plain, statistics.median(times[name])
+            row[name] = {
+                "seconds": own,
+                "steps": int(result.n_iter),
+                "log_likelihood": likelihood,
+                "scikit_learn_steps": steps,
+                "scikit_learn_seconds": peer,
+                "ratio": peer / own,
             }
-        )
+        rows.append(row)
     return {
         "pixels": len(x),
         "colours": len(samples_of(image).features),
         "k": k,
+        "first_call_seconds": first,
         "starts": rows,
-        "ratio": statistics.median(row["ratio"] for row in rows),
+        "ratio": {name: statistics.median(row[name]["ratio"] for row in rows) for name in ways},
     }
 
 
@@ -170,7 +114,7 @@ def large_fit(k: int, repeats: int) -> dict[str, Any]:
     # From k-means, as scikit-learn does, without a short run on a subsample.
     clusters = jgmm.kmeans(samples.features, k, weights=samples.weights).labels
     plain = fit_image(image, k, init=clusters, accelerate=False, tol=1e-8, max_iter=1000)
-    steps = steps_to(plain.history, float(plain.log_likelihood))
+    steps = scikit_learn.steps_to(plain.history, float(plain.log_likelihood))
     x = pixels_of(image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -204,38 +148,10 @@ def large_fit(k: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def best_of_scikit_learn_starts(image: NdArray, k: int, n_restarts: int) -> float:
-    """The best likelihood that plain EM reaches from scikit-learn's own k-means.
-
-    EM is this library's, which takes the same steps and makes it possible to compare every k.
-    """
-    from sklearn.cluster import KMeans
-
-    x = pixels_of(image)
-    colours, inverse = np.unique(x, axis=0, return_inverse=True)
-    counts = np.bincount(inverse.ravel()).astype(np.float32)
-    _, first = np.unique(inverse, return_index=True)
-    best = -np.inf
-    for seed in range(n_restarts):
-        k_means = KMeans(k, n_init=1, random_state=np.random.RandomState(seed)).fit(x)
-        fit = jgmm.fit(
-            colours,
-            k,
-            weights=counts,
-            reg_covar=floor_of_scikit_learn(x),
-            init=k_means.labels_[first],
-            accelerate=False,
-            tol=1e-8,
-            max_iter=2000,
-        )
-        best = max(best, float(fit.log_likelihood))
-    return best
-
-
 def sweep(image: NdArray, ks: list[int], n_restarts: int, sampled_ks: list[int]) -> dict[str, Any]:
     """Many fits at once, against the same one by one; the peer's time is that of ``sampled_ks``."""
     samples, x = samples_of(image), pixels_of(image)
-    floor = floor_of_scikit_learn(x)
+    floor = scikit_learn.floor(x)
 
     def run() -> jgmm.SweepResult:
         return jax.block_until_ready(
@@ -254,13 +170,13 @@ def sweep(image: NdArray, ks: list[int], n_restarts: int, sampled_ks: list[int])
     seconds = time.perf_counter() - start
     rows = {}
     for k in sampled_ks:
-        fits = [scikit_learn_to_the_end(x, k, seed) for seed in range(n_restarts)]
+        fits = [scikit_learn.to_the_end(x, k, seed) for seed in range(n_restarts)]
         rows[k] = {
             "scikit_learn_seconds": sum(fit["seconds"] for fit in fits),
             "scikit_learn_best": max(fit["log_likelihood"] for fit in fits),
             "jgmm_best": float(result[k].log_likelihood),
         }
-    best = {k: best_of_scikit_learn_starts(image, k, n_restarts) for k in ks}
+    best = {k: scikit_learn.best_of_starts(x, k, n_restarts) for k in ks}
     # Seconds grow about linearly with k.
     peer = np.polyfit(
         sampled_ks, [rows[k]["scikit_learn_seconds"] for k in sampled_ks], min(1, len(rows) - 1)
@@ -272,7 +188,7 @@ def sweep(image: NdArray, ks: list[int], n_restarts: int, sampled_ks: list[int])
         "jgmm_first_call_seconds": first,
         "scikit_learn_seconds_extrapolated": total,
         "by_k": rows,
-        "above_best_of_scikit_learn_starts": {
+        "above_scikit_learn.best_of_starts": {
             k: float(result[k].log_likelihood) - best[k] for k in ks
         },
         "ratio": total / seconds,
