@@ -23,6 +23,7 @@ from experiments.benchmarks import (  # noqa: E402
     derivatives,
     exchange,
     families,
+    family_peers,
     figure,
     first_call,
     fits,
@@ -53,6 +54,12 @@ def wide_samples() -> Any:
     return x.astype(np.float32)
 
 
+def partitioned(image: Any, k: int) -> tuple[Any, Any]:
+    """The pixels of an image, and their clusters."""
+    x = fits.pixels_of(image)
+    return x, np.asarray(jgmm.kmeans(x, k).labels)
+
+
 CASES: dict[str, Callable[[int], Any]] = {
     "step": lambda n: steps.compare(fits.pixels_of(photograph()), 10, "full", n),
     "wide-full": lambda n: steps.compare(
@@ -61,6 +68,7 @@ CASES: dict[str, Callable[[int], Any]] = {
     "wide-diag": lambda n: steps.compare(wide_samples(), 32, "diag", n, ("ott-jax",)),
     "families": lambda n: families.compare(fits.pixels_of(photograph()), 10, n),
     "bands": lambda n: families.compare(families.bands(), 10, n, families.MANY_BANDS, 5),
+    "family-peers": lambda n: family_peers.compare(*partitioned(photograph(), 10), n),
     "variational": lambda n: variational.compare(photograph(), 10, n),
     "fit": lambda n: fits.fit_to_convergence(photograph(), 10, n),
     "large-fit": lambda n: fits.large_fit(10, max(1, n // 2)),

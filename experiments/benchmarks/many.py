@@ -43,7 +43,10 @@ def _run(n_fits: int) -> None:
             for n, d in SHAPES]  # fmt: skip
     most, bad, start = 0, 0, time.perf_counter()
     for i in range(n_fits):
-        k, shape = 1 + (37 * i + i // 100) % 100, i // 4 % len(SHAPES)  # so that neighbours differ in all
+        k, shape = (
+            1 + (37 * i + i // 100) % 100,
+            i // 4 % len(SHAPES),
+        )  # so that neighbours differ in all
         result = jgmm.fit(data[shape], k, covariance_type=FAMILIES[i % 4])
         bad += not np.isfinite(float(result.log_likelihood))
         most = max(most, memory_maps())
