@@ -2,8 +2,7 @@ from . import image as image
 from . import interop as interop
 from . import plot as plot
 from . import sklearn as sklearn
-from ._status import Status
-from ._warnings import FitWarning, PrecisionWarning
+from ._status import FitWarning, PrecisionWarning, Status
 from .clustering.k_means import KMeansResult, kmeans
 from .clustering.lloyd import lloyd_step
 from .data.devices import use_all_cores

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jgmm._warnings import PrecisionWarning, warn
+from jgmm._status import PrecisionWarning, warn
 
 LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
 _SCALAR = np.zeros((), np.float32)

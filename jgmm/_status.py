@@ -1,14 +1,27 @@
-"""How an iteration ended, as a value: one bad lane of a vmap must not hurt the others."""
+"""How an iteration ended, as a value, and what is warned of, at the line of the caller.
+
+One bad lane of a vmap must not hurt the others: so a status is a value first.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import enum
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from types import FrameType
 
+import jax
 import numpy as np
 from jax import Array
 
-from jgmm import _checks
-from jgmm._warnings import FitWarning, warn
+_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# The caller, where the work is done in a thread, whose stack does not have it.
+_caller: contextvars.ContextVar[FrameType | None] = contextvars.ContextVar("caller", default=None)
+_unheard: contextvars.ContextVar[bool] = contextvars.ContextVar("unheard", default=False)
 
 
 class Status(enum.IntEnum):
@@ -32,6 +45,24 @@ class Status(enum.IntEnum):
     the dtype cannot hold their variances."""
 
 
+class FitWarning(UserWarning):
+    """A fit that did not converge, or that has not the components it was asked for.
+
+    The status of the result says the same as a value. To hear nothing of it:
+    ``warnings.filterwarnings("ignore", category=jgmm.FitWarning)``.
+
+    Example:
+        >>> import pytest, jgmm
+        >>> with pytest.warns(jgmm.FitWarning, match="MAX_ITER"):
+        ...     pixels = [[0.0], [1.0], [5.0], [7.0]]
+        ...     result = jgmm.fit(pixels, 2, max_iter=1, tol=1e-9, search="none")
+    """
+
+
+class PrecisionWarning(UserWarning):
+    """Data of float64 that are worked on in float32, because JAX is set up so."""
+
+
 _ADVICE = {
     Status.MAX_ITER: "raise max_iter, or tol if a gain of so little does not matter",
     Status.NONFINITE: "look for NaN, infinite or huge values among the pixels, and for "
@@ -44,7 +75,7 @@ _ADVICE = {
 
 def raise_for_status(status: Array | np.ndarray) -> None:
     """Raise a RuntimeError that names the statuses other than CONVERGED, if there are any."""
-    if not _checks.is_concrete(status):
+    if isinstance(status, jax.core.Tracer):
         raise TypeError(
             "raise_for_status: expected values, got a tracer; return the status from the program "
             "and look at it outside"
@@ -61,7 +92,7 @@ def warn_of_status(status: Array | np.ndarray, *, on_purpose: bool = False) -> N
         status: one or several.
         on_purpose: that a fit stopped at its last step is what the caller asked for.
     """
-    if not _checks.is_concrete(status) or _checks.in_program():
+    if isinstance(jax.device_put(status), jax.core.Tracer):
         return
     codes = np.asarray(status)
     if on_purpose:
@@ -84,3 +115,40 @@ def _message(status: np.ndarray) -> str | None:
         return f"the fit ended with status {found[0].name}: {advice}"
     tally = ", ".join(f"{n} {s.name}" for n, s in zip(counts, found, strict=True))
     return f"not all fits converged: {tally}; {advice}"
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside of this package that called into it."""
+    if _unheard.get():
+        return
+    frame = _caller.get() or outside(sys._getframe(1))
+    if frame is None:
+        warnings.warn(message, category, stacklevel=2)
+        return
+    module = frame.f_globals.get("__name__", "<unknown>")
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(
+        message, category, frame.f_code.co_filename, frame.f_lineno, module, registry
+    )
+
+
+def outside(frame: FrameType | None) -> FrameType | None:
+    """The nearest frame that is not of this package, from one on outwards."""
+    while frame is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame = frame.f_back
+    return frame
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Warn of nothing: for parts of a work that says itself how it ended."""
+    token = _unheard.set(True)
+    try:
+        yield
+    finally:
+        _unheard.reset(token)
+
+
+def called_from(frame: FrameType | None) -> None:
+    """Let what is warned of in this context be of that frame."""
+    _caller.set(frame)

@@ -14,9 +14,8 @@ import jgmm
 
 PACKAGE = Path(jgmm.__file__).parent
 FLOORS = (
-    {"_warnings"},
-    {"_struct", "_atomic", "_checks"},
     {"_status"},
+    {"_struct", "_atomic", "_checks"},
     {"data"},
     {"families"},
     {"mixture", "clustering"},
@@ -29,7 +28,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
-CORE = set().union(*FLOORS[:9])
+CORE = set().union(*FLOORS[:8])
 ALLOWED_IN_CORE = {*sys.stdlib_module_names, "numpy", "jax", "chex", "optax", "jgmm"}
 # Loaded inside the functions that need them: files of mixtures and fits, conversions, bars.
 LATE = {

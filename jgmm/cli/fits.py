@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm._warnings import unheard
+from jgmm._status import unheard
 from jgmm.cli.options import JobError, Options
 from jgmm.fitting.in_use import as_sweep, fit_of
 from jgmm.fitting.sweeps import SweepResult, sweep

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from jgmm import _checks, _warnings
+from jgmm import _checks, _status
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def interruptible(work: Callable[[], T], *arguments: Any) -> T:
     stopped = threading.Event()
     context = contextvars.copy_context()
     context.run(_stopped.set, stopped)
-    context.run(_warnings.called_from, _warnings.outside(sys._getframe(1)))
+    context.run(_status.called_from, _status.outside(sys._getframe(1)))
     answer, done = _Answer(), threading.Event()
     settings = settings_here()
 

@@ -10,9 +10,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._status import warn_of_status
+from jgmm._status import unheard, warn_of_status
 from jgmm._struct import struct
-from jgmm._warnings import unheard
 from jgmm.em.result import FitResult
 from jgmm.families.table import families_of, family_of
 from jgmm.fitting.delivery import cannot_converge

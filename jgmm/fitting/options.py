@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm._status import PrecisionWarning, warn
 from jgmm._struct import amend, struct
-from jgmm._warnings import PrecisionWarning, warn
 from jgmm.clustering.k_means import restart_keys
 from jgmm.data.arrays import module_of
 from jgmm.data.devices import place

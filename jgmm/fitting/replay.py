@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from jgmm._status import Status
-from jgmm._warnings import unheard
+from jgmm._status import Status, unheard
 from jgmm.fitting.fitting import fit
 from jgmm.mixture.mixture import Mixture
 

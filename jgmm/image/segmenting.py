@@ -9,8 +9,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jgmm import _checks
-from jgmm._status import warn_of_status
-from jgmm._warnings import unheard
+from jgmm._status import unheard, warn_of_status
 from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
