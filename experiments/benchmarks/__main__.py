@@ -27,6 +27,7 @@ from experiments.benchmarks import (  # noqa: E402
     figure,
     first_call,
     fits,
+    limits,
     many,
     optima,
     precision,
@@ -35,23 +36,12 @@ from experiments.benchmarks import (  # noqa: E402
     steps,
     variational,
 )
-from jgmm.image import read_image, sample_image  # noqa: E402
-
-PHOTOGRAPH = Path(__file__).parents[3] / "shared" / "data" / "scenery.jpg"
-DATA = PHOTOGRAPH.parent / "bsds-train"
-
-
-def photograph() -> Any:
-    """The shared photograph, or the built-in one where that is absent."""
-    return (read_image(PHOTOGRAPH) if PHOTOGRAPH.exists() else sample_image()).pixels
-
-
-def wide_samples() -> Any:
-    """100,000 samples of 32 features around 32 centers."""
-    rng = np.random.default_rng(0)
-    centers = 2 * rng.normal(size=(32, 32))
-    x = centers[rng.integers(0, 32, 100_000)] + rng.normal(size=(100_000, 32))
-    return x.astype(np.float32)
+from experiments.benchmarks.photographs import (  # noqa: E402
+    DATA,
+    PHOTOGRAPH,
+    photograph,
+    wide_samples,
+)
 
 
 def partitioned(image: Any, k: int) -> tuple[Any, Any]:
@@ -62,6 +52,7 @@ def partitioned(image: Any, k: int) -> tuple[Any, Any]:
 
 CASES: dict[str, Callable[[int], Any]] = {
     "step": lambda n: steps.compare(fits.pixels_of(photograph()), 10, "full", n),
+    "limits": limits.compare,
     "wide-full": lambda n: steps.compare(
         wide_samples(), 32, "full", n, ("ott-jax", "gmmx", "tgmm")
     ),

@@ -93,8 +93,8 @@ def k_means_start(x: NdArray, k: int, covariance_type: str) -> Start:
     return weights, means, covariances
 
 
-def yardstick(n: int, k: int) -> float | None:
-    """Milliseconds per step of the C program on all cores; None where it cannot be had."""
+def yardstick(n: int, k: int, n_threads: int | None = None) -> float | None:
+    """Milliseconds per step of the C program, on all cores; None where it cannot be had."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or not YARDSTICK.exists():
         return None
@@ -102,7 +102,7 @@ def yardstick(n: int, k: int) -> float | None:
     if not binary.exists():
         flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
         subprocess.run([compiler, *flags, YARDSTICK, "-o", binary, "-lm"], check=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(n_threads or os.cpu_count())}
     out = subprocess.run(
         [binary, str(n), str(k), "30"], capture_output=True, text=True, check=True, env=environment
     ).stdout

@@ -11,6 +11,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.statistics import SufficientStats
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
+from jgmm.families.scatters import Scatters
 from jgmm.mixture.mixture import Mixture
 
 
@@ -57,7 +58,8 @@ def maximisation(
     kept = source.widened(mixture.covariances, *mixture.means.shape)
     spreads = jnp.where(along(used, spreads), spreads, kept)
     current = mixture.covariances if family == source else None
-    covariances = family.estimate(spreads, masses, counts, used, wishart, floor, current)
+    scatters = Scatters(spreads=spreads, n=masses, counts=counts, used=used, wishart=wishart)
+    covariances = family.estimate(scatters, floor, current)
     if family == source:
         covariances = family.select(used, covariances, mixture.covariances)
     total = jnp.sum(shares)

@@ -24,6 +24,7 @@ from jgmm.families.kernels import Kernel
 from jgmm.families.loadings import Loadings
 from jgmm.families.low_rank import Core, core_of
 from jgmm.families.probe import Probe, from_sketch
+from jgmm.families.scatters import Scatters
 
 _NEAR = 1 << 20  # numbers
 
@@ -90,22 +91,15 @@ class Factor(Loadings):
         return jnp.sum(low_rank.apply_to_columns(inverse, root) ** 2, axis=(1, 2))
 
     def estimate(
-        self,
-        spreads: Array,
-        n: Array,
-        counts: Array,
-        used: Array,
-        wishart: tuple[Array, Array] | None,
-        floor: Floor | Ridge,
-        current: Array | None = None,
+        self, scatters: Scatters, floor: Floor | Ridge, current: Array | None = None
     ) -> Array:
         """Better ones than the current, above a floor; without those, what a sketch tells."""
-        n, mass = jnp.where(used, n, 1), jnp.where(used, counts, 1)
-        totals = along(n, spreads) * spreads
+        spreads = scatters.spreads
+        totals, mass = scatters.sums(spreads)
         if current is None:
-            directions = jnp.asarray(Probe(self.rank).directions(spreads.shape[1]), n.dtype)
-            if wishart is not None:
-                scale, exponent = wishart
+            directions = jnp.asarray(Probe(self.rank).directions(spreads.shape[1]), spreads.dtype)
+            if scatters.wishart is not None:
+                scale, exponent = scatters.wishart
                 products = einsum("ij,jq->iq", scale, directions)
                 prior = jnp.concatenate([jnp.diagonal(scale)[:, None], products], axis=-1)
                 totals, mass = totals + prior, mass + exponent
@@ -113,8 +107,8 @@ class Factor(Loadings):
         else:
             core = core_of(current)
             totals = self.congruence(1 / core.scale[..., None], totals)
-            if wishart is not None:
-                scale, exponent = wishart
+            if scatters.wishart is not None:
+                scale, exponent = scatters.wishart
                 totals, mass = totals + _sketch_of(core, scale), mass + exponent
             found = _improved(core, totals / along(mass, totals))
         return floor.under(self, self.member(found, mass))

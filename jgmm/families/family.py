@@ -18,6 +18,7 @@ from jgmm.data.products import along
 from jgmm.data.samples import block_size
 from jgmm.families.floor import Floor, Ridge
 from jgmm.families.kernels import Kernel
+from jgmm.families.scatters import Scatters, of_one_sample
 from jgmm.families.storage import Storage
 
 
@@ -138,47 +139,23 @@ class Family(Storage):
     def wishart_traces(self, inverse: Array, scale: Array) -> Array:
         """tr(Σ⁻¹ scale) for each covariance [K or 1], from inverse roots."""
 
-    def maximise(
-        self,
-        spreads: Array,
-        n: Array,
-        counts: Array,
-        used: Array,
-        wishart: tuple[Array, Array] | None,
-    ) -> Array:
-        """The covariances of highest likelihood, or posterior density.
-
-        Args:
-            spreads: of each component [K, ...], or [K, D, D].
-            n: how many samples they are means of [K].
-            counts: how many samples share them [K]; of Gaussians as many.
-            used: components that explain anything [K]; the spreads of others are kept.
-            wishart: scale [D, D] and exponent of the prior; None for a flat one.
-        """
-        spreads = self.spreads(spreads)
-        d = spreads.shape[-1]
-        idle = 0 if self.shared else 1
-        n, counts = jnp.where(used, n, idle), jnp.where(used, counts, idle)
-        totals = self.pool(along(n, spreads) * spreads)
-        mass = self.entries(d) * self.masses(counts)
-        if wishart is not None:
-            scale, exponent = wishart
+    def maximise(self, scatters: Scatters) -> Array:
+        """The covariances of highest likelihood, or posterior density."""
+        spreads = self.spreads(scatters.spreads)
+        sums, counts = scatters.sums(spreads, idle=0 if self.shared else 1)
+        totals = self.pool(sums)
+        mass = self.entries(spreads.shape[-1]) * self.masses(counts)
+        if scatters.wishart is not None:
+            scale, exponent = scatters.wishart
             totals, mass = totals + self.wishart_scale(scale), mass + exponent
         mass = jnp.where(mass > 0, mass, 1)
         return totals / along(mass, totals)
 
     def estimate(
-        self,
-        spreads: Array,
-        n: Array,
-        counts: Array,
-        used: Array,
-        wishart: tuple[Array, Array] | None,
-        floor: Floor | Ridge,
-        current: Array | None = None,
+        self, scatters: Scatters, floor: Floor | Ridge, current: Array | None = None
     ) -> Array:
         """The same above a floor. ``current`` are covariances that an iteration may go on from."""
-        return floor.under(self, self.maximise(spreads, n, counts, used, wishart))
+        return floor.under(self, self.maximise(scatters))
 
     def average(self, covariances: Array, weights: Array) -> Array:
         """The same covariance for all components, the mean under ``weights`` [K]."""
@@ -206,8 +183,7 @@ class Family(Storage):
 
     def of_matrices(self, matrices: Any) -> Any:
         """What covariances keep of matrices [., D, D]; NumPy arrays stay so."""
-        n = jnp.ones(len(matrices), matrices.dtype)
-        kept = self.maximise(jnp.asarray(matrices), n, n, n > 0, None)
+        kept = self.maximise(of_one_sample(jnp.asarray(matrices)))
         return module_of(matrices).asarray(kept)
 
     @abc.abstractmethod

@@ -23,6 +23,7 @@ from jgmm.data.products import along, dot
 from jgmm.families import axes as _axes
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
+from jgmm.families.scatters import Scatters
 from jgmm.families.spectra import SOLVERS, Solve, alike
 
 
@@ -87,14 +88,7 @@ class Restrained(Family):
         return near * along(short, near)
 
     def estimate(
-        self,
-        spreads: Array,
-        n: Array,
-        counts: Array,
-        used: Array,
-        wishart: tuple[Array, Array] | None,
-        floor: Floor | Ridge,
-        current: Array | None = None,
+        self, scatters: Scatters, floor: Floor | Ridge, current: Array | None = None
     ) -> Array:
         """The likeliest covariances above a floor; with a prior, of the highest density.
 
@@ -103,27 +97,20 @@ class Restrained(Family):
         """
         if not isinstance(floor, Floor):
             raise ValueError(f"covariance_type: expected a floor under {self.name}, got a ridge")
-        spreads = self.spreads(spreads)
-        n, mass = jnp.where(used, n, 1), jnp.where(used, counts, 1)
-        totals = along(n, spreads) * spreads
-        if wishart is not None:  # on each covariance, as if it were free
-            scale, exponent = wishart
+        used = scatters.used
+        totals, mass = scatters.sums(self.spreads(scatters.spreads))
+        if scatters.wishart is not None:  # on each covariance, as if it were free
+            scale, exponent = scatters.wishart
             totals, mass = totals + self.wishart_scale(scale), mass + exponent
         if current is None:
             current = self.member(totals / along(mass, totals), jnp.where(used, mass, 0))
         return self._above(totals, mass, used, floor.variances, current)
 
-    def maximise(
-        self,
-        spreads: Array,
-        n: Array,
-        counts: Array,
-        used: Array,
-        wishart: tuple[Array, Array] | None,
-    ) -> Array:
+    def maximise(self, scatters: Scatters) -> Array:
         """The covariances of highest likelihood, or posterior density."""
+        spreads = scatters.spreads
         floor = Floor(variances=jnp.zeros(spreads.shape[-1], spreads.dtype))
-        return self.estimate(spreads, n, counts, used, wishart, floor)
+        return self.estimate(scatters, floor)
 
     def clip(self, covariances: Array, floor: Array) -> Array:
         """Covariances no smaller than a floor: as an M-step makes them of those that are."""

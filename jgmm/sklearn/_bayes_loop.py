@@ -28,6 +28,7 @@ from jgmm.em import prior as priors
 from jgmm.em.moments import Moments, moments_of
 from jgmm.em.prior import Prior
 from jgmm.em.problem import pose
+from jgmm.families.gamma import log_gamma
 from jgmm.families.variances import Diag
 from jgmm.mixture.components import pad
 from jgmm.mixture.mixture import Mixture, standardize, unstandardize
@@ -35,7 +36,6 @@ from jgmm.sklearn._loops import capacity_for
 from jgmm.solvers.em import LastOfEm
 from jgmm.solvers.iterate import iterate
 from jgmm.solvers.stopping import Change
-from jgmm.variational.gammas import log_gamma
 from jgmm.variational.posterior import VariationalPosterior, resized
 from jgmm.variational.problem import VariationalProblem
 from jgmm.variational.weights import Dirichlet, WeightPrior

@@ -17,6 +17,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.statistics import SufficientStats, expectation, statistics
 from jgmm.families.floor import Floor
+from jgmm.families.scatters import Scatters
 from jgmm.mixture.mixture import Mixture
 from jgmm.variational.posterior import VariationalPosterior
 from jgmm.variational.weights import WeightPrior
@@ -82,8 +83,14 @@ class VariationalProblem:
         pulls = family.outer(gaps)
         spreads = moments.spreads + along(strengths, pulls) * pulls
         share = copies * family.entries(d)
-        wishart = (share * prior.scale, share * prior.dof)
-        covariances = family.maximise(spreads, n, n, jnp.ones_like(self.used), wishart)
+        scatters = Scatters(
+            spreads=spreads,
+            n=n,
+            counts=n,
+            used=jnp.ones_like(self.used),
+            wishart=(share * prior.scale, share * prior.dof),
+        )
+        covariances = family.maximise(scatters)
         # Padding is no worse conditioned than what there is.
         first = jnp.broadcast_to(covariances[:1], covariances.shape)
         return build(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jgmm.data.arrays import module_of
-from jgmm.variational.gammas import digamma_gap, entropic, log_gamma
+from jgmm.families.gamma import entropic, log_gamma, log_less_digamma
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Dirichlet(WeightPrior):
         """Differences of digammas."""
         known = jnp.where(used, concentrations, 1)
         total = jnp.sum(jnp.where(used, concentrations, 0))
-        logs = jnp.log(known / total) + digamma_gap(known) - digamma_gap(total)
+        logs = jnp.log(known / total) - log_less_digamma(known) + log_less_digamma(total)
         return jnp.where(used, logs, -jnp.inf)
 
     def means(self, concentrations: Array, used: Array) -> Array:
@@ -133,9 +133,9 @@ class StickBreaking(WeightPrior):
     def _logs(self, concentrations: Array) -> tuple[Array, Array]:
         """E log v and E log(1 - v)."""
         a, b = concentrations
-        both = digamma_gap(a + b)
-        taken = jnp.log(a / (a + b)) + digamma_gap(a) - both
-        return taken, jnp.log(b / (a + b)) + digamma_gap(b) - both
+        both = log_less_digamma(a + b)
+        taken = jnp.log(a / (a + b)) - log_less_digamma(a) + both
+        return taken, jnp.log(b / (a + b)) - log_less_digamma(b) + both
 
 
 WEIGHT_PRIORS: dict[str, WeightPrior] = {

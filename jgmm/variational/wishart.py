@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jgmm.families.family import Family
-from jgmm.variational.gammas import digamma_gap, entropic, log_gamma
+from jgmm.families.gamma import entropic, log_gamma, log_less_digamma
 
 
 @jax.tree_util.register_static
@@ -50,7 +50,7 @@ class Wishart:
         """Half of E log|Λ| - log|E Λ| [.], of degrees of freedom [.]."""
         x = self._halves(dofs)
         steps = jnp.log1p(-self._offsets(dofs) / (self.entries * dofs / 2))
-        return self.d / self.order / 2 * jnp.sum(digamma_gap(x) + steps, axis=0)
+        return self.d / self.order / 2 * jnp.sum(steps - log_less_digamma(x), axis=0)
 
     def divergences(self, dofs: Array, prior_dof: Array, gains: Array, traces: Array) -> Array:
         """Kullback-Leibler divergences [.] from a prior, in nats.
@@ -62,7 +62,7 @@ class Wishart:
             traces: tr(S Σ⁻¹) of the entries that are stored [.].
         """
         x, offsets = self._halves(dofs), self._offsets(dofs)
-        digammas = jnp.log(x) + digamma_gap(x)
+        digammas = jnp.log(x) - log_less_digamma(x)
         own = entropic(x) + offsets * (digammas - 1) + log_gamma(self._halves(prior_dof[None]))
         logs = 2 * self.tilts(dofs) + self.d * math.log(self.entries / 2) + gains
         return self.blocks * jnp.sum(own, axis=0) - prior_dof / 2 * logs + self.entries / 2 * traces

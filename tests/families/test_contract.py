@@ -44,6 +44,7 @@ from jgmm.em.statistics import SufficientStats
 from jgmm.families import table
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
+from jgmm.families.scatters import Scatters, of_one_sample
 from jgmm.families.table import FAMILIES
 from jgmm.mixture.components import pad, take
 from jgmm.mixture.mixture import checked
@@ -94,8 +95,7 @@ def spd(seed: int, k: int = M, d: int = F) -> np.ndarray:
 @cache
 def member(family: Family, seed: int, k: int = M, d: int = F) -> jax.Array:
     """Covariances of the family, in general position."""
-    ones = jnp.ones(k)
-    return family.maximise(jnp.asarray(spd(seed, k, d)), ones, ones, ones > 0, None)
+    return family.maximise(of_one_sample(jnp.asarray(spd(seed, k, d))))
 
 
 def dense(family: Family, covariances: jax.Array, k: int = M, d: int = F) -> np.ndarray:
@@ -332,13 +332,14 @@ def test_the_likeliest_covariances_are_the_reference(row: Row, floor: list[float
     family, scatters = row.family, spd(5)
     counts = np.array([5.0, 1.0, 0.5, 20.0])
     n = jnp.asarray(counts)
-    best = family.maximise(jnp.asarray(scatters), n, n, ALL, None)
+    all_used = Scatters(spreads=jnp.asarray(scatters), n=n, counts=n, used=ALL)
+    best = family.maximise(all_used)
     clipped = family.clip(best, jnp.asarray(floor))
     assert_close(dense(family, clipped), row.estimate(scatters, counts, np.array(floor)))
     assert np.allclose(best, clipped) == (sum(floor) == 0)
     # A component that explains nothing has no say in what the others share.
     used = np.array([True, True, False, True])
-    some = family.maximise(jnp.asarray(scatters), n, n, jnp.asarray(used), None)
+    some = family.maximise(dataclasses.replace(all_used, used=jnp.asarray(used)))
     expected = row.estimate(scatters[used], counts[used], np.zeros(F))
     assert_close(dense(family, some)[used], expected)
 
@@ -346,9 +347,12 @@ def test_the_likeliest_covariances_are_the_reference(row: Row, floor: list[float
 @for_every_family
 def test_a_sample_that_counts_double_is_two_in_the_spread_alone(row: Row) -> None:
     """Where samples count in the moments by other than their responsibilities."""
-    family, scatters, n = row.family, jnp.asarray(spd(5)), jnp.array([5.0, 1.0, 0.5, 20.0])
-    single = family.maximise(scatters, n, n, ALL, None)
-    double = family.maximise(scatters, 2 * n, n, ALL, None)
+    family, n = row.family, jnp.array([5.0, 1.0, 0.5, 20.0])
+    scatters = Scatters(spreads=jnp.asarray(spd(5)), n=n, counts=n, used=ALL)
+    single, double = (
+        family.maximise(scatters),
+        family.maximise(dataclasses.replace(scatters, n=2 * n)),
+    )
     assert_close(double, 2 * single)
 
 
@@ -481,8 +485,7 @@ def test_kernels_whiten(row: Row, d: int, gaps: bool) -> None:
 def first(family: Family) -> jgmm.Mixture:
     """A rough start, for all fits of this file."""
     rough = start("full", X)
-    ones = jnp.ones(K)
-    covariances = family.maximise(jnp.asarray(rough.covariances), ones, ones, ones > 0, None)
+    covariances = family.maximise(of_one_sample(jnp.asarray(rough.covariances)))
     return jgmm.Mixture(rough.weights, rough.means, np.asarray(covariances), family=family)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jgmm.data.programs import program
 from jgmm.families import floor as _floor
+from jgmm.families.scatters import Scatters, of_one_sample
 from jgmm.families.table import FAMILIES as TABLE
 from jgmm.families.table import family_of, inferred
 
@@ -65,7 +66,8 @@ def test_the_likeliest_covariances_have_the_shape_and_keep_the_trace(name: str) 
     matrices, share = scatters(0), np.array([0.5, 0.2, 0.3])
     family = TABLE[name]
     counts = jnp.asarray(100 * share)
-    constrained = family.maximise(jnp.asarray(matrices), counts, counts, every(K), None)
+    scatters_of = Scatters(spreads=jnp.asarray(matrices), n=counts, counts=counts, used=every(K))
+    constrained = family.maximise(scatters_of)
     assert constrained.shape == family.shape(K, D)
     # Every family keeps the mean variance: of each component, or of all where they share one.
     variances = np.trace(family.dense(constrained, K, D), axis1=1, axis2=2)
@@ -77,9 +79,8 @@ def test_the_likeliest_covariances_have_the_shape_and_keep_the_trace(name: str) 
 
 @pytest.mark.parametrize("name", ["full", "tied"])
 def test_variances_alone_make_no_matrices(name: str) -> None:
-    counts = jnp.ones(K) / K
     with pytest.raises(ValueError, match="expected diag or spherical"):
-        TABLE[name].maximise(jnp.ones((K, D)), counts, counts, every(K), None)
+        TABLE[name].maximise(of_one_sample(jnp.ones((K, D))))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -18,6 +18,7 @@ import restrained
 from jgmm.data.programs import program
 from jgmm.families.floor import Floor, Ridge
 from jgmm.families.restrained import Restrained
+from jgmm.families.scatters import Scatters, of_one_sample
 from jgmm.families.table import FAMILIES
 
 RESTRAINED = [name for name, family in FAMILIES.items() if family.restrained]
@@ -78,7 +79,8 @@ def assert_shared(name: str, matrices: np.ndarray, used: np.ndarray | None = Non
 
 def m_step(name: str, scatters: Any, counts: Any, used: Any, floor: Any, current: Any) -> Any:
     family = family_of(name)
-    return family.estimate(scatters, counts, counts, used, None, Floor(variances=floor), current)
+    found = Scatters(spreads=scatters, n=counts, counts=counts, used=used)
+    return family.estimate(found, Floor(variances=floor), current)
 
 
 @cache
@@ -158,11 +160,9 @@ def test_the_floor_is_under_every_covariance(name: str) -> None:
 
 
 def test_no_ridge_is_added_to_what_is_shared() -> None:
-    ones = jnp.ones(K)
+    scatters = of_one_sample(jnp.asarray(spd(1)))
     with pytest.raises(ValueError, match="expected a floor under VEV, got a ridge"):
-        family_of("VEV").estimate(
-            jnp.asarray(spd(1)), ones, ones, ones > 0, None, Ridge(variances=jnp.ones(D))
-        )
+        family_of("VEV").estimate(scatters, Ridge(variances=jnp.ones(D)))
 
 
 @pytest.mark.parametrize("name", ["VEI", "VVE", "VEV"])
@@ -208,7 +208,8 @@ def test_the_derivative_of_the_m_step(name: str) -> None:
     def run(size: Any) -> tuple[Any, Any]:
         def moved(size: Any) -> Any:
             counts = COUNTS + size * more
-            return family.maximise(spd(5) + size * change, counts, counts, ones, None)
+            scatters = Scatters(spreads=spd(5) + size * change, n=counts, counts=counts, used=ones)
+            return family.maximise(scatters)
 
         return jax.jvp(moved, (size,), (jnp.ones_like(size),))
 
