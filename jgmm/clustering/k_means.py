@@ -175,7 +175,7 @@ def kmeans(
             _checks.as_nonnegative("tol", tol, dtype),
             _checks.as_array(max_iter, jnp.int32),
             k=k,
-            size=block_size(k, flat.shape[1]),
+            size=block_size(k, flat.shape[1], dtype),
             mesh=mesh,
         )
         return dataclasses.replace(

@@ -111,7 +111,8 @@ def lloyd_step(
     center = jnp.mean(start, axis=0)
     flat = array.reshape(-1, start.shape[1]) - center
     rows = Rows(features=flat, weights=sample_weights)
-    samples = make_samples(rows, block_size(*start.shape))
+    k, d = start.shape
+    samples = make_samples(rows, block_size(k, d, start.dtype))
     start, used = start - center, jnp.ones(len(start), bool)
     moved = update(start, assign(start, used, samples))
     return plus(moved + center, origin), inertia(start, used, samples)

@@ -7,6 +7,7 @@ ever reaches memory.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,13 +126,14 @@ class Samples:
         )
 
 
-def block_size(n_components: int, n_features: int) -> int:
+def block_size(n_components: int, n_features: int, dtype: Any) -> int:
     """Samples in a block, for the fastest EM step: see experiments/benchmarks/README.md.
 
     The arrays of a block have K(D + 1) rows. While they are small enough XLA runs a block on one
     core out of its cache; when not, large blocks make up for the price of sharing them out.
     """
-    size = 40960 // (n_components * (n_features + 1))
+    most = 40960 if np.dtype(dtype).itemsize <= 4 else 30720
+    size = most // (n_components * (n_features + 1))
     if size < 128:
         return 2048
     return min(size // 128 * 128, 2048)

@@ -10,6 +10,7 @@ covariance S is a sketch of D (1 + q) numbers: see `jgmm.families.factor_kernels
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -163,9 +164,9 @@ class Factor(Loadings):
         growth = growth.reshape(len(growth), d, 1 + self.rank)
         return root[..., :1] * growth * self._units(growth)
 
-    def block_size(self, k: int, d: int) -> int:
+    def block_size(self, k: int, d: int, dtype: Any) -> int:
         """Of many features fewer, so that the residuals of a block stay near the processor."""
-        size = super().block_size(k, d)
+        size = super().block_size(k, d, dtype)
         return size if k * d * size <= _NEAR else min(size, 512)
 
     def kernel(self, weights: Array, means: Array, covariances: Array) -> Kernel:

@@ -242,9 +242,9 @@ class Family(Storage):
 
     # The pass over the data.
 
-    def block_size(self, k: int, d: int) -> int:
+    def block_size(self, k: int, d: int, dtype: Any) -> int:
         """How many samples are best worked on together."""
-        return block_size(k, d)
+        return block_size(k, d, dtype)
 
     @abc.abstractmethod
     def kernel(self, weights: Array, means: Array, covariances: Array) -> Kernel:

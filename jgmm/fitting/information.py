@@ -97,7 +97,7 @@ def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     mixture, pixels = centered(mixture, pixels)
     mixture_at, origin = _chart(mixture)
     flat, unravel = ravel_pytree(origin)
-    size = block_size(mixture.n_components * _COLUMNS, mixture.n_features)
+    size = block_size(mixture.n_components * _COLUMNS, mixture.n_features, pixels.dtype)
     samples = make_samples(Rows(features=pixels, weights=weights), size)
 
     def score(vector: Array) -> Array:

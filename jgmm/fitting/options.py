@@ -235,7 +235,7 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         if choices.short_runs and plan is None:
             few = subsample_size(n, max(ks), d, family)
     cut = Cut(
-        block_size=family.block_size(most * side_by_side * (d + 1 if incomplete else 1), d),
+        block_size=family.block_size(most * side_by_side * (d + 1 if incomplete else 1), d, dtype),
         incomplete=incomplete,
         few=few if few is None or mesh is None else few // mesh.size,
     )

@@ -74,7 +74,7 @@ def kmeans(problem: Problem, used: Array, key: Array) -> Mixture:
     k, dtype = len(used), problem.weight.dtype
     tol, max_iter = jnp.asarray(_TOL, dtype), jnp.asarray(_MAX_ITER, jnp.int32)
     pool = subsample(problem.samples, key)
-    parts = [make_samples(pool, block_size(k, problem.samples.n_features))]
+    parts = [make_samples(pool, block_size(k, problem.samples.n_features, dtype))]
     found = lloyd.cluster(parts, pool, k, used, key, tol, max_iter)
     origin = spheres(found.centroids, used, problem.family)
     return _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))

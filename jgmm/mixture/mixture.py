@@ -131,7 +131,7 @@ class Mixture(Shown):
     @property
     def block_size(self) -> int:
         """How many samples a pass works on together."""
-        return self.family.block_size(self.n_components, self.n_features)
+        return self.family.block_size(self.n_components, self.n_features, self.means.dtype)
 
     def kernel(self, *, gaps: bool = False) -> Kernel:
         """What a pass over samples needs, with or without features missing."""

@@ -209,7 +209,7 @@ def bayes(
             tol=cast(tol), max_iter=_checks.as_array(max_iter - 1, jnp.int32), previous=cast(bound)
         ),
         weight_prior=weight_prior,
-        size=block_size(most, x.shape[1]),
+        size=block_size(most, x.shape[1], dtype),
         capacity=capacity_for(max_iter),
         mesh=mesh,
     )

@@ -131,7 +131,7 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         centers, used = _loops.pad_centers(self.cluster_centers_, X.size)
         with jax.enable_x64(True):
             rows = pad_rows(_checks.as_array(X, centers.dtype))
-            size = block_size(*centers.shape)
+            size = block_size(len(centers), centers.shape[1], centers.dtype)
             labels = _label(rows, _checks.as_array(centers), _checks.as_array(used), size=size)
         return np.asarray(labels)[: len(X)]
 

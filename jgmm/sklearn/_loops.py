@@ -117,7 +117,7 @@ def em(
             ),  # the step after the last evaluation
             previous=_checks.as_array(bound, dtype),
         ),
-        size=block_size(padded.n_components, x.shape[1]),
+        size=block_size(padded.n_components, x.shape[1], dtype),
         capacity=capacity_for(max_iter),
         mesh=mesh,
     )
@@ -180,7 +180,7 @@ def k_means(
         _checks.as_array(used),
         _checks.as_array(tol, x.dtype),
         _checks.as_array(max_iter, jnp.int32),
-        size=block_size(*centers.shape),
+        size=block_size(len(centers), x.shape[1], x.dtype),
         mesh=mesh,
     )
     labels, found, *rest = jax.device_get((gather_rows(labels, placed, len(x)), found, *rest))

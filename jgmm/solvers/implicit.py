@@ -136,7 +136,8 @@ def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
 
 
 def _block_size(mixture: Mixture) -> int:
-    return block_size(2 * mixture.n_components, mixture.n_features)  # values and tangents
+    k, d = mixture.means.shape
+    return block_size(2 * k, d, mixture.means.dtype)  # values and tangents
 
 
 def _measured(given: Given, family: Family, size: int, incomplete: bool) -> Frame:

@@ -102,4 +102,5 @@ def _predictive(posterior: VariationalPosterior, pixels: Array) -> Array:
         joint = scales - whitened.half_log_det - (dofs[:, None] + q) / 2 * logs
         return normalise(joint).log_density
 
-    return map_samples(block, pixels, block_size(*mixture.means.shape))
+    size = block_size(mixture.n_components, mixture.n_features, pixels.dtype)
+    return map_samples(block, pixels, size)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from examples import DTYPES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +53,9 @@ def test_few_padded_lengths_serve_all_sizes() -> None:
     assert len({padded_length(n) for n in range(1, 1 << 16)}) <= 4 * 8 + 2
 
 
-@given(k=st.integers(1, 1000), d=st.integers(1, 200))
-def test_block_sizes_fill_vector_registers(k: int, d: int) -> None:
-    size = block_size(k, d)
+@given(k=st.integers(1, 1000), d=st.integers(1, 200), dtype=st.sampled_from(DTYPES))
+def test_block_sizes_fill_vector_registers(k: int, d: int, dtype: type) -> None:
+    size = block_size(k, d, dtype)
     assert size % 128 == 0
     assert 128 <= size <= 2048
 

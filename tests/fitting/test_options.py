@@ -294,7 +294,7 @@ def test_few_samples_have_one_of_few_numbers_of_components() -> None:
         found = request(ks)
         assert found.n_components == most
         assert found.ks == ks
-        assert found.options.cut.block_size == block_size(most, D)
+        assert found.options.cut.block_size == block_size(most, D, X.dtype)
     many = np.tile(X, (1 + (1 << 15) // X.size, 1))
     assert request((2, 9), pixels=many).n_components == 9
     # What is given is padded too, by components of weight 0.

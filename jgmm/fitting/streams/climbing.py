@@ -68,7 +68,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     if loop is None:
         start = start_of(wishes, seen)
         loop = _begun(problem, start, stop, solver, capacity)
-    size = wishes.family.block_size(wishes.k, seen.n_features)
+    size = wishes.family.block_size(wishes.k, seen.n_features, seen.dtype)
 
     def after(loop: Loop) -> None:
         due = int(loop.n_evaluated) % every == 0 or int(loop.status) != RUNNING

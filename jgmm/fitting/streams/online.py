@@ -191,7 +191,7 @@ def advanced(
     family = mixture.family
     near, samples = centered(moved, flat)
     rows = Rows(features=samples, weights=_checks.as_array(mass))
-    size = block_size(mixture.n_components, mixture.n_features)
+    size = block_size(mixture.n_components, mixture.n_features, samples.dtype)
     stats, log_likelihood = expectation(near, make_samples(rows, size))
     moments = blended(
         old, moments_of(mixture, stats), jnp.exp(-jnp.sum(rows.weights) / memory), family

@@ -39,7 +39,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     choices, incomplete = wishes.choices, wishes.incomplete
     seen = seen_of(wishes)
     problem = problem_of(wishes, seen)
-    size = block_size(wishes.k, seen.n_features)
+    size = block_size(wishes.k, seen.n_features, seen.dtype)
     length = chunk_length(seen.n_features) if wishes.chunk is None else wishes.chunk
     whole: Any = np.asarray(seen.weight / seen.n * length, seen.dtype)  # of a chunk that is full
     mixture, moments = _begun(problem, start_of(wishes, seen))
