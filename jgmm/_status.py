@@ -11,7 +11,7 @@ import enum
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 import jax
@@ -85,31 +85,37 @@ def raise_for_status(status: Array | np.ndarray) -> None:
         raise RuntimeError(message)
 
 
-def warn_of_status(status: Array | np.ndarray, *, on_purpose: bool = False) -> None:
+def warn_of_status(
+    status: Array | np.ndarray, *, on_purpose: bool = False, unsettled: str | None = None
+) -> None:
     """Warn once of statuses other than CONVERGED; not under a trace, which has no values.
 
     Args:
         status: one or several.
         on_purpose: that a fit stopped at its last step is what the caller asked for.
+        unsettled: what to advise where it did, and more steps are asked for otherwise than usual.
     """
     if isinstance(jax.device_put(status), jax.core.Tracer):
         return
     codes = np.asarray(status)
     if on_purpose:
         codes = np.where(codes == Status.MAX_ITER, Status.CONVERGED, codes)
-    message = _message(codes)
+    other = {} if unsettled is None else {Status.MAX_ITER: unsettled}
+    message = _message(codes, _ADVICE | other)
     if message is not None:
         warn(message, FitWarning)
 
 
-def _message(status: np.ndarray) -> str | None:
+def _message(status: np.ndarray, advice_for: Mapping[Status, str] = _ADVICE) -> str | None:
     """What to say of statuses; None if all converged."""
     codes, counts = np.unique(status, return_counts=True)
     found = [Status(int(code)) for code in codes]
     if set(found) <= {Status.CONVERGED}:
         return None
     advice = "; ".join(
-        (f"for {s.name} " if len(found) > 1 else "") + _ADVICE[s] for s in found if s in _ADVICE
+        (f"for {s.name} " if len(found) > 1 else "") + advice_for[s]
+        for s in found
+        if s in advice_for
     )
     if status.size == 1:
         return f"the fit ended with status {found[0].name}: {advice}"
