@@ -1,8 +1,9 @@
-"""One fit over several processes, each of which loads only its own rows of an image.
+"""One fit over several processes, each of which loads only its own rows of an image, or of several.
 
-    python -m experiments.multihost [--processes 2 | --rows 300,0,127] [--image FILE] [-k 5]
+    python -m experiments.multihost [--processes 2 | --rows 300,0,127] [--image FILE ...] [-k 5]
 
-starts the processes on this machine, and compares what they find with the fit of one process.
+starts the processes on this machine, and compares what they find with the fit of one process. Of
+several images, of any sizes, the rows are counted one image after the other.
 experiments/CLUSTERS.md says how to start them on several machines.
 """
 
@@ -60,19 +61,35 @@ def work(arguments: argparse.Namespace, rows: list[int]) -> dict[str, Any]:
         arguments.rank,
         heartbeat_timeout_seconds=HEARTBEAT,
     )
-    image = np.load(arguments.array, mmap_mode="r")  # only what is used is read
+    images = [np.load(array, mmap_mode="r") for array in arguments.array]  # what is used is read
     start = sum(rows[: arguments.rank])
-    mine = np.asarray(image[start : start + rows[arguments.rank]])
-    pixels, weights = shared(mine.reshape(-1, image.shape[-1]))
+    pixels, weights = shared(rows_of(images, start, start + rows[arguments.rank]))
     print("begun", flush=True)
-    return told(pixels, weights, arguments.k, first_means(image, arguments.k))
+    return told(pixels, weights, arguments.k, first_means(images, arguments.k))
 
 
-def first_means(image: np.ndarray, k: int) -> np.ndarray:
-    """The same start for all: some pixels from all over the image."""
-    height, width = image.shape[:2]
-    places = np.linspace(0, height - 1, k).astype(int)
-    return np.stack([image[i, i * (width - 1) // max(1, height - 1)] for i in places]).astype("f4")
+def rows_of(images: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
+    """The pixels [n, C] of some rows, counted over the images [H, W, C] one after the other.
+
+    Example:
+        >>> two = [np.zeros((2, 3, 1)), np.ones((4, 5, 1))]
+        >>> rows_of(two, 1, 3).ravel().tolist()
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    channels = images[0].shape[-1]
+    parts = [np.zeros((0, channels), images[0].dtype)]
+    for image in images:
+        parts.append(np.asarray(image[max(start, 0) : max(stop, 0)]).reshape(-1, channels))
+        start, stop = start - len(image), stop - len(image)
+    return np.concatenate(parts)
+
+
+def first_means(images: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """The same start for all: some pixels from all over the images."""
+    height = sum(map(len, images))
+    rows = [(i, rows_of(images, i, i + 1)) for i in np.linspace(0, height - 1, k).astype(int)]
+    picked = [row[i * (len(row) - 1) // max(1, height - 1)] for i, row in rows]
+    return np.stack(picked).astype("f4")
 
 
 def told(pixels: Any, weights: Any, k: int, init: np.ndarray) -> dict[str, Any]:
@@ -96,14 +113,14 @@ def told(pixels: Any, weights: Any, k: int, init: np.ndarray) -> dict[str, Any]:
 
 
 def start(
-    arguments: argparse.Namespace, rows: list[int], array: str
+    arguments: argparse.Namespace, rows: list[int], arrays: Sequence[str]
 ) -> list[subprocess.Popen[str]]:
     """The processes, on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     common = [sys.executable, "-m", "experiments.multihost", "-k", str(arguments.k)]
-    common += ["--array", array, "--rows", ",".join(map(str, rows)), "--coordinator", address]
+    common += ["--array", *arrays, "--rows", ",".join(map(str, rows)), "--coordinator", address]
     return [
         subprocess.Popen([*common, "--rank", str(rank)], stdout=subprocess.PIPE, text=True)
         for rank in range(len(rows))
@@ -131,40 +148,77 @@ def awaited(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
     return [worker.wait() for worker in workers]
 
 
+def pictures(names: Sequence[str] | None) -> list[np.ndarray]:
+    """The pixels [H, W, C] of each image, or of the built-in photograph.
+
+    Raises:
+        OSError: a file that cannot be read.
+        ValueError: a file that is no image, or images of different channels or depths.
+    """
+    read = jgmm.image.read_image
+    images = [read(name).pixels for name in names] if names else [jgmm.image.sample_image().pixels]
+    kinds = {f"{image.shape[-1]} channels of {image.dtype}" for image in images}
+    if len(kinds) > 1:
+        raise ValueError(f"expected images of one kind, got {' and '.join(sorted(kinds))}")
+    return images
+
+
+def shares(given: str | None, processes: int, n_rows: int) -> list[int]:
+    """How many rows each process has: as given, or nearly as many as the others.
+
+    Raises:
+        ValueError: what is given is no list of counts, or they do not add up to all rows.
+
+    Example:
+        >>> shares("3,0,4", 2, 7), shares(None, 2, 7)
+        ([3, 0, 4], [4, 3])
+    """
+    if given is None:
+        if processes < 1:
+            raise ValueError(f"expected --processes of at least 1, got {processes}")
+        return [len(part) for part in np.array_split(np.arange(n_rows), processes)]
+    if not all(part.strip().isdecimal() for part in given.split(",")):
+        raise ValueError(f"expected --rows such as {n_rows - 1},0,1, got {given}")
+    rows = list(map(int, given.split(",")))
+    if sum(rows) != n_rows:
+        raise ValueError(f"expected --rows that add up to {n_rows}, got {sum(rows)}")
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare the fit of several processes with that of one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rows", help="of the image, for each process")
-    parser.add_argument("--image", help="an image file; the built-in photograph otherwise")
+    parser.add_argument("--rows", help="of the images, for each process")
+    parser.add_argument("--image", nargs="+", help="image files; the built-in photograph otherwise")
     parser.add_argument("-k", type=int, default=5)
-    for name in ("--array", "--coordinator"):
-        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--array", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--coordinator", help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.rank is not None:
         rows = list(map(int, arguments.rows.split(",")))
         print(json.dumps(work(arguments, rows)))
         return 0
-    read = jgmm.image.read_image
-    image = (read(arguments.image) if arguments.image else jgmm.image.sample_image()).pixels
-    if arguments.rows:
-        rows = list(map(int, arguments.rows.split(",")))
-        image = image[: sum(rows)]
-    else:
-        rows = [len(part) for part in np.array_split(np.arange(len(image)), arguments.processes)]
+    try:
+        images = pictures(arguments.image)
+        rows = shares(arguments.rows, arguments.processes, sum(map(len, images)))
+    except (OSError, ValueError) as error:
+        print(f"multihost: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
-        array = str(Path(folder, "image.npy"))
-        np.save(array, image)
-        workers = start(arguments, rows, array)
+        arrays = [str(Path(folder, f"{i}.npy")) for i in range(len(images))]
+        for array, image in zip(arrays, images, strict=True):
+            np.save(array, image)
+        workers = start(arguments, rows, arrays)
         codes = awaited(workers)
         outputs = [worker.communicate()[0] for worker in workers]
     if any(codes):
         print(f"the processes ended with status {codes}", file=sys.stderr)
         return 1
     found = [json.loads(output.splitlines()[-1]) for output in outputs]
-    flat = image.reshape(-1, image.shape[-1]).astype(np.float32)
-    alone = told(flat, None, arguments.k, first_means(image, arguments.k))
+    flat = rows_of(images, 0, sum(rows)).astype(np.float32)
+    alone = told(flat, None, arguments.k, first_means(images, arguments.k))
     gaps = [np.abs(np.array(one["means"]) - np.array(alone["means"])).max() for one in found]
     for rank, one in enumerate(found):
         about = f"{rows[rank]} rows, {one['labelled']} labels, those of the filling among them"

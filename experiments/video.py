@@ -3,11 +3,16 @@
     python -m experiments.video [IN.gif] [OUT.gif] [-k 5] [--features lab] [--beside]
 
 Each frame is fitted from the mixture of the one before, so that component 3 is still what it was.
-Where a frame is another scene (its likelihood under that mixture falls by more than `CUT`) a fit
-starts afresh. A component keeps its label while it stays near itself (Bhattacharyya distance below
-`FAR`); one that went elsewhere, or comes from a fresh start, takes the label of the nearest that
-was ever seen, or else a new one. So what leaves the picture and comes back has the label that it
-had. A label is shown in the mean colour that it had at first.
+No component is narrower than what light may change from one frame to the next (`LIGHT`). Without
+that flat parts, such as a sky, have components of less than a grey level: a sky one level darker
+then lowers the likelihood by more than another scene does, and the fit goes elsewhere. Where a
+frame is another scene (its likelihood under the mixture of the one before falls by more than
+`CUT`) a fit starts afresh. A component keeps its label while it stays near itself (Bhattacharyya
+distance below `FAR`); one that went elsewhere, or comes from a fresh start, takes the label of the
+nearest that was ever seen, or else a new one. So what leaves the picture and comes back has the
+label that it had. Of components nearer than `NEAR`, as where there are more than a frame has things
+to show, the one is shown that was there first. A label is shown in the mean colour that it had at
+first.
 
 What it writes is up to the end of the name: GIF always, MP4 where imageio-ffmpeg is installed.
 Without IN it makes up a short film.
@@ -31,9 +36,10 @@ import jgmm
 from jgmm.image.samples import Samples, samples_of, spread
 
 NdArray = npt.NDArray[Any]
-CUT = 1.0  # nats per pixel
-FAR = 1.0  # nothing in common is infinity; 1 is two equal components 2.8 deviations apart
-LIGHT = 0.1  # of the deviation of the features in the first frame
+CUT = 1.0  # nats per pixel; light that fades by 3% a frame takes 0.75, other scenes 0.8 to 80
+FAR = 2.0  # nothing in common is infinity; 2 is two equal components 4 deviations apart
+NEAR = 0.35  # 1.7 deviations apart; of those of photographs few are below
+LIGHT = 0.07  # of the deviation of the features
 LEAST = 1e-3  # share of the pixels, with which components wait for what is theirs
 
 
@@ -48,7 +54,6 @@ class Tracker:
         colours: of each label, when it first was; in 8 bits.
         labels: of the components of the frame before.
         fit: of the frame before.
-        slack: what light may change, as a covariance that is added to all when they are compared.
         fresh: how many frames had a fresh start.
     """
 
@@ -58,28 +63,22 @@ class Tracker:
     colours: list[NdArray] = dataclasses.field(default_factory=list)
     labels: NdArray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
     fit: jgmm.FitResult | None = None
-    slack: NdArray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
     fresh: int = 0
 
     def __call__(self, frame: NdArray) -> NdArray:
         """The label of each pixel [H, W] of the next frame [H, W, 3], uint8."""
         samples = samples_of(frame, self.features)
-        if self.fit is None:
-            variance = np.average(
-                (samples.features - samples.features.mean(axis=0)) ** 2, 0, samples.weights
-            )
-            self.slack = LIGHT**2 * np.diag(variance.astype(np.float64) + 1e-6)
         fit = self._fitted(samples)
         found = np.asarray(jgmm.predict(fit, samples.features))
         shares = np.bincount(found, samples.weights, self.k) / samples.weights.sum()
         self.labels = self._named(fit.mixture, shares)
         self.fit = fit
-        labels = spread(samples, self.labels[found], -1)
+        own = spread(samples, self.labels[found], -1)
         for label in range(len(self.colours), len(self.seen)):
-            there = labels == label
+            there = own == label
             colour = frame[there].mean(axis=0) if there.any() else frame.mean(axis=(0, 1))
             self.colours.append(np.rint(colour).astype(np.uint8))
-        return labels
+        return spread(samples, self._shown(fit.mixture)[found], -1)
 
     def picture(self, labels: NdArray) -> NdArray:
         """Labels [H, W] in the colours of the labels [H, W, 3]."""
@@ -88,7 +87,7 @@ class Tracker:
     def _fitted(self, samples: Samples) -> jgmm.FitResult:
         options: dict[str, Any] = {
             "weights": samples.weights,
-            "reg_covar": samples.floor,
+            "reg_covar": np.maximum(samples.floor, np.float32(LIGHT**2)),
         }
         with warnings.catch_warnings():  # frames may well have fewer colours than components
             warnings.simplefilter("ignore", jgmm.FitWarning)
@@ -131,10 +130,21 @@ class Tracker:
                 self.seen[label] = means[i], full[i]
         return labels
 
+    def _shown(self, mixture: jgmm.Mixture) -> NdArray:
+        """The label [K] that each component is shown with, given that of each."""
+        full = np.asarray(mixture.covariances, np.float64)
+        about = list(zip(self.labels, np.asarray(mixture.means, np.float64), full, strict=True))
+        return np.array(
+            [
+                min(m for m in self.labels if m == label or self._distance(m, mean, cov) < NEAR)
+                for label, mean, cov in about
+            ]
+        )
+
     def _distance(self, label: int, mean: NdArray, covariance: NdArray) -> float:
         """The Bhattacharyya distance of a component from one that had the label."""
         gap = mean - self.seen[label][0]
-        one, other = self.seen[label][1] + self.slack, covariance + self.slack
+        one, other = self.seen[label][1], covariance
         both = (one + other) / 2
         logs = [np.linalg.slogdet(m)[1] for m in (both, one, other)]
         return float(gap @ np.linalg.solve(both, gap) / 8 + (logs[0] - (logs[1] + logs[2]) / 2) / 2)
@@ -185,6 +195,14 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--features", default="rgb", help="rgb, lab, hsv or gray")
     parser.add_argument("--beside", action="store_true", help="the film beside its segments")
     options = parser.parse_args(given)
+    try:
+        return _run(options)
+    except (OSError, ValueError, ImportError) as error:  # of files and of what is asked for
+        print(f"video: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
     frames, seconds = (film(), 0.15) if options.source is None else read(options.source)
     tracker = Tracker(options.k, options.features)
     shown = []

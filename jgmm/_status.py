@@ -11,13 +11,14 @@ import enum
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 import jax
 import numpy as np
 from jax import Array
 
+_ZERO = np.zeros((), np.int32)
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # The caller, where the work is done in a thread, whose stack does not have it.
 _caller: contextvars.ContextVar[FrameType | None] = contextvars.ContextVar("caller", default=None)
@@ -85,31 +86,38 @@ def raise_for_status(status: Array | np.ndarray) -> None:
         raise RuntimeError(message)
 
 
-def warn_of_status(status: Array | np.ndarray, *, on_purpose: bool = False) -> None:
+def warn_of_status(
+    status: Array | np.ndarray, *, on_purpose: bool = False, unsettled: str | None = None
+) -> None:
     """Warn once of statuses other than CONVERGED; not under a trace, which has no values.
 
     Args:
         status: one or several.
         on_purpose: that a fit stopped at its last step is what the caller asked for.
+        unsettled: what to advise where it did, and more steps are asked for otherwise than usual.
     """
-    if isinstance(jax.device_put(status), jax.core.Tracer):
+    # In a program all is traced; not of the status, which may lie on devices of other processes.
+    if isinstance(status, jax.core.Tracer) or isinstance(jax.device_put(_ZERO), jax.core.Tracer):
         return
     codes = np.asarray(status)
     if on_purpose:
         codes = np.where(codes == Status.MAX_ITER, Status.CONVERGED, codes)
-    message = _message(codes)
+    other = {} if unsettled is None else {Status.MAX_ITER: unsettled}
+    message = _message(codes, _ADVICE | other)
     if message is not None:
         warn(message, FitWarning)
 
 
-def _message(status: np.ndarray) -> str | None:
+def _message(status: np.ndarray, advice_for: Mapping[Status, str] = _ADVICE) -> str | None:
     """What to say of statuses; None if all converged."""
     codes, counts = np.unique(status, return_counts=True)
     found = [Status(int(code)) for code in codes]
     if set(found) <= {Status.CONVERGED}:
         return None
     advice = "; ".join(
-        (f"for {s.name} " if len(found) > 1 else "") + _ADVICE[s] for s in found if s in _ADVICE
+        (f"for {s.name} " if len(found) > 1 else "") + advice_for[s]
+        for s in found
+        if s in advice_for
     )
     if status.size == 1:
         return f"the fit ended with status {found[0].name}: {advice}"

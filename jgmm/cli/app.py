@@ -232,7 +232,8 @@ def apply(
 
     DIR/<image name>/ gets segmented_k3.png, labels_k3.png, overlay_k3.png, regions_k3.png,
     certainty_k3.png, segments_k3.csv, regions_k3.csv, summary.json and report.html. Several images
-    get an index.html.
+    get an index.html. A label is the same component in all of them; its colour is the mean in each
+    image, so that colours of different images do not compare.
     """
     not_both("--page", page, "--stack", stack)
     terminal = Terminal(quiet)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import outputs, summary
+from jgmm.cli import outputs, process, summary
 from jgmm.cli.fits import Monitor
 from jgmm.cli.options import JobError, samples_for
 from jgmm.image import geo
@@ -74,20 +76,38 @@ def bands_of(image: Banded) -> list[tuple[int, int]]:
     return [(i, min(i + TILE, image.height)) for i in range(0, image.height, TILE)]
 
 
+def identity_of(source: Path, told: Mapping[str, Any]) -> str:
+    """What a run is of: the file as it is now, and all that decides about the result."""
+    state = source.stat()
+    what = [str(source.resolve()), state.st_size, state.st_mtime_ns, told, summary.versions()]
+    return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
+
+
+def left(image: Banded, bands: Bands) -> float:
+    """The share of an image that is not labelled yet."""
+    return 1 - len(bands.notes) / len(bands_of(image))
+
+
+def bands_with(
+    models: Mapping[str, str], source: Path, folder: Path, told: Mapping[str, Any]
+) -> Bands:
+    """What is labelled already by models of which these are the checksums."""
+    return Bands(folder / outputs.LABELLED, identity_of(source, {**told, "models": models}))
+
+
 def cut(
     image: Banded,
     source: Path,
     folder: Path,
     models: Mapping[int, ImageModel],
-    identity: str,
+    bands: Bands,
     monitor: Monitor,
 ) -> Cut:
-    """Label all pixels by each of the models, and write the labels; go on where a run ended.
+    """Label all pixels by each of the models, and write the labels; go on after ``bands``.
 
     ``segmented_k3.tif`` has the numbers of the segments, with their mean colours as palette, and
     ``certainty_k3.tif`` how sure each is, from 0 to 255. Pixels left out have the largest number.
     """
-    bands = Bands(folder / outputs.LABELLED, identity)
     stride = max(1, -(-max(image.height, image.width) // REDUCED))
     reduced: list[Image] = []
     began, done = time.perf_counter(), len(bands.notes)
@@ -95,21 +115,23 @@ def cut(
     if done:
         monitor.step(f"goes on after {done} of {len(ranges)} bands", done)
     pending = 0
-    for i, (start, stop) in enumerate(ranges):
-        band = image.rows(start, stop)
-        skip = -start % stride
-        alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-        pixels = band.pixels[skip::stride, ::stride].copy()
-        reduced.append(dataclasses.replace(band, pixels=pixels, alpha=alpha))
-        if i < done:
-            continue
-        pictures, note = _labelled(band, models)
-        bands.add(pictures, note)
-        pending += 1
-        if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
-            left = (time.perf_counter() - began) / (i + 1 - done) * (len(ranges) - i - 1)
-            monitor.step(f"labelled {stop:,} of {image.height:,} rows, {left:.0f} s left", pending)
-            pending = 0
+    with process.parting("interrupted; the same command goes on from here"):
+        for i, (start, stop) in enumerate(ranges):
+            band = image.rows(start, stop)
+            skip = -start % stride
+            alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
+            pixels = band.pixels[skip::stride, ::stride].copy()
+            reduced.append(dataclasses.replace(band, pixels=pixels, alpha=alpha))
+            if i < done:
+                continue
+            pictures, note = _labelled(band, models)
+            bands.add(pictures, note)
+            pending += 1
+            if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
+                ahead = (time.perf_counter() - began) / (i + 1 - done) * (len(ranges) - i - 1)
+                said = f"labelled {stop:,} of {image.height:,} rows, {ahead:.0f} s left"
+                monitor.step(said, pending)
+                pending = 0
     counted = {k: _sum(bands.notes, k) for k in models}
     n_pixels = sum(int(note["pixels"]) for note in bands.notes)
     whole = _stacked(reduced)

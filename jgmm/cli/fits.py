@@ -24,8 +24,8 @@ NdArray = npt.NDArray[Any]
 class Monitor(Protocol):
     """Whoever wants to hear how far a job is; may be called from any thread."""
 
-    def begin(self, name: str, about: str, steps: int) -> None:
-        """A job of so many steps starts."""
+    def begin(self, name: str, about: str, steps: int, doing: str = "fitting") -> None:
+        """A job of so many steps starts, with ``doing``."""
 
     def step(self, text: str, advance: int = 1) -> None:
         """A step has been done."""

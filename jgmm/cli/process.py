@@ -10,10 +10,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 MENDABLE, INTERNAL, UNHEARD = 2, 1, 128 + 13  # exit status; the last as after SIGPIPE
 
+_last_words: list[str] = []  # on standard error, where a signal ends the process
 _MOST_DEVICES = 1024  # each of which starts threads
 
 
@@ -36,8 +39,9 @@ def open_streams() -> None:
 
 
 def end_at_once_on_signals() -> None:
-    """Ctrl-C and a request to terminate end the process without a word and leave no half file.
+    """Ctrl-C and a request to terminate end the process and leave no half file.
 
+    Without a word, but for those of `parting`.
     Python's own exception would wait for fits that run in threads, and can get lost in callbacks.
     """
 
@@ -47,6 +51,9 @@ def end_at_once_on_signals() -> None:
             discard()
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live display hides the cursor
+        for message in _last_words:
+            with suppress(OSError):
+                os.write(2, f"jgmm: {message}\n".encode())
         os._exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -55,6 +62,16 @@ def end_at_once_on_signals() -> None:
         number = getattr(signal, name, None)  # not all systems have all
         if number and signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, end)
+
+
+@contextmanager
+def parting(message: str) -> Iterator[None]:
+    """Say this, where a signal ends the process meanwhile."""
+    _last_words.append(message)
+    try:
+        yield
+    finally:
+        _last_words.remove(message)
 
 
 def settle_environment() -> None:

@@ -51,8 +51,8 @@ class Terminal:
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
-    def begin(self, name: str, about: str, steps: int) -> None:
-        """Start with an image, of so many steps."""
+    def begin(self, name: str, about: str, steps: int, doing: str = "fitting") -> None:
+        """Start with an image, of so many steps, and with ``doing``."""
         self._name = shown(name, sys.stdout)
         self.line(f"{name}: {about}")
         if self._console.is_terminal and not self._console.quiet:
@@ -64,7 +64,7 @@ class Terminal:
                 console=self._console,
                 transient=True,
             )
-            self._progress.add_task("fitting", total=steps)
+            self._progress.add_task(doing, total=steps)
             self._progress.start()
 
     def step(self, text: str, advance: int = 1) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from jgmm.cli import memory, outputs, summary
 from jgmm.cli import pages as web
 from jgmm.cli.about import taken as taken_of
-from jgmm.cli.cutting import Cut, bands_of, cut
+from jgmm.cli.cutting import Cut, bands_of, bands_with, cut, identity_of, left
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
 from jgmm.cli.joint import write_fits
@@ -32,7 +32,7 @@ from jgmm.image.model_file import load_model
 from jgmm.image.segmentation import Segmentation, segmentation_by
 from jgmm.image.settings import CANDIDATES
 from jgmm.image.stack import Pool
-from jgmm.image.tiles import TILE
+from jgmm.image.tiles import TILE, Bands
 
 NdArray = npt.NDArray[Any]
 LARGE = 100_000_000  # pixels, above which an image is worked on tile by tile
@@ -73,8 +73,9 @@ def apply_tiled(
     ):
         for old in ("summary.json", web.REPORT):
             (folder / old).unlink(missing_ok=True)
-        expect(image, source, 1, monitor)
-        found = cut(image, source, folder, {k: about}, identity_of(source, told), monitor)
+        bands = Bands(folder / outputs.LABELLED, identity_of(source, told))
+        expect(image, source, left(image, bands), monitor)
+        found = cut(image, source, folder, {k: about}, bands, monitor)
         small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
         report = web.report_of(small, show, 1) if options.report else None
 
@@ -99,23 +100,17 @@ def apply_tiled(
     return content
 
 
-def identity_of(source: Path, told: Mapping[str, Any]) -> str:
-    """What a run is of: the file as it is now, and all that decides about the result."""
-    state = source.stat()
-    what = [str(source.resolve()), state.st_size, state.st_mtime_ns, told, summary.versions()]
-    return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
-
-
 def expect(
     image: Banded,
     source: Path,
-    n_passes: int,
+    n_passes: float,
     monitor: Monitor,
     steps: int = 0,
     itemsize: int | None = None,
 ) -> None:
     """Say what a run will take, and refuse it where there is less memory.
 
+    ``n_passes`` over the image are to be made still, of which one that was begun is a part.
     ``itemsize`` is the bytes of a number in a fit; None where there is none. How many colours that
     is to is not known yet, so it is looked at again by `_fit`.
     """
@@ -131,12 +126,14 @@ def expect(
     n = len(bands_of(image))
     seconds = pixels * n_passes / _RATE
     said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    said = "a second" if seconds < 1.5 else said
     page = f"{taken_of([first])}, " if taken_of([first]) else ""
     monitor.begin(
         source.name,
         f"{page}{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
         f"{room} of memory beside the program's own, and about {said}",
         n + steps,
+        doing="labelling" if itemsize is None else "reading",
     )
 
 
@@ -189,18 +186,24 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
             (folder / old).unlink(missing_ok=True)
         identity = identity_of(source, told)
         kept = _kept(state, identity)
+        n_ks, rest, bands = len(options.ks) or 1, 1.0, None
+        if kept:
+            bands = bands_with(kept["models"], source, folder, told)
+            n_ks, rest = len(kept["models"]), left(image, bands)
         n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
         itemsize = None if kept else np.dtype(options.dtype).itemsize
-        expect(image, source, 1 + (len(options.ks) or 1), monitor, n_fits, itemsize)
+        n_passes = n_ks * rest + (0 if kept else 1)
+        expect(image, source, n_passes, monitor, n_fits, itemsize)
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()
             kept["models"] = _digests(folder, kept)
             summary.write_json(state, kept)
+            bands = bands_with(kept["models"], source, folder, told)
         ks = [fit["k"] for fit in kept["content"]["fits"]]
         models = {k: load_model(folder / f"model_k{k}.safetensors") for k in ks}
-        of_models = identity_of(source, told | {"models": kept["models"]})
-        found = cut(image, source, folder, models, of_models, monitor)
+        assert bands is not None
+        found = cut(image, source, folder, models, bands, monitor)
         small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
         report = web.report_of(small, show, len(ks)) if options.report else None
         pictures: dict[int, NdArray] = {}

@@ -92,7 +92,8 @@ def alike(several: Sequence[Samples]) -> list[Samples]:
     """The samples of several images, as many of each as of the others, or of few numbers.
 
     Then they share compiled programs, which depend on how many there are. The longest gives the
-    measure; those of a quarter or less of it are brought to that quarter, or to one of that.
+    measure; those of a quarter or less of it are brought to that quarter, or to one of that. Starts
+    and searches draw some of the samples by their places, and so others than of an image alone.
     """
     longest = max(len(samples.features) for samples in several)
     return [_stretched(s, _length(len(s.features), longest)) for s in several]
@@ -105,7 +106,10 @@ def _length(n: int, longest: int) -> int:
 
 
 def _stretched(samples: Samples, length: int) -> Samples:
-    """So many samples: to have one twice, each of half its weight, is the same."""
+    """So many samples: to have one twice, each of half its weight, has the same likelihood.
+
+    Samples of weight 0 would not do: as many as they are, so many fewer would be drawn of others.
+    """
     n = len(samples.features)
     if n == length:
         return samples

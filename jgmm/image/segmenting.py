@@ -116,7 +116,8 @@ def segment(
         image: a path; an array [H, W] or [H, W, C], uint8, uint16 or float in [0, 1], or signed
             or other floats, which keep their units; an image of Pillow; or a `jgmm.image.Image`.
             Pixels that are transparent, or masked in a masked array, take no part. Several images
-            are a list of such, of any sizes, or an array [B, H, W, C], and each has its own fit.
+            are a list of such, of any sizes, or an array [B, H, W, C], and each has its own fit,
+            which may end in another optimum than alone (experiments/FEATURES.md).
         k: the number of segments; "auto" chooses among `CANDIDATES`.
         mask: [H, W] bool or integers, True or not 0 where pixels take part; None for all. (NumPy's
             masked arrays say it the other way round.) Of several images one for each, or None;

@@ -82,7 +82,20 @@ def save(
     if shaped:
         tensors[_SHAPES] = np.ascontiguousarray(mixture.degrees_of_freedom)
         header["distribution"] = text_of(mixture.distribution)
-    write_whole(path, to_bytes(tensors, header))
+    write_whole(path, _in_order(to_bytes(tensors, header)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with metadata in the order of their names, which safetensors leaves to chance.
+
+    A file is the length of its header, in 8 bytes, the header in JSON, and the numbers.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load(path: str | os.PathLike[str]) -> Mixture:

@@ -103,6 +103,22 @@ def test_an_interrupt_while_jax_is_imported(folder: Path) -> None:
     assert child.returncode == 130
 
 
+def test_what_is_said_where_a_signal_ends_a_run_that_can_go_on() -> None:
+    code = (
+        "import os, signal\nfrom jgmm.cli import process\nprocess.end_at_once_on_signals()\n"
+        "with process.parting('before'):\n    pass\n"
+        "with process.parting('goes on'):\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    root = os.fspath(Path(cli.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "jgmm: goes on\n")
+
+
 def test_what_would_never_end_or_take_all_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,8 @@ from pictures import SHAPE, picture, write
 
 import jgmm
 from jgmm.cli import app as cli
-from jgmm.cli import cutting, tiled
+from jgmm.cli import cutting, process, tiled
+from jgmm.cli.terminal import Terminal
 from jgmm.image import Image
 from jgmm.image.bands import Pieces, banded
 from jgmm.image.model import ImageModel, setup_of
@@ -56,9 +57,19 @@ def test_tiles_hold_what_a_run_in_memory_finds(
 
     add = Bands.add
     done: list[int] = []
+    begun: list[str] = []
+    begin = Terminal.begin
+
+    def beginning(self: Terminal, *arguments: Any, doing: str = "fitting") -> None:
+        begun.append(doing)
+        begin(self, *arguments, doing)
+
+    monkeypatch.setattr(Terminal, "begin", beginning)
+    monkeypatch.setattr(tiled, "_RATE", image[..., 0].size / 42)  # 42 s for a pass
 
     def stopping(self: Bands, *arguments: Any) -> None:
         done.append(len(self.notes))
+        assert process._last_words == ["interrupted; the same command goes on from here"]
         if len(done) == 3:
             with self.path.open("ab") as file:  # a band that was written in part
                 file.write(b"jgmmband123")
@@ -68,6 +79,8 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     monkeypatch.setattr(Bands, "add", stopping)
     run = ["segment", "x.tif", "-k", "2", "--tiled"]
     assert cli.main(run) == 1
+    assert "and about 84 seconds" in capsys.readouterr().out  # to fit, and to label
+    assert process._last_words == []
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
     tiles = Bands.tiles
@@ -82,7 +95,10 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     left = {path.name: path.read_bytes() for path in Path("jgmm-out/x").iterdir() if path.is_file()}
     assert cli.main(run) == 0
     assert done == [0, 1, 2, 2]
-    assert "goes on after 2 of 3 bands" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "goes on after 2 of 3 bands" in said
+    assert "and about 14 seconds" in said
+    assert begun == ["reading", "labelling"]
     assert named == {"segmented_k2.tif"}  # while certainty is written; no file before it is whole
     with tifffile.TiffFile("jgmm-out/x/segmented_k2.tif") as file:
         page: Any = file.pages[0]
@@ -119,7 +135,11 @@ def test_tiles_hold_what_a_run_in_memory_finds(
 
     monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
     model = "jgmm-out/x/model_k2.safetensors"
-    assert cli.main(["apply", model, "x.tif", "-q"]) == 0
+    monkeypatch.setattr(tiled, "_RATE", 4e6)
+    capsys.readouterr()
+    assert cli.main(["apply", model, "x.tif"]) == 0
+    assert "and about a second" in capsys.readouterr().out
+    assert begun[-1] == "labelling"
     np.testing.assert_array_equal(tifffile.imread("jgmm-applied/x/segmented_k2.tif"), expected)
     assert summary("jgmm-applied/x")["log_likelihood"] == pytest.approx(
         whole["fits"][0]["log_likelihood"], abs=1e-5

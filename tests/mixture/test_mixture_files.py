@@ -33,6 +33,16 @@ def test_what_is_loaded_is_what_was_saved(family: str, dtype: type, tmp_path: Pa
     np.testing.assert_array_equal(jgmm.log_prob(mixture, x), jgmm.log_prob(loaded, x))
 
 
+def test_the_same_mixture_is_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    written = set()
+    for _ in range(8):  # safetensors alone draws the order of four names
+        jgmm.save(path, cast(start("full", X), np.float32), {"source": "Käse.png"})
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    assert load_with_metadata(path)[1] == {"source": "Käse.png"}
+
+
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     jgmm.save(path, cast(start("full", X), np.float32))

@@ -148,5 +148,6 @@ def fit_stream(
     with shown(progress):
         result = interruptible(lambda: fitted(wishes, checkpoint, every))
     on_purpose = cannot_converge({"max_iter": max_iter, "tol": tol})
-    warn_of_status(result.status, on_purpose=on_purpose)
+    more = None if passes is None else "raise passes, or tol if it need not settle so far"
+    warn_of_status(result.status, on_purpose=on_purpose, unsettled=more)
     return result

@@ -316,7 +316,7 @@ def test_what_a_source_raises_is_raised() -> None:
 def test_stepwise_passes_come_near_the_optimum_and_say_whether_they_settled() -> None:
     expected = whole()
     many = np.tile(X, (8, 1))
-    with pytest.warns(jgmm.FitWarning, match="MAX_ITER"):
+    with pytest.warns(jgmm.FitWarning, match="MAX_ITER: raise passes, or tol"):
         once = stream(many, passes=1, tol=1e-9)
     assert once.history.shape == (2,)
     assert abs(float(once.log_likelihood) - float(expected.log_likelihood)) < 5e-3
