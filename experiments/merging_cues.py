@@ -2,12 +2,12 @@
 
     python -m experiments.merging_cues --data DIR [--json FILE]
 
-DIR holds photographs and what people drew, as `experiments.segmentation_quality` takes them. Each is
-segmented by the recommended settings, and its parts are merged by colours alone, and by colours
+DIR holds photographs and what people drew, as `experiments.segmentation_quality` takes them. Each
+is segmented by the recommended settings, and its parts are merged by colours alone, and by colours
 with one or both of the cues that jgmm has: textures, and posteriors of the mixture
 (`jgmm.image.cues`). Photographs are halved many times; for each measure the scale that is best for
-one half is measured on the other, both ways. ± is the standard error over photographs of what a
-cue changes. What came of it, and of what else was tried, is in NOTES-segmentation.md.
+one half is measured on the other, both ways. ± is the standard error over photographs of what cues
+change. What came of it, and of what else was tried, is in NOTES-segmentation.md.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def agreements(tree: Hierarchy, truths: Sequence[NdArray]) -> NdArray:
     tables = [overlaps(finest, truth).astype(np.float64) for truth in truths]
     rows = []
     for scale in SCALES:
-        names = np.unique(tree.names(merge=scale)[tree.parts.ravel()[first]], return_inverse=True)[1]
+        roots = tree.names(merge=scale)[tree.parts.ravel()[first]]
+        names = np.unique(roots, return_inverse=True)[1]
         joined = [np.zeros((names.max() + 1, table.shape[1])) for table in tables]
         for sums, table in zip(joined, tables, strict=True):
             np.add.at(sums, names, table)

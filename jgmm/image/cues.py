@@ -1,8 +1,9 @@
 """How pixels of parts are distributed: over the components of a mixture, and over textures.
 
-Two regions may have one mean colour and be unlike, or two and be alike: speckled foliage, a striped
-shirt. So `jgmm.image.merging` asks, beside colours, over what their pixels are distributed. Each cue
-is a table [P, B] of that for parts: sums over pixels of shares that add up to 1 for each pixel.
+Two regions of one mean colour may be unlike, as a wall and foliage, and two of different means may
+be one, as the halves of a striped shirt. So `jgmm.image.merging` asks, beside colours, over what
+their pixels are distributed. Each cue is a table [P, B] of that for P parts: sums over pixels, of
+shares that add up to 1 for each pixel.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ between them. So one factor |μ₁-μ₂| of two is replaced by the step in colo
 border (root mean square along it, between averages of 3 by 3 pixels on either side). Where both
 regions are constant that is the same.
 
-Nor does a mean say what a region is like: a wall in the shade and a tree may share one. Of each cue,
-which is over what the pixels of a region are distributed (`jgmm.image.cues`), the cost has a factor
-0.2 + 2h, where h is Hellinger's distance between both, from 0 where they are alike to 1 where they
-have nothing in common: the cost is as it was where h = 0.4. A region of few pixels says little of
-what it is like; so to its pixels are added some that are as those of the whole image. The numbers
+Nor does a mean say what a region is like: a wall in the shade and a tree may have the same. Of
+each cue, a distribution of the pixels of a region (`jgmm.image.cues`), the cost has a factor
+0.2 + 2h. h is Hellinger's distance of both regions, 0 where they are alike and 1 where they have
+nothing in common, so that the cost is as it was where h = 0.4. A region of few pixels says little
+of what it is like: to its pixels are added some that are as those of the whole image. The numbers
 are of experiments/NOTES-segmentation.md, as is what else was tried.
 """
 
