@@ -3,8 +3,8 @@
     python -m experiments.merging_cues --data DIR [--json FILE]
 
 DIR holds photographs and what people drew, as `experiments.segmentation_quality` takes them. Each
-is segmented by the recommended settings, and its parts are merged by colours alone, and by colours
-with one or both of the cues that jgmm has: textures, and posteriors of the mixture
+is segmented by the recommended settings with k = 10, and its parts are merged by colours alone, and
+by colours with one or both of the cues that jgmm has: textures, and posteriors of the mixture
 (`jgmm.image.cues`). Photographs are halved many times; for each measure the scale that is best for
 one half is measured on the other, both ways. ± is the standard error over photographs of what cues
 change. What came of it, and of what else was tried, is in NOTES-segmentation.md.
@@ -39,7 +39,7 @@ CUES = {"colours": (), "and textures": (0,), "and posteriors": (1,), "and both":
 def trees_of(photograph: Path) -> Iterator[Hierarchy]:
     """The hierarchies of a photograph, by each of the `CUES`."""
     settings = dict(RECOMMENDED) | {"merge": 0.0}
-    found = jgmm.segment(photograph, "auto", choose_by="bic", **settings)
+    found = jgmm.segment(photograph, 10, **settings)
     samples = samples_of(read_image(photograph), found.setup.recipe)
     colours, cues = described(found.parts, found.original, found.fit.mixture, samples)
     for taken in CUES.values():

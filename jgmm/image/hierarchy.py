@@ -69,8 +69,8 @@ class Hierarchy:
         Args:
             n_regions: so many, as far as there are: at most those of the finest cut, at least
                 those that nothing connects.
-            merge: take the steps that cost less than that times √(H·W), as
-                `jgmm.image.regions.find_regions` does; 0 takes none.
+            merge: take the steps that cost less than that times √(H·W), as `jgmm.segment` does;
+                0 takes none.
 
         Raises:
             ValueError: none or both of the arguments, or one out of bounds.

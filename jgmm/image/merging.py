@@ -12,8 +12,8 @@ regions are constant that is the same.
 
 Nor does a mean say what a region is like: a wall in the shade and a tree may have the same. Of
 each cue, a distribution of the pixels of a region (`jgmm.image.cues`), the cost has a factor
-0.2 + 2h. h is Hellinger's distance of both regions, 0 where they are alike and 1 where they have
-nothing in common, so that the cost is as it was where h = 0.4. A region of few pixels says little
+0.1 + 2h. h is Hellinger's distance of both regions, 0 where they are alike and 1 where they have
+nothing in common, so that the cost is as it was where h = 0.45. A region of few pixels says little
 of what it is like: to its pixels are added some that are as those of the whole image. The numbers
 are of experiments/NOTES-segmentation.md, as is what else was tried.
 """
@@ -31,7 +31,7 @@ import numpy.typing as npt
 from jgmm.image.borders import borders, local_means
 
 NdArray = npt.NDArray[Any]
-_ALIKE, _UNLIKE = 0.2, 2.0  # the factor of a cue, and how it grows with the distance
+_ALIKE, _UNLIKE = 0.1, 2.0  # the factor of a cue, and how it grows with the distance
 _PRIOR = 0.004  # pixels as those of the whole image, as a share of all, added to those of a region
 
 
