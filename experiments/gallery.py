@@ -140,7 +140,7 @@ EXHIBITS = (
         "portrait",
         "A portrait",
         lambda: sample("astronaut", "portrait.png"),
-        "-k 8 --recommended --merge 3",
+        "-k 8 --recommended --merge 2",
         "The same, with less merging, so that face, hair and suit stay apart.",
     ),
     Exhibit(

@@ -35,6 +35,6 @@ def test_recommended_options_are_everybodys() -> None:
     """They merge with others, and cannot be changed for the whole process."""
     merged = jgmm.image.RECOMMENDED | {"merge": 3.0}
     assert merged["merge"] == 3.0
-    assert jgmm.image.RECOMMENDED["merge"] == 5.5
+    assert jgmm.image.RECOMMENDED["merge"] == 3.2
     with pytest.raises(TypeError):
         jgmm.image.RECOMMENDED["merge"] = 3.0  # type: ignore[index]

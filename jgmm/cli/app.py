@@ -141,7 +141,7 @@ def segment(
     min_region: Annotated[
         int, count(0, 10**9, "Absorb connected regions of fewer pixels.")
     ] = Options.min_region,
-    merge: Annotated[float, amount("M", "Merge alike regions; 5 is typical.")] = Options.merge,
+    merge: Annotated[float, amount("M", "Merge alike regions; 3 is typical.")] = Options.merge,
     regions: Annotated[
         int | None, count(1, 10**9, "Merge regions until so many are left, instead of --merge.")
     ] = None,

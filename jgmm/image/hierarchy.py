@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ class Hierarchy:
         parents: [P], for each part one that it was joined to, itself if to none.
         steps: [P], the step in which that was: -1 before the first, for parts that were absorbed
             as too small; the number of steps for those that were joined to none.
-        costs: [M], of each step, in squared colour units times pixels per pixel of border.
+        costs: [M], of each step, in squared colour units times pixels per pixel of border, times
+            a factor for how unlike the regions are otherwise.
 
     Example:
         >>> labels = np.array([[0, 0, 1, 1, 2, 2]] * 4)
@@ -67,8 +69,8 @@ class Hierarchy:
         Args:
             n_regions: so many, as far as there are: at most those of the finest cut, at least
                 those that nothing connects.
-            merge: take the steps that cost less than that times √(H·W), as
-                `jgmm.image.regions.find_regions` does; 0 takes none.
+            merge: take the steps that cost less than that times √(H·W), as `jgmm.segment` does;
+                0 takes none.
 
         Raises:
             ValueError: none or both of the arguments, or one out of bounds.
@@ -132,7 +134,9 @@ class Hierarchy:
 
 
 def hierarchy_of(labels: ArrayLike, colours: ArrayLike, *, min_region: float = 0.0) -> Hierarchy:
-    """The hierarchy of the connected parts of labels.
+    """The hierarchy of the connected parts of labels, by colours alone.
+
+    That of a `jgmm.Segmentation` goes by its mixture and textures too.
 
     Args:
         labels: [H, W] integers; those below 0 are left out and belong to no region.
@@ -167,13 +171,19 @@ def as_colours(colours: ArrayLike, parts: NdArray) -> NdArray:
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
-def tree_of(parts: NdArray, colours: ArrayLike, min_region: float = 0.0) -> Hierarchy:
-    """The hierarchy of parts [H, W], each connected, numbered from 0; see `hierarchy_of`."""
+def tree_of(
+    parts: NdArray, colours: ArrayLike, min_region: float = 0.0, cues: Sequence[NdArray] = ()
+) -> Hierarchy:
+    """The hierarchy of parts [H, W], each connected, numbered from 0; see `hierarchy_of`.
+
+    ``cues``, each [P, B], say over what the pixels of each part are distributed; see
+    `jgmm.image.cues`.
+    """
     values = as_colours(colours, parts)
     n = int(parts.max()) + 1
     if n == 0:
         return Hierarchy(parts, np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
-    graph = Graph(parts, values)
+    graph = Graph(parts, values, cues)
     graph.absorb(min_region)
     absorbed = len(graph.joins)
     graph.merge()

@@ -15,7 +15,9 @@ NdArray = npt.NDArray[Any]
 def find_regions(
     labels: ArrayLike, colours: ArrayLike, *, min_region: float = 0.0, merge: float = 0.0
 ) -> NdArray:
-    """Cut labels into connected regions, absorb the small and merge the alike.
+    """Cut labels into connected regions, absorb the small and merge those of like colours.
+
+    A `jgmm.Segmentation` merges by its mixture and textures too.
 
     Args:
         labels: [H, W] integers; those below 0 are left out and belong to no region.

@@ -100,7 +100,9 @@ class Segmentation(Shown):
             >>> jgmm.segment(image, 3).hierarchy.cut(n_regions=2)[0].tolist()
             [0, 0, 0, 0, 1, 1]
         """
-        return self.trees.of(self.parts, self.original, self.setup.spatial.min_region)
+        return self.trees.of(
+            self.parts, self.original, self.setup.spatial.min_region, self.fit.mixture
+        )
 
     def table(self) -> dict[str, NdArray]:
         """A row for each segment, as columns: see `jgmm.image.table.segment_table`.
@@ -250,11 +252,11 @@ def _segmentation(
         known = drawn >= 0
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
     original = spread(samples, samples.colours, 0)
-    parts, trees = connected_parts(labels), Trees()
+    parts, trees = connected_parts(labels), Trees(samples)
     if spatial.as_drawn:
         regions = by_size(parts, parts >= 0)
     else:
-        regions = spatial.cut(trees.of(parts, original, spatial.min_region))
+        regions = spatial.cut(trees.of(parts, original, spatial.min_region, fit.mixture))
         voted = vote(regions, labels, known)
         sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
         labels = voted

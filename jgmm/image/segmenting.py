@@ -108,7 +108,7 @@ def segment(
 
     As it is, every pixel is labelled by its own features: the textbook's mixture. For photographs
     with segments such as people would draw, take ``**jgmm.image.RECOMMENDED``, and with options of
-    your own ``**jgmm.image.RECOMMENDED | {"merge": 3.0}``, where those on the right win.
+    your own ``**jgmm.image.RECOMMENDED | {"merge": 2.0}``, where those on the right win.
 
     Runs on the host, not under a trace: the number of distinct colours is a matter of values.
 
@@ -137,9 +137,10 @@ def segment(
         noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
         beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
         min_region: connected regions of fewer pixels are absorbed by a neighbour.
-        merge: merge neighbouring regions, the more the larger; see
-            `jgmm.image.regions.find_regions`. A region that was joined has one label, that of most
-            of its pixels.
+        merge: merge neighbouring regions while that costs less than ``merge`` times √(H·W), so
+            the more the larger: about 3 leaves what people would draw, 0 merges none. The cost is
+            one of colours, textures and posteriors of the mixture; see `jgmm.image.merging`. A
+            region that was joined has one label, that of most of its pixels.
         n_regions: merge neighbouring regions until so many are left, in place of ``merge``.
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge`` or ``n_regions``, which do best from many segments.

@@ -102,7 +102,7 @@ RECOMMENDED: Mapping[str, Any] = MappingProxyType(
         "features": "lab",
         "smooth": {"unary": 1.0},
         "min_region": 100,
-        "merge": 5.5,
+        "merge": 3.2,
     }
 )
 CANDIDATES = (3, 4, 5, 6, 7, 8, 10)  # what k = "auto" chooses from

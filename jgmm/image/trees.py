@@ -7,19 +7,23 @@ from typing import Any
 import jax
 import numpy.typing as npt
 
+from jgmm.image.cues import deviation_histograms, posterior_sums
 from jgmm.image.hierarchy import Hierarchy, tree_of
-from jgmm.image.samples import comparable_colours
-from jgmm.image.texture import with_texture
+from jgmm.image.samples import Samples, comparable_colours
+from jgmm.image.texture import local_deviation, with_texture
+from jgmm.mixture.mixture import Mixture
 
 NdArray = npt.NDArray[Any]
+_WIDTHS = (0.0076, 0.023, 0.069)  # in which colours deviate, relative to √(H·W)
 
 
 @jax.tree_util.register_static
 class Trees:
     """The hierarchy of an image, kept for as long as the arrays that it is of are the same."""
 
-    def __init__(self) -> None:
-        """None is kept yet."""
+    def __init__(self, samples: Samples | None = None) -> None:
+        """``samples`` of the image, let go of with the first tree; without, colours alone count."""
+        self._samples = samples
         self._of: tuple[NdArray, NdArray, float, Hierarchy] | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -30,12 +34,29 @@ class Trees:
         """The same for all, as all are equal."""
         return hash(Trees)
 
-    def of(self, parts: NdArray, original: NdArray, min_region: float) -> Hierarchy:
-        """The hierarchy of parts of an image."""
+    def of(
+        self, parts: NdArray, original: NdArray, min_region: float, mixture: Mixture
+    ) -> Hierarchy:
+        """The hierarchy of parts of an image, under the mixture of its samples."""
         kept = self._of
         if kept is None or kept[0] is not parts or kept[1] is not original or kept[2] != min_region:
-            inside = parts >= 0
-            colours = with_texture(comparable_colours(original, inside), inside)
-            kept = parts, original, min_region, tree_of(parts, colours, min_region)
-            self._of = kept
+            colours, cues = described(parts, original, mixture, self._samples)
+            kept = self._of = parts, original, min_region, tree_of(parts, colours, min_region, cues)
+            self._samples = None
         return kept[3]
+
+
+def described(
+    parts: NdArray, original: NdArray, mixture: Mixture, samples: Samples | None
+) -> tuple[NdArray, list[NdArray]]:
+    """What `tree_of` goes by: colours with texture [H, W, 4], and cues [P, B] of textures.
+
+    Where the samples of the image are there, of the posteriors of the mixture, too.
+    """
+    inside = parts >= 0
+    colours = comparable_colours(original, inside)
+    deviations = [local_deviation(colours, inside, width) for width in _WIDTHS]
+    cues = [deviation_histograms(deviations, parts)]
+    if samples is not None and samples.mask.shape == parts.shape:
+        cues.append(posterior_sums(mixture, samples, parts))
+    return with_texture(colours, inside, deviation=deviations[1]), cues

@@ -90,7 +90,8 @@ def _tree(found: Segmentation, stride: int) -> tuple[Hierarchy, NdArray, int]:
     labels = np.ascontiguousarray(found.labels[::stride, ::stride])
     original = np.ascontiguousarray(found.original[::stride, ::stride])
     least = max(2, labels.size // _SPECK)
-    return Trees().of(connected_parts(labels), original, least), original, least * stride**2
+    tree = Trees().of(connected_parts(labels), original, least, found.fit.mixture)
+    return tree, original, least * stride**2
 
 
 def _leaves(tree: Hierarchy) -> tuple[NdArray, list[list[int]]]:

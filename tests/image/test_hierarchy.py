@@ -36,12 +36,14 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return len(pairs) == len(set(a.ravel().tolist())) == len(set(b.ravel().tolist()))
 
 
-def merged_up_to(labels: np.ndarray, colours: np.ndarray, least: int, merge: float) -> np.ndarray:
+def merged_up_to(
+    labels: np.ndarray, colours: np.ndarray, least: int, merge: float, cues: list[np.ndarray]
+) -> np.ndarray:
     """Merging that stops at a cost, as it was done before there was a tree."""
     parts = connected_parts(labels)
     if parts.max() < 0:
         return parts
-    graph = Graph(parts, colours)
+    graph = Graph(parts, colours, cues)
     graph.absorb(least)
     limit = merge * math.sqrt(parts.size)
     queue = [(c, i, j) for i in range(len(graph.sizes)) for c, j in graph.costs_of(i) if c < limit]
@@ -61,16 +63,25 @@ def merged_up_to(labels: np.ndarray, colours: np.ndarray, least: int, merge: flo
     return names[parts]
 
 
-@given(small, st.sampled_from([0, 3]), st.floats(0, 3))
+def cues_of(labels: np.ndarray) -> list[np.ndarray]:
+    """How the pixels of each part are distributed over three and over five."""
+    sizes = np.bincount(connected_parts(labels)[labels >= 0])[:, None]
+    rng = np.random.default_rng(2)
+    return [sizes * rng.dirichlet(np.ones(n), len(sizes)) for n in (3, 5)]
+
+
+@given(small, st.sampled_from([0, 3]), st.floats(0, 3), st.booleans())
 def test_a_cut_is_what_merging_up_to_a_cost_makes(
-    labels: np.ndarray, least: int, merge: float
+    labels: np.ndarray, least: int, merge: float, with_cues: bool
 ) -> None:
-    colours = colours_of(labels)
-    tree = hierarchy_of(labels, colours, min_region=least)
-    expected = merged_up_to(labels, colours, least, merge)
+    colours, cues = colours_of(labels), cues_of(labels) if with_cues else []
+    tree = tree_of(connected_parts(labels), colours, least, cues)
+    expected = merged_up_to(labels, colours, least, merge, cues)
     found = tree.cut(merge=merge)
     assert same_partition(found, expected)
-    if least or merge:
+    if (least or merge) and not with_cues:
+        again = hierarchy_of(labels, colours, min_region=least)
+        np.testing.assert_array_equal(again.costs, tree.costs)
         options = {"min_region": least, "merge": merge}
         np.testing.assert_array_equal(find_regions(labels, colours, **options), found)
 

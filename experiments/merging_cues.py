@@ -1,0 +1,156 @@
+"""What regions are merged by, measured at scales that other photographs chose.
+
+    python -m experiments.merging_cues --data DIR [--json FILE]
+
+DIR holds photographs and what people drew, as `experiments.segmentation_quality` takes them. Each
+is segmented by the recommended settings with k = 10, and its parts are merged by colours alone, and
+by colours with one or both of the cues that jgmm has: textures, and posteriors of the mixture
+(`jgmm.image.cues`). Photographs are halved many times; for each measure the scale that is best for
+one half is measured on the other, both ways. ± is the standard error over photographs of what cues
+change. What came of it, and of what else was tried, is in NOTES-segmentation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import jgmm
+from experiments.metrics import covered, overlaps, rand_index, variation_of_information
+from experiments.segmentation_quality import DATA, photographs
+from jgmm.cli import runtime as _runtime
+from jgmm.image import RECOMMENDED, read_image
+from jgmm.image.hierarchy import Hierarchy, tree_of
+from jgmm.image.samples import samples_of
+from jgmm.image.trees import described
+
+NdArray = npt.NDArray[Any]
+SCALES = np.geomspace(0.5, 50, 60)  # values of ``merge``
+CUES = {"colours": (), "and textures": (0,), "and posteriors": (1,), "and both": (0, 1)}
+
+
+def trees_of(photograph: Path) -> Iterator[Hierarchy]:
+    """The hierarchies of a photograph, by each of the `CUES`."""
+    settings = dict(RECOMMENDED) | {"merge": 0.0}
+    found = jgmm.segment(photograph, 10, **settings)
+    samples = samples_of(read_image(photograph), found.setup.recipe)
+    colours, cues = described(found.parts, found.original, found.fit.mixture, samples)
+    for taken in CUES.values():
+        least = found.setup.spatial.min_region
+        yield tree_of(found.parts, colours, least, [cues[i] for i in taken])
+
+
+def agreements(tree: Hierarchy, truths: Sequence[NdArray]) -> NdArray:
+    """Covering, VoI, PRI and over how many pixels, of the cut at each scale [S, 4]."""
+    finest = tree.cut(merge=0)
+    _, first = np.unique(finest, return_index=True)  # a pixel of each region
+    tables = [overlaps(finest, truth).astype(np.float64) for truth in truths]
+    rows = []
+    for scale in SCALES:
+        roots = tree.names(merge=scale)[tree.parts.ravel()[first]]
+        names = np.unique(roots, return_inverse=True)[1]
+        joined = [np.zeros((names.max() + 1, table.shape[1])) for table in tables]
+        for sums, table in zip(joined, tables, strict=True):
+            np.add.at(sums, names, table)
+        pixels = sum(float(table.sum()) for table in joined)
+        voi = np.mean([variation_of_information(table) for table in joined])
+        pri = np.mean([rand_index(table) for table in joined])
+        rows.append([sum(map(covered, joined)) / pixels, voi, pri, pixels])
+    return np.array(rows)
+
+
+def held_out(found: NdArray, halvings: int) -> tuple[NdArray, NdArray]:
+    """The measures at scales that the other half chose [3], and for each photograph [N, 3].
+
+    ``found`` [N, S, 4] are the agreements of N photographs.
+    """
+    n = len(found)
+    means, each, times = [], np.zeros((n, 3)), np.zeros((n, 1))
+    for seed in range(halvings):
+        order = np.random.default_rng(seed).permutation(n)
+        halves = order[: n // 2], order[n // 2 :]
+        for chosen, measured in (halves, halves[::-1]):
+            scales, pooled = best_scales(_pooled(found[chosen])), _pooled(found[measured])
+            means.append(pooled[scales, range(3)])
+            each[measured] += found[measured][:, scales, range(3)]
+            times[measured] += 1
+    return np.mean(means, axis=0), each / np.maximum(times, 1)
+
+
+def best_scales(pooled: NdArray) -> NdArray:
+    """Which scale is best, of measures [S, 3], for each."""
+    return np.array([pooled[:, 0].argmax(), pooled[:, 1].argmin(), pooled[:, 2].argmax()])
+
+
+def _pooled(found: NdArray) -> NdArray:
+    """Of photographs [N, S, 4] the three measures [S, 3]; see `experiments.metrics.pooled`."""
+    pixels = found[:, :1, 3]
+    covering = (found[:, :, 0] * pixels).sum(axis=0) / pixels.sum()
+    return np.column_stack([covering, found[:, :, 1:3].mean(axis=0)])
+
+
+def study(found: NdArray, halvings: int) -> dict[str, Any]:
+    """The figures of each of the `CUES`, of agreements [C, N, S, 4]."""
+    figures = {}
+    _, before = held_out(found[0], halvings)
+    for name, one in zip(CUES, found, strict=True):
+        measures, each = held_out(one, halvings)
+        gain = each - before
+        pooled = _pooled(one)
+        scales = best_scales(pooled)
+        figures[name] = {
+            "held out": measures.tolist(),
+            "gain": gain.mean(axis=0).tolist(),
+            "error": (gain.std(axis=0, ddof=1) / math.sqrt(len(gain))).tolist(),
+            "tuned on all": pooled[scales, range(3)].tolist(),
+            "scales": SCALES[scales].tolist(),
+            "at each scale": pooled.tolist(),
+        }
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--limit", type=int, help="of photographs")
+    parser.add_argument("--halvings", type=int, default=10)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    pairs = photographs(options.data)[: options.limit]
+    if len(pairs) < 2:
+        print(f"nothing to measure in {options.data}")
+        return 0
+    _runtime.prepare()
+    rows = []
+    for photograph, drawn in pairs:
+        with np.load(drawn) as file:
+            truths = list(file["segmentations"])
+        rows.append([agreements(tree, truths) for tree in trees_of(photograph)])
+    figures = study(np.array(rows).swapaxes(0, 1), options.halvings)
+    print(f"{len(pairs)} photographs\n")
+    print("| merged by | covering | VoI (bits) | PRI | tuned on all | scales |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, one in figures.items():
+        cells = [
+            f"{value:.3f} ({gain:+.3f} ± {error:.3f})"
+            for value, gain, error in zip(one["held out"], one["gain"], one["error"], strict=True)
+        ]
+        tuned = " / ".join(f"{value:.3f}" for value in one["tuned on all"])
+        scales = ", ".join(f"{value:.1f}" for value in one["scales"])
+        print(f"| {name} | {' | '.join(cells)} | {tuned} | {scales} |")
+    if options.json is not None:
+        content = {"photographs": len(pairs), "scales": SCALES.tolist(), "figures": figures}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
