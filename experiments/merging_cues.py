@@ -41,10 +41,15 @@ def trees_of(photograph: Path) -> Iterator[Hierarchy]:
     settings = dict(RECOMMENDED) | {"merge": 0.0}
     found = jgmm.segment(photograph, 10, **settings)
     samples = samples_of(read_image(photograph), found.setup.recipe)
-    colours, cues = described(found.parts, found.original, found.fit.mixture, samples)
+    inside = found.parts >= 0
+    colours, cues = described(found.original, inside, found.fit.mixture, samples)
     for taken in CUES.values():
-        least = found.setup.spatial.min_region
-        yield tree_of(found.parts, colours, least, [cues[i] for i in taken])
+
+        def some(parts: NdArray, taken: tuple[int, ...] = taken) -> list[NdArray]:
+            every = cues(parts)
+            return [every[i] for i in taken]
+
+        yield tree_of(found.parts, colours, found.setup.spatial.min_region, some)
 
 
 def agreements(tree: Hierarchy, truths: Sequence[NdArray]) -> NdArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from jgmm import _checks
 from jgmm.image.merging import Graph
 
 NdArray = npt.NDArray[Any]
+# Of parts [H, W], numbered from 0, tables [P, B] of how their pixels are distributed over
+# something; see `jgmm.image.cues`.
+Cues = Callable[[NdArray], Sequence[NdArray]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,12 +92,7 @@ class Hierarchy:
             least = _checks.as_number("merge", merge, 0, _checks.LARGEST)
             limit = least * math.sqrt(self.parts.size)
             taken = int(np.searchsorted(np.maximum.accumulate(self.costs), limit, side="left"))
-        names = np.where(self.steps < taken, self.parents, np.arange(len(self.parents)))
-        while True:
-            further = names[names]
-            if (further == names).all():
-                return names
-            names = further
+        return ends_of(np.where(self.steps < taken, self.parents, np.arange(len(self.parents))))
 
     def contours(self) -> NdArray:
         """The strength of every boundary: an ultrametric contour map [2H-1, 2W-1] float32.
@@ -171,21 +169,36 @@ def as_colours(colours: ArrayLike, parts: NdArray) -> NdArray:
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
+def ends_of(parents: NdArray) -> NdArray:
+    """Where the way from each [P] to its parent, and on, comes to an end."""
+    while True:
+        further: NdArray = parents[parents]
+        if (further == parents).all():
+            return parents
+        parents = further
+
+
 def tree_of(
-    parts: NdArray, colours: ArrayLike, min_region: float = 0.0, cues: Sequence[NdArray] = ()
+    parts: NdArray, colours: ArrayLike, min_region: float = 0.0, cues: Cues | None = None
 ) -> Hierarchy:
     """The hierarchy of parts [H, W], each connected, numbered from 0; see `hierarchy_of`.
 
-    ``cues``, each [P, B], say over what the pixels of each part are distributed; see
-    `jgmm.image.cues`.
+    ``cues`` are asked for what those are like that are left when small ones are absorbed, of which
+    there may be many.
     """
     values = as_colours(colours, parts)
     n = int(parts.max()) + 1
     if n == 0:
         return Hierarchy(parts, np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
-    graph = Graph(parts, values, cues)
+    graph = Graph(parts, values)
     graph.absorb(min_region)
     absorbed = len(graph.joins)
+    if cues is not None:
+        ends = np.arange(n)
+        for kept, gone in graph.joins:
+            ends[gone] = kept
+        _, rows = np.unique(ends_of(ends), return_inverse=True)
+        graph.describe(cues(np.append(rows, -1)[parts]), rows)
     graph.merge()
     parents, steps = np.arange(n), np.full(n, len(graph.costs))
     if graph.joins:

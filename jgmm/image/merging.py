@@ -38,11 +38,8 @@ _PRIOR = 0.004  # pixels as those of the whole image, as a share of all, added t
 class Graph:
     """Regions and their neighbours. A region that was joined to another is no more."""
 
-    def __init__(self, parts: NdArray, values: NdArray, cues: Sequence[NdArray] = ()) -> None:
-        """``parts`` [H, W], -1 where left out; ``values`` [H, W, C], their colours.
-
-        ``cues``, each [P, B], add up to the number of pixels of each part.
-        """
+    def __init__(self, parts: NdArray, values: NdArray) -> None:
+        """``parts`` [H, W], -1 where left out; ``values`` [H, W, C], their colours."""
         n = int(parts.max()) + 1
         inside = parts >= 0
         flat, bands = parts[inside], values[inside]
@@ -58,11 +55,23 @@ class Graph:
         self.borders: list[dict[int, tuple[int, float]]] = [{} for _ in range(n)]
         for i, j, length, step in zip(*borders(parts, local_means(values, inside), n), strict=True):
             self.borders[i][j] = self.borders[j][i] = length, step
-        self.cues = [np.array(cue, np.float64) for cue in cues]
-        self._added = _PRIOR * len(flat)
-        self._typical = [_PRIOR * cue.sum(axis=0) for cue in self.cues]
+        self._cues: list[NdArray] = []  # sums over the pixels of a region, in its row
+        self._rows: list[int] = []
+        self._added, self._typical = _PRIOR * len(flat), [np.zeros(0)]
         # Of each region, made when it is looked at.
-        self._roots: list[tuple[tuple[float, ...], ...] | None] = [None if cues else ()] * n
+        self._roots: list[tuple[tuple[float, ...], ...] | None] = [()] * n
+
+    def describe(self, cues: Sequence[NdArray], rows: NdArray) -> None:
+        """Let the cost of joins go by cues, too, from here on.
+
+        Args:
+            cues: each [R, B], which add up to the number of pixels of each region.
+            rows: [P], which row is of a region.
+        """
+        self._cues = [np.array(cue, np.float64) for cue in cues]
+        self._rows = rows.tolist()
+        self._typical = [_PRIOR * cue.sum(axis=0) for cue in self._cues]
+        self._roots = [None if self._cues else ()] * len(self.sizes)
 
     def distance(self, i: int, j: int) -> float:
         """Between mean colours, squared."""
@@ -76,8 +85,8 @@ class Graph:
         found = self._roots[i]
         if found is None:
             n = self.sizes[i] + self._added
-            pairs = zip(self.cues, self._typical, strict=True)
-            found = tuple(tuple(np.sqrt((cue[i] + more) / n).tolist()) for cue, more in pairs)
+            pairs, row = zip(self._cues, self._typical, strict=True), self._rows[i]
+            found = tuple(tuple(np.sqrt((cue[row] + more) / n).tolist()) for cue, more in pairs)
             self._roots[i] = found
         return found
 
@@ -104,10 +113,9 @@ class Graph:
         ]
         self.sizes[i] = m + n
         self.sizes[j] = 0
-        if self.cues:
+        for cue in self._cues:
+            cue[self._rows[i]] += cue[self._rows[j]]
             self._roots[i] = self._roots[j] = None
-        for cue in self.cues:
-            cue[i] += cue[j]
         self.joins.append((i, j))
         near = self.borders[i]
         del near[j]

@@ -8,7 +8,7 @@ import jax
 import numpy.typing as npt
 
 from jgmm.image.cues import deviation_histograms, posterior_sums
-from jgmm.image.hierarchy import Hierarchy, tree_of
+from jgmm.image.hierarchy import Cues, Hierarchy, tree_of
 from jgmm.image.samples import Samples, comparable_colours
 from jgmm.image.texture import local_deviation, with_texture
 from jgmm.mixture.mixture import Mixture
@@ -40,23 +40,26 @@ class Trees:
         """The hierarchy of parts of an image, under the mixture of its samples."""
         kept = self._of
         if kept is None or kept[0] is not parts or kept[1] is not original or kept[2] != min_region:
-            colours, cues = described(parts, original, mixture, self._samples)
+            colours, cues = described(original, parts >= 0, mixture, self._samples)
             kept = self._of = parts, original, min_region, tree_of(parts, colours, min_region, cues)
             self._samples = None
         return kept[3]
 
 
 def described(
-    parts: NdArray, original: NdArray, mixture: Mixture, samples: Samples | None
-) -> tuple[NdArray, list[NdArray]]:
-    """What `tree_of` goes by: colours with texture [H, W, 4], and cues [P, B] of textures.
+    original: NdArray, inside: NdArray, mixture: Mixture, samples: Samples | None
+) -> tuple[NdArray, Cues]:
+    """What `tree_of` goes by: colours with texture [H, W, 4], and cues of textures.
 
     Where the samples of the image are there, of the posteriors of the mixture, too.
     """
-    inside = parts >= 0
     colours = comparable_colours(original, inside)
     deviations = [local_deviation(colours, inside, width) for width in _WIDTHS]
-    cues = [deviation_histograms(deviations, parts)]
-    if samples is not None and samples.mask.shape == parts.shape:
-        cues.append(posterior_sums(mixture, samples, parts))
+
+    def cues(parts: NdArray) -> list[NdArray]:
+        found = [deviation_histograms(deviations, parts)]
+        if samples is not None and samples.mask.shape == parts.shape:
+            found.append(posterior_sums(mixture, samples, parts))
+        return found
+
     return with_texture(colours, inside, deviation=deviations[1]), cues

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -79,9 +80,9 @@ def test_what_a_cue_does_to_a_cost() -> None:
     for table in tables:
         shares = (table + 0.4 * table.sum(axis=0) / 100) / 50.4
         factor *= 0.1 + 2 * math.sqrt(1 - np.sqrt(shares[0] * shares[1]).sum())
-    (found,) = tree_of(parts, colours, cues=tables).costs
+    (found,) = tree_of(parts, colours, cues=lambda _: tables).costs
     assert found == pytest.approx(plain * factor)
-    (alike,) = tree_of(parts, colours, cues=[np.full((2, 3), 50 / 3)]).costs
+    (alike,) = tree_of(parts, colours, cues=lambda _: [np.full((2, 3), 50 / 3)]).costs
     assert alike == pytest.approx(0.1 * plain)
 
 
@@ -102,7 +103,7 @@ def test_posteriors_join_what_means_tell_apart() -> None:
     colours = comparable_colours(image, parts >= 0)
     shares = cues.posterior_sums(mixture, samples, parts)
     by_colour = tree_of(parts, colours).cut(n_regions=2)
-    by_both = tree_of(parts, colours, cues=[shares]).cut(n_regions=2)
+    by_both = tree_of(parts, colours, cues=lambda _: [shares]).cut(n_regions=2)
     assert by_colour[0, 0] == by_colour[0, 30] != by_colour[0, 50]
     assert by_both[0, 0] != by_both[0, 30] == by_both[0, 50]
 
@@ -110,13 +111,24 @@ def test_posteriors_join_what_means_tell_apart() -> None:
 def test_a_segmentation_goes_by_its_mixture() -> None:
     found = jgmm.segment(IMAGE, 4, merge=1.0, min_region=4, **QUICK)
     samples = samples_of(IMAGE, "rgb")
-    colours, tables = described(found.parts, found.original, found.fit.mixture, samples)
-    assert [table.shape[1] for table in tables] == [36, 4]
-    tree = tree_of(found.parts, colours, 4, tables)
+    inside = found.parts >= 0
+    colours, cues_of = described(found.original, inside, found.fit.mixture, samples)
+    asked: list[np.ndarray] = []
+
+    def watched(parts: np.ndarray) -> Sequence[np.ndarray]:
+        asked.append(parts)
+        return cues_of(parts)
+
+    tree = tree_of(found.parts, colours, 4, watched)
+    # Only what is left is described, when parts of fewer than 4 pixels are absorbed.
+    (left,) = asked
+    assert left.max() + 1 == tree.n_regions < found.parts.max() + 1
+    assert [table.shape for table in cues_of(left)] == [(tree.n_regions, 36), (tree.n_regions, 4)]
     np.testing.assert_array_equal(found.regions, tree.cut(merge=1.0))
     np.testing.assert_allclose(found.hierarchy.costs, tree.costs)
     without = Trees().of(found.parts, found.original, 4, found.fit.mixture)
-    np.testing.assert_array_equal(without.costs, tree_of(found.parts, colours, 4, tables[:1]).costs)
+    textures = tree_of(found.parts, colours, 4, lambda parts: cues_of(parts)[:1])
+    np.testing.assert_array_equal(without.costs, textures.costs)
     assert not np.allclose(without.costs, tree.costs)
 
 

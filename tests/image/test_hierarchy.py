@@ -17,7 +17,7 @@ from hypothesis import given
 from skimage.measure import label
 
 import jgmm
-from jgmm.image.hierarchy import Hierarchy, connected_parts, hierarchy_of, tree_of
+from jgmm.image.hierarchy import Cues, Hierarchy, connected_parts, hierarchy_of, tree_of
 from jgmm.image.merging import Graph
 from jgmm.image.regions import find_regions
 
@@ -37,14 +37,19 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def merged_up_to(
-    labels: np.ndarray, colours: np.ndarray, least: int, merge: float, cues: list[np.ndarray]
+    labels: np.ndarray, colours: np.ndarray, least: int, merge: float, cues: Cues
 ) -> np.ndarray:
     """Merging that stops at a cost, as it was done before there was a tree."""
     parts = connected_parts(labels)
     if parts.max() < 0:
         return parts
-    graph = Graph(parts, colours, cues)
+    graph = Graph(parts, colours)
     graph.absorb(least)
+    names = np.arange(parts.max() + 2)
+    for kept, gone in reversed(graph.joins):
+        names[gone] = names[kept]
+    _, rows = np.unique(names[:-1], return_inverse=True)
+    graph.describe(cues(np.append(rows, -1)[parts]), rows)
     limit = merge * math.sqrt(parts.size)
     queue = [(c, i, j) for i in range(len(graph.sizes)) for c, j in graph.costs_of(i) if c < limit]
     heapq.heapify(queue)
@@ -63,18 +68,22 @@ def merged_up_to(
     return names[parts]
 
 
-def cues_of(labels: np.ndarray) -> list[np.ndarray]:
+def cues_of(parts: np.ndarray) -> list[np.ndarray]:
     """How the pixels of each part are distributed over three and over five."""
-    sizes = np.bincount(connected_parts(labels)[labels >= 0])[:, None]
+    sizes = np.bincount(parts[parts >= 0])[:, None]
     rng = np.random.default_rng(2)
     return [sizes * rng.dirichlet(np.ones(n), len(sizes)) for n in (3, 5)]
+
+
+def no_cues(parts: np.ndarray) -> list[np.ndarray]:
+    return []
 
 
 @given(small, st.sampled_from([0, 3]), st.floats(0, 3), st.booleans())
 def test_a_cut_is_what_merging_up_to_a_cost_makes(
     labels: np.ndarray, least: int, merge: float, with_cues: bool
 ) -> None:
-    colours, cues = colours_of(labels), cues_of(labels) if with_cues else []
+    colours, cues = colours_of(labels), cues_of if with_cues else no_cues
     tree = tree_of(connected_parts(labels), colours, least, cues)
     expected = merged_up_to(labels, colours, least, merge, cues)
     found = tree.cut(merge=merge)
