@@ -37,6 +37,7 @@ from jgmm.fitting.running import (
     no_longer,
     objectives_within,
     prior_of,
+    run_lanes,
 )
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
 from jgmm.mixture.components import take
@@ -221,7 +222,9 @@ def never_falling(request: Request, runs: Run[Mixture]) -> Run[Mixture]:
     """Runs [S, R], none of lower objective than one of fewer components.
 
     Where one is, a component of the other is cut into equal parts, which leaves its likelihood as
-    it is. Under a prior objectives of different numbers of components do not compare.
+    it is; no step leads away from there, so that on the host runs from components cut into
+    different parts are taken, if they end no lower. Under a prior objectives of different numbers
+    of components do not compare.
     """
     if any(prior is not None for prior in request.settings.priors.values()):
         return runs
@@ -232,13 +235,13 @@ def never_falling(request: Request, runs: Run[Mixture]) -> Run[Mixture]:
         lower = ~(more.value.value >= fewer.value.value) & xp.isfinite(fewer.value.value)
         if xp is np and not lower.any():
             continue
-        numbers = request.ks[a], request.ks[b]
-        cut = [
-            _cut_up(jax.tree.map(lambda leaf, r=r: leaf[r], fewer.best), *numbers)
-            for r in range(len(lower))
-        ]
-        best = jax.tree.map(lambda *leaf: xp.stack(leaf), *cut)
-        fewer = dataclasses.replace(fewer, best=best)
+        instead = []
+        for r in range(len(lower)):
+            one: Run[Mixture] = jax.tree.map(lambda leaf, r=r: leaf[r], fewer)
+            found = _parted(request, a, b, one) if xp is np and lower[r] else None
+            equal = _cut_up(one.best, request.ks[a], request.ks[b])
+            instead.append(dataclasses.replace(one, best=equal) if found is None else found)
+        fewer = jax.tree.map(lambda *leaf: xp.stack(leaf), *instead)
 
         def put(every: Any, new: Any, old: Any, lower: Any = lower, b: int = b) -> Any:
             chosen = xp.where(lower.reshape(-1, *[1] * (new.ndim - 1)), new, old)
@@ -246,6 +249,23 @@ def never_falling(request: Request, runs: Run[Mixture]) -> Run[Mixture]:
 
         runs = jax.tree.map(put, runs, fewer, more)
     return runs
+
+
+def _parted(request: Request, a: int, b: int, fewer: Run[Mixture]) -> Run[Mixture] | None:
+    """The best run on all samples from splits of another's end; None where it ends lower."""
+    problem, cores = whole(request.problem, request.options.cut), os.cpu_count() or 1
+    floor = np.asarray(request.problem.floor.variances)
+    with np.errstate(all="ignore"):
+        tried = _neighbours(fewer.best, request.ks[a], request.ks[b], floor)
+    go = functools.partial(run_lanes, request, problem, (b,), request.keys[:1])
+    lanes = jax.tree.map(lambda leaf: leaf[None], tried)
+    brief = go(lanes, _TRIED, after_moves(request), cores)
+    first = best_of(
+        jax.tree.map(lambda leaf: leaf[0], brief.best), brief.value.value[0], n_samples(problem)
+    )
+    runs = go(jax.tree.map(lambda leaf: leaf[:, first, None], brief.best), 1)
+    found: Run[Mixture] = jax.tree.map(lambda leaf: leaf[0, 0], runs)
+    return found if found.value.value >= fewer.value.value else None
 
 
 def _cut_up(mixture: Mixture, n: int, k: int) -> Mixture:

@@ -55,6 +55,21 @@ def test_it_does_not_where_more_components_than_samples_are_asked_for() -> None:
     assert never_falls(result)
 
 
+@pytest.mark.parametrize("seed", [38, 98])
+def test_no_component_is_there_twice(seed: int) -> None:
+    """Two equal ones have the likelihood of one, and no step leads away from there."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 6, size=(int(rng.choice([30, 60, 120, 250])), 2)).astype(float)
+    result = jgmm.sweep(x, (3, 4, 5))
+    assert never_falls(result)
+    for k in (3, 4, 5):
+        mixture = result[k].mixture
+        different = np.unique(
+            np.column_stack([mixture.means, np.reshape(mixture.covariances, (k, -1))]), axis=0
+        )
+        assert len(different) == k
+
+
 def test_under_a_trace_it_is_the_same() -> None:
     eager = jgmm.sweep(X, KS, max_iter=60)
     traced = jax.jit(lambda x: jgmm.sweep(x, KS, max_iter=60))(jnp.asarray(X))
