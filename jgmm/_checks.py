@@ -253,13 +253,15 @@ def as_number(name: str, value: Any, low: float, high: float, *, whole: bool = F
     return number
 
 
-def as_nonnegative(name: str, value: ArrayLike, dtype: Any) -> Array:
-    """A scalar or vector of numbers >= 0, as an array of ``dtype``; on the host if it was there."""
+def as_nonnegative(name: str, value: ArrayLike, dtype: Any, *, zero: bool = True) -> Array:
+    """Numbers >= 0, without ``zero`` > 0, as an array of ``dtype``; on the host if it was there."""
     array: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
-    if is_concrete(array) and not _all_nonnegative(array):
-        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    positive = zero or not is_concrete(array) or _all(array, lambda _, x: x > 0)
+    if is_concrete(array) and not (positive and _all_nonnegative(array)):
+        bound = "of at least 0" if zero else "above 0"
+        raise ValueError(f"{name}: expected a finite number {bound}, got {value!r}")
     converted: Array = array.astype(dtype)
     return converted
 

@@ -89,6 +89,7 @@ class Terminal:
         headings = ["k", "log-likelihood", "iterations", "status", "BIC", "seconds"]
         for heading in [*headings, "flat"] if flat else headings:
             table.add_column(heading, justify="left" if heading == "status" else "right")
+        several = len(summary["fits"]) > 1
         for fit in summary["fits"]:
             mark = " *" if fit["k"] == summary["chosen_k"] else "  "
             cells = [
@@ -96,7 +97,7 @@ class Terminal:
                 _number(fit["log_likelihood"], ".4f"),
                 str(fit["iterations"]),
                 fit["status"],
-                _number(fit["bic"], ",.0f") + mark,
+                _number(fit["bic"], ",.0f") + (mark if several else ""),
                 f"{fit['seconds']:.1f}",
             ]
             table.add_row(*cells, *([str(sum(fit["at_floor"]))] if flat else []))
@@ -108,9 +109,9 @@ class Terminal:
             )
         if any(fit["criteria_of"] != "this fit" for fit in summary["fits"]):
             self.line("BIC: of the plain mixture, as the fit under a noise model has none")
-        if summary["chosen_k"] is not None and len(summary["fits"]) > 1:
+        if summary["chosen_k"] is not None and several:
             self.line(f"log-likelihood: mean nats per pixel; * {summary['chosen_because']}")
-        elif len(summary["chosen_from"]) > 1:
+        elif len(summary["chosen_from"]) > 1 or summary["chosen_by"] == "bayes":
             self.line(f"k = {summary['chosen_k']}: {summary['chosen_because']}")
 
 

@@ -118,14 +118,17 @@ class FitResult(Shown):
         values += [number(self.bic, 6), str(int(self.n_iter)), Status(int(self.status)).name]
         title = f"FitResult of {shown.kind(self.mixture)}"
         parts = shown.component_table(self.mixture, whole=whole)
-        if self.at_floor is not None and np.any(np.asarray(self.at_floor)):
-            flat = ", ".join(map(str, np.flatnonzero(self.at_floor)))
-            notes = [*parts.notes, f"  at the floor of the variances: {flat}"]
-            parts = dataclasses.replace(parts, notes=notes)
-        return Table(title, columns, [values]), parts
+        notes = [*parts.notes, *floor_notes(self.at_floor)]
+        return Table(title, columns, [values]), dataclasses.replace(parts, notes=notes)
 
     def _picture(self) -> str:
         return curve_svg({"objective": self.learning_curve.tolist()})
+
+
+def floor_notes(at_floor: npt.ArrayLike | None, of: str = "") -> list[str]:
+    """What a table says of the components that are at the floor [K]: a line, or none."""
+    flat = [] if at_floor is None else np.flatnonzero(at_floor).tolist()
+    return [f"  {of}at the floor of the variances: {', '.join(map(str, flat))}"] if flat else []
 
 
 def of_components(result: FitResult, index: Any) -> FitResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from jax import Array
 
 from jgmm._checks import as_array, as_nonnegative, is_concrete, one_of
@@ -49,13 +50,17 @@ def chosen(
         return found, None
     if named:
         return StudentT(degrees_of_freedom), as_array(_START, dtype)
-    value = as_nonnegative("degrees_of_freedom", degrees_of_freedom, dtype)
+    with np.errstate(over="ignore"):  # which is refused below
+        value = as_nonnegative("degrees_of_freedom", degrees_of_freedom, dtype, zero=False)
     if value.shape != ():
         raise ValueError(
             f"degrees_of_freedom: expected one number, 'free' or 'shared', got shape {value.shape}"
         )
-    if is_concrete(value) and not float(value) > 0:
-        raise ValueError(f"degrees_of_freedom: expected a number above 0, got {value}")
+    if is_concrete(value) and not 0 < float(value) < np.inf:
+        raise ValueError(
+            f"degrees_of_freedom: expected a number above 0 that {value.dtype} can hold, got "
+            f"{degrees_of_freedom}"
+        )
     return StudentT(FIXED), as_array(value, dtype)
 
 

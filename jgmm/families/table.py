@@ -87,6 +87,10 @@ def with_rank(name: Any, rank: Any) -> Any:
     if rank is None:
         return name
     if name not in OF_RANK:
+        if str(name).partition("(")[0] in OF_RANK:
+            raise ValueError(
+                f"rank: expected None with {name}, which has a rank already, got {rank!r}"
+            )
         raise ValueError(
             f"rank: expected None but for {' and '.join(OF_RANK)}, got {rank!r} with {name}"
         )

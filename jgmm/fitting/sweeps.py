@@ -23,7 +23,7 @@ from jgmm.data.samples import Samples
 from jgmm.em.curve import colour_of, curve_svg
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
-from jgmm.em.result import FitResult, of_components
+from jgmm.em.result import FitResult, floor_notes, of_components
 from jgmm.families.table import with_rank
 from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
@@ -86,7 +86,10 @@ class SweepResult(Shown):
         starts = "" if n_restarts == 1 else f", the best of {n_restarts} restarts each"
         columns = ("k", "log-likelihood", *(n.upper() for n in CRITERIA), "steps", "status")
         kind = f"{family} {self.fits.mixture.distribution.title}".rstrip()
-        title, notes = f"Sweep of {kind} mixtures{starts}", ("  * the least",)
+        title, notes = f"Sweep of {kind} mixtures{starts}", ["  * the least"]
+        if (flat := self.fits.at_floor) is not None:
+            for i in s:
+                notes += floor_notes(np.asarray(flat)[i, r[i], : ks[i]], f"k = {ks[i]}, ")
         return Table(title, columns, rows, notes, [colour_of(i) for i in s.tolist()], "curve")
 
     def _picture(self) -> str:

@@ -86,6 +86,17 @@ def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
         heading.set(**literal(title))
 
 
+def styles_for(count: int) -> list[dict[str, Any]]:
+    """As many looks of lines: the palette's colours, then again with other dashes and markers."""
+    turns = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+    looks = [
+        {"color": color, "ls": dash, "marker": marker}
+        for dash, marker in turns
+        for color in PALETTE
+    ]
+    return [looks[i % len(looks)] for i in range(count)]
+
+
 def colors_for(count: int) -> list[str]:
     """As many colours, of the palette if that suffices."""
     if count <= len(PALETTE):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,19 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jgmm.plot._canvas import INK, SMALL, blank, colors_for, dress, legend
+from jgmm.plot._canvas import INK, SMALL, blank, dress, legend, literal, styles_for
+
+_INSIDE = 6  # so many names are among the curves; of more the legend is beside the axes
+_ROWS, _COLUMNS = 20, 8  # names in a column there, and columns at most
 
 
 def criteria(
     n_components: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str | None = None
 ) -> Figure:
     """Information criteria against the number of components, the least of each marked.
+
+    Of more than six curves the legend is beside the axes. Of more than seven, the colours come
+    again with other dashes and markers.
 
     Args:
       n_components: [S].
@@ -39,11 +46,12 @@ def criteria(
     order = np.argsort(ks)
     if not curves:
         raise ValueError("expected at least one curve, got none")
+    many = len(curves) > _INSIDE
     figure = blank(6.8, 4.2)
     ax = figure.add_subplot()
     lines: list[Artist] = []
     names: list[str] = []
-    for (name, given), color in zip(curves.items(), colors_for(len(curves)), strict=True):
+    for (name, given), look in zip(curves.items(), styles_for(len(curves)), strict=True):
         values = np.asarray(given, np.float64)
         if values.ndim not in (1, 2) or len(values) != len(ks):
             raise ValueError(f"{name}: expected {len(ks)} values, got shape {values.shape}")
@@ -54,9 +62,27 @@ def criteria(
             raise ValueError(f"{name}: expected at least one finite value, got none")
         least = int(np.nanargmin(values))
         names.append(f"{name}, least at k = {ks[order][least]}")
-        lines += ax.plot(ks[order], values, color=color, lw=1.8, marker="o", ms=3.5)
-        ax.plot(ks[order][least], values[least], "o", color=color, ms=9, mfc="white", mew=1.8)
-    legend(ax, lines, names, fontsize=SMALL, labelcolor=INK)
+        lines += ax.plot(ks[order], values, lw=1.8, ms=3.5, **look)
+        face = "none" if many else "white"  # which hides what is behind
+        mark = {**look, "ls": "none", "ms": 9, "mfc": face, "mew": 1.8}
+        ax.plot(ks[order][least], values[least], **mark)
+    legend(
+        ax, lines, names, fontsize=SMALL, labelcolor=INK, **(_beside(figure, names) if many else {})
+    )
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     dress(ax, "number of components k", "criterion (the least is the best)", title)
     return figure
+
+
+def _beside(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
+    """Options of a legend beside the axes; the figure becomes larger by what it takes."""
+    columns = min(-(-len(names) // _ROWS), _COLUMNS)
+    longest = max(len(literal(name)["text"]) for name in names)
+    figure.set_size_inches(6.8 + columns * (0.8 + 0.07 * longest), 5.4)
+    return {
+        "loc": "upper left",
+        "bbox_to_anchor": (1.0, 1.0),
+        "borderaxespad": 0,
+        "handlelength": 3.2,  # so that dashes can be told apart
+        "ncols": columns,
+    }

@@ -312,11 +312,17 @@ def test_bayes_switches_surplus_segments_off(
     assert (content["chosen_k"], content["chosen_by"]) == (2, "bayes")
     assert content["chosen_because"] == "in use of 10 by variational Bayes"
     assert [fit["k"] for fit in content["fits"]] == [2]
-    assert "fitted at most 10 components, 2 in use" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fitted at most 10 components, 2 in use" in said
+    assert "k = 2: in use of 10 by variational Bayes" in said
+    assert "*" not in said  # there is nothing to choose from
     mixture = jgmm.load("jgmm-out/photo/model_k2.safetensors")
     score = float(jgmm.score(mixture, picture().reshape(-1, 3) / np.float32(255)))
     assert content["fits"][0]["log_likelihood"] == pytest.approx(score, abs=1e-5)
     assert cli.main([*options, "-k", "1,3,8"]) == 0
     content = summary("jgmm-out/photo/summary.json")
     assert [fit["k"] for fit in content["fits"]] == [1, 2]
+    said = capsys.readouterr().out
+    assert said.count("*") == 2  # the mark, and what it means
+    assert f"* {content['chosen_because']}" in said
     assert Path("jgmm-out/photo/criteria.png").exists()

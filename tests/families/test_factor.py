@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,10 @@ def test_ranks_are_a_part_of_the_name() -> None:
     for options, message in (
         ({"covariance_type": "factor"}, "expected factor with a rank"),
         ({"rank": 2}, "rank: expected None but for factor and ppca, got 2 with full"),
+        (
+            {"covariance_type": "factor(2)", "rank": 3},
+            re.escape("rank: expected None with factor(2), which has a rank already, got 3"),
+        ),
         ({"covariance_type": "factor", "rank": D + 1}, "at most 5"),
         ({"covariance_type": "factor(0)"}, "a rank of at least 1"),
         ({"covariance_type": "factor", "rank": 3, "init": start(NAMES[0])}, "init: expected"),

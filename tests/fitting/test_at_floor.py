@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,31 @@ def test_it_is_the_same_in_a_program_and_for_each_of_many() -> None:
 def test_the_table_says_so() -> None:
     assert "at the floor of the variances: 0, 1" in repr(fit(X))
     assert "at the floor" not in repr(fit(X, covariance_type="tied"))
+
+
+def test_the_table_of_a_sweep_says_so_of_each_k() -> None:
+    swept = jgmm.sweep(X, (4, 1, 3), order="weight")
+    for shown in (repr(swept), str(swept.summary()), swept._repr_html_() or ""):
+        assert "k = 1, at the floor" not in shown
+        for k in (3, 4):
+            flat = ", ".join(map(str, np.flatnonzero(swept[k].at_floor)))
+            assert flat
+            assert re.findall(rf"k = {k}, (at the floor of the variances: [\d, ]+)", shown) == [
+                f"at the floor of the variances: {flat}"
+            ]
+    assert "at the floor" not in repr(jgmm.sweep(X, (1,), covariance_type="tied"))
+    unknown = swept.replace(fits=swept.fits.replace(at_floor=None))  # type: ignore[attr-defined]
+    assert "at the floor" not in repr(unknown)
+
+    # Of the best restart, not of the first.
+    two = jgmm.sweep(X, (3,), n_restarts=2, search="none")
+    marked = np.array([[[True, False, False], [False, False, True]]])
+    for best, said in ((0, "variances: 0"), (1, "variances: 2")):
+        fits = two.fits.replace(  # type: ignore[attr-defined]
+            objective=np.eye(2)[best][None], at_floor=marked
+        )
+        notes = two.replace(fits=fits).summary().notes  # type: ignore[attr-defined]
+        assert notes[-1].endswith(said)
 
 
 def test_segments_without_spread_are_named() -> None:

@@ -292,11 +292,22 @@ def test_what_cannot_be_done_says_so() -> None:
         ({"degrees_of_freedom": 3.0}, "expected distribution='student_t' with them"),
         ({"distribution": "cauchy"}, "distribution: expected one of gaussian, student_t"),
         ({**OPTIONS, "degrees_of_freedom": "few"}, "expected one of free, shared"),
-        ({**OPTIONS, "degrees_of_freedom": 0.0}, "expected a number above 0, got 0"),
+        *(
+            (
+                {**OPTIONS, "degrees_of_freedom": value},
+                f"expected a finite number above 0, got {value}",
+            )
+            for value in (-1, 0, 0.0, np.inf)
+        ),
         ({**OPTIONS, "degrees_of_freedom": [1.0, 2.0]}, "expected one number"),
     ):
         with pytest.raises(ValueError, match=message):
             jgmm.fit(HEAVY, K, **options)
+    for value in (1e-50, 1e39):
+        with pytest.raises(
+            ValueError, match="expected a number above 0 that float32 can hold, got 1e"
+        ):
+            jgmm.fit(HEAVY.astype(np.float32), K, **{**OPTIONS, "degrees_of_freedom": value})
     with pytest.raises(ValueError, match="expected 'gaussian' with passes"):
         jgmm.fit_stream(HEAVY, K, passes=2, distribution="student_t")
 

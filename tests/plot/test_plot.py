@@ -12,6 +12,7 @@ from PIL import Image
 
 from jgmm import plot
 from jgmm._atomic import printable
+from jgmm.plot._canvas import PALETTE
 from jgmm.plot._curves import _spread
 
 NAN = float("nan")
@@ -178,6 +179,30 @@ def test_titles_too_long_for_a_figure_are_cut(tmp_path: Path) -> None:
     assert "aaa … aaa" in texts(figure)
     assert "z |" in texts(figure)
     assert rendered(figure, tmp_path).std() > 1
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 14, 28, 45])
+def test_many_criteria_can_be_told_apart(count: int) -> None:
+    ks = np.arange(1, 6)
+    curves = {f"family {i}": 1000.0 - 10 * i + (ks - 3.0) ** 2 for i in range(count)}
+    figure = plot.criteria(ks, curves)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    lines = [line for line in ax.lines if len(line.get_xdata()) == len(ks)]  # type: ignore[arg-type]
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
+    assert len(lines) == count
+    assert len(set(looks)) == min(count, 28)
+    assert len({look[0] for look in looks}) == min(count, len(PALETTE))
+    legend = ax.get_legend()
+    assert legend is not None
+    keys = [(k.get_color(), k.get_linestyle(), k.get_marker()) for k in legend.get_lines()]
+    assert keys == looks
+    names, axes = legend.get_window_extent(), ax.get_window_extent()
+    width, height = figure.canvas.get_width_height()
+    assert (names.x0 >= axes.x1) == (count > 6)
+    assert 0 <= names.x0 < names.x1 <= width
+    assert 0 <= names.y0 < names.y1 <= height
+    assert axes.width > 500  # pixels, of the curves
 
 
 @pytest.mark.parametrize("shape", [(3000, 1), (1, 3000), (1, 1)])
