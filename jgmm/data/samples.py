@@ -132,11 +132,29 @@ def block_size(n_components: int, n_features: int, dtype: Any) -> int:
     The arrays of a block have K(D + 1) rows. While they are small enough XLA runs a block on one
     core out of its cache; when not, large blocks make up for the price of sharing them out.
     """
-    most = 40960 if np.dtype(dtype).itemsize <= 4 else 30720
-    size = most // (n_components * (n_features + 1))
+    size = _most_on_one_core(dtype) // (n_components * (n_features + 1))
     if size < 128:
         return 2048
     return min(size // 128 * 128, 2048)
+
+
+def on_one_core(n_components: int, n_features: int, size: int, dtype: Any) -> bool:
+    """Whether XLA works on blocks of ``size`` samples on one core, and does not share them out.
+
+    Two programs that share out their work must not run at the same time: each holds a thread, waits
+    for another, and where there are no more than two they wait for ever. That was seen from 2
+    million operations in the matrix product of a block (30 features) on, and not with 1.2 million.
+    """
+    numbers = n_components * (n_features + 1) * size
+    return numbers <= _most_on_one_core(dtype) and numbers * (n_features + 1) <= _MOST_PRODUCTS
+
+
+_MOST_PRODUCTS = 450_000  # of two numbers, in the matrix product of a block on one core
+
+
+def _most_on_one_core(dtype: Any) -> int:
+    """Numbers in the largest array of a block that is not shared out."""
+    return 40960 if np.dtype(dtype).itemsize <= 4 else 30720
 
 
 def padded_length(n: int) -> int:

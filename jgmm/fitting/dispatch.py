@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -243,8 +242,6 @@ def _side_by_side(fits: Fits[T], request: Request, report: Report) -> T:
 
 def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     """The same, one fit after the other on each core."""
-    # Programs that span devices wait for each other, so that only one may run at a time.
-    n_threads = 1 if request.mesh is not None else os.cpu_count() or 1
     # Those of most components, which are the longest, go first, but for one of the shortest.
     order = np.argsort([-k for k in request.ks], kind="stable").tolist()
     order = [order[-1], *order[:-1]]
@@ -261,7 +258,7 @@ def _in_turn(fits: Fits[T], request: Request, report: Report) -> T:
     # One fit alone, so that the threads find the program compiled.
     done = {turns[0]: take(turns[0])}
     rest = [functools.partial(take, turn) for turn in turns[1:]]
-    done.update(zip(turns[1:], side_by_side(rest, n_threads), strict=True))
+    done.update(zip(turns[1:], side_by_side(rest, request.n_threads), strict=True))
     rows = [[done[s, r] for r in range(n_keys)] for s in range(len(order))]
     # On the host: to join arrays on the device, each shape would be compiled for.
     joined = [jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *row) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from jgmm.data.arrays import module_of
 from jgmm.data.devices import place
 from jgmm.data.origin import Origin, near_origin, plus
 from jgmm.data.programs import round_up
-from jgmm.data.samples import Rows
+from jgmm.data.samples import Rows, on_one_core
 from jgmm.em.prior import Prior, as_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, with_largest_first
@@ -123,6 +124,16 @@ class Request:
     def n_fits(self) -> int:
         """How many fits there are."""
         return len(self.ks) * len(self.keys)
+
+    @property
+    def n_threads(self) -> int:
+        """How many of its programs may run at the same time."""
+        features = self.problem.samples.features
+        d, size = features.shape[-2:]
+        rows = self.n_components * (d + 1 if self.options.cut.incomplete else 1)
+        alone = on_one_core(rows, d, size, features.dtype)
+        # Programs that span devices wait for each other too.
+        return (os.cpu_count() or 1) if alone and self.mesh is None else 1
 
     @property
     def n_told(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,8 +101,8 @@ def _on_all_cores(request: Request, s: int) -> tuple[_Runs, _Judge]:
     every, some = whole(request.problem, request.options.cut), subsample_of(request)
 
     def run(problem: Problem, stop: Gain, mixtures: Mixture) -> tuple[Mixture, Any]:
-        n, cores = len(mixtures.weights), os.cpu_count() or 1
-        return brief_runs(request, problem, (s,), request.keys[:1], mixtures, n, stop, cores)
+        n, n_threads = len(mixtures.weights), request.n_threads
+        return brief_runs(request, problem, (s,), request.keys[:1], mixtures, n, stop, n_threads)
 
     def judge(mixtures: Mixture) -> Any:
         return run(every, no_longer(request, 0, 0), mixtures)[1]
@@ -253,13 +252,13 @@ def never_falling(request: Request, runs: Run[Mixture]) -> Run[Mixture]:
 
 def _parted(request: Request, a: int, b: int, fewer: Run[Mixture]) -> Run[Mixture] | None:
     """The best run on all samples from splits of another's end; None where it ends lower."""
-    problem, cores = whole(request.problem, request.options.cut), os.cpu_count() or 1
+    problem = whole(request.problem, request.options.cut)
     floor = np.asarray(request.problem.floor.variances)
     with np.errstate(all="ignore"):
         tried = _neighbours(fewer.best, request.ks[a], request.ks[b], floor)
     go = functools.partial(run_lanes, request, problem, (b,), request.keys[:1])
     lanes = jax.tree.map(lambda leaf: leaf[None], tried)
-    brief = go(lanes, _TRIED, after_moves(request), cores)
+    brief = go(lanes, _TRIED, after_moves(request), request.n_threads)
     first = best_of(
         jax.tree.map(lambda leaf: leaf[0], brief.best), brief.value.value[0], n_samples(problem)
     )

@@ -74,7 +74,7 @@ def run_lanes(
         host: Run[Mixture] = jax.device_get(found)
         return jax.tree.map(lambda leaf: leaf[:, first:last], host)
 
-    n_threads = 1 if request.mesh is not None else min(n, n_threads)
+    n_threads = min(n, n_threads)
     if n_threads == 1:
         runs = some(0, n)
         tell(request, problem, rows, runs)

@@ -8,7 +8,6 @@ cheap is that the samples are few, and what makes it fair that they are drawn by
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import jax
@@ -109,7 +108,7 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     floor, size = np.asarray(request.problem.floor.variances), n_samples(every)
 
     def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
-        n_threads = os.cpu_count() or 1 if request.n_fits == 1 else 1
+        n_threads = request.n_threads if request.n_fits == 1 else 1
         return brief_runs(request, problem, rows, keys, mixtures, n, stop, n_threads)
 
     def survivors_of(mixtures: Mixture, n: int, stop: Gain) -> tuple[Mixture, Any]:
