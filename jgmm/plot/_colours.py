@@ -128,7 +128,7 @@ def _unit(pixels: npt.ArrayLike) -> NdArray:
     array = np.asarray(pixels)
     if array.ndim < 1 or array.shape[-1] != 3:
         raise ValueError(f"pixels: expected colours [..., 3], got shape {array.shape}")
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # of either byte order
         return array / float(np.iinfo(array.dtype).max)
     if array.dtype.kind != "f":
         raise ValueError(

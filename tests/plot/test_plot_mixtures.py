@@ -95,7 +95,7 @@ def test_pixels_that_are_no_colours_are_refused() -> None:
             plot.colours(wrong)
     with pytest.raises(ValueError, match="pixels: expected floats"):
         plot.colours([[0.5, np.nan, 0.5]])
-    ax = plot.colours(image.astype(np.uint16) * 257)
+    ax = plot.colours((image.astype(np.uint16) * 257).astype(">u2"))
     np.testing.assert_allclose(
         np.transpose(ax.collections[0]._offsets3d), image.reshape(-1, 3) / 255
     )
