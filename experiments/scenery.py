@@ -40,12 +40,12 @@ def train(image: Image, n_restarts: int) -> dict[int, Segmentation]:
 
 def draw(image: Image, results: dict[int, Segmentation], folder: Path) -> None:
     """Learning curves, and the photograph beside its segmentations."""
-    histories = {k: np.asarray(result.fit.history) for k, result in results.items()}
+    fits = {k: result.fit for k, result in results.items()}
     scores = {k: float(result.fit.log_likelihood) for k, result in results.items()}
     show = display_of(image.pixels, image.alpha)
     pictures = {k: show(result.image) for k, result in results.items()}
     name = image.source.name
-    plot.save(plot.learning_curves(histories, title=name), folder / "learning_curves.png")
+    plot.save(plot.learning_curves(fits, title=name), folder / "learning_curves.png")
     comparison = plot.comparison(show(image.pixels), pictures, scores)
     plot.save(comparison, folder / "comparison.png")
 

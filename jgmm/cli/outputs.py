@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -188,31 +188,21 @@ def draw_curve(fit: FitResult, title: str, path: Path) -> None:
     """The learning curve of one fit."""
     from jgmm import plot
 
-    history, quantity = np.asarray(fit.history), quantity_of([fit])
-    plot.save(plot.learning_curve(history, title=title, quantity=quantity), path)
+    plot.save(plot.learning_curve(fit, title=title), path)
 
 
 def draw_curves(fits: Mapping[int, FitResult], title: str, path: Path) -> None:
     """The learning curves of all fits."""
     from jgmm import plot
 
-    histories = {k: np.asarray(fit.history) for k, fit in fits.items()}
-    quantity = quantity_of(fits.values())
-    plot.save(plot.learning_curves(histories, title=title, quantity=quantity), path)
-
-
-def quantity_of(fits: Iterable[FitResult]) -> str:
-    """What histories are of: the likelihood, unless something else was maximised."""
-    plain = all(float(fit.objective) == float(fit.log_likelihood) for fit in fits)
-    return "mean log-likelihood" if plain else "objective"
+    plot.save(plot.learning_curves(fits, title=title), path)
 
 
 def draw_criteria(result: SweepResult, title: str, path: Path) -> None:
     """BIC and ICL against k; of so many pixels AIC is one with BIC."""
     from jgmm import plot
 
-    curves = {"BIC": result.bic, "ICL": result.icl}
-    plot.save(plot.criteria(result.n_components, curves, title=title), path)
+    plot.save(plot.criteria(result, title=title), path)
 
 
 def draw_comparison(

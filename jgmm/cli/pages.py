@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from jgmm.cli.about import page_folder
 from jgmm.cli.options import Options
-from jgmm.cli.outputs import quantity_of, shown, writes_geotiffs
-from jgmm.em.result import FitResult
+from jgmm.cli.outputs import shown, writes_geotiffs
+from jgmm.em.result import FitResult, quantity_of
 from jgmm.image.display import Display
 from jgmm.image.files import Image
 from jgmm.image.segmentation import Segmentation

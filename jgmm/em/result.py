@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -129,6 +130,12 @@ def floor_notes(at_floor: npt.ArrayLike | None, of: str = "") -> list[str]:
     """What a table says of the components that are at the floor [K]: a line, or none."""
     flat = [] if at_floor is None else np.flatnonzero(at_floor).tolist()
     return [f"  {of}at the floor of the variances: {', '.join(map(str, flat))}"] if flat else []
+
+
+def quantity_of(fits: Iterable[FitResult]) -> str:
+    """What histories are of: the likelihood, unless something else was maximised."""
+    plain = all(float(fit.objective) == float(fit.log_likelihood) for fit in fits)
+    return "mean log-likelihood" if plain else "objective"
 
 
 def of_components(result: FitResult, index: Any) -> FitResult:

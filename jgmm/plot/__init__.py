@@ -1,7 +1,11 @@
 """Figures by matplotlib: learning curves, mixtures over their data, colours, segmentations.
 
-Each function builds a `matplotlib.figure.Figure` of its own, or draws into axes that it is given,
-and never touches pyplot, so that no backend is chosen, nothing leaks and any thread may draw.
+Each function takes a fit or a mixture, a sweep or arrays, draws into the axes given as ``ax`` or
+into those of a new figure, and returns the axes; `comparison`, which has several, returns its
+figure. `save` writes either.
+
+In a Jupyter notebook the new figure is one of pyplot, shown at the end of the cell. Elsewhere
+pyplot is never touched, so that no backend is chosen, nothing leaks and any thread may draw.
 """
 
 from jgmm.plot._canvas import PALETTE as PALETTE

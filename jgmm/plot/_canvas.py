@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import matplotlib
@@ -15,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jgmm._atomic import printable, write_whole
+from jgmm.mixture.mixture import Mixture, as_mixture
 
 # Okabe and Ito (2008): told apart by the colour-blind too.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,11 +27,15 @@ DPI = 144
 _LONGEST = 60  # characters of a title
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Write a figure in the format of the path's suffix, PNG without one; whole or not at all.
 
+    Args:
+      figure: a figure, or axes, of which the whole figure is written.
+      path: where to.
+
     Raises:
-      ValueError: a format that matplotlib does not know.
+      ValueError: a format that matplotlib does not know, or axes without a figure.
       OSError: the file cannot be written.
 
     Example:
@@ -39,17 +46,70 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     kind = Path(path).suffix[1:].lower() or "png"
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=kind, dpi=DPI)
+    of = figure if isinstance(figure, Figure) else figure_of(figure)
+    of.savefig(drawn, format=kind, dpi=DPI)
     write_whole(path, drawn.getvalue())
 
 
-def blank(width: float, height: float, layout: Any = "constrained") -> Figure:
-    """An empty figure, its size in inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)
+def new_axes(ax: Any, width: float, height: float, **options: Any) -> Any:
+    """The axes given, or else those of a new figure, which a notebook shows by itself.
+
+    Args:
+      ax: axes or None.
+      width: of a new figure, in inches.
+      height: of the same.
+      options: of `Figure.add_subplot`.
+    """
+    return blank(width, height, shown=True).add_subplot(**options) if ax is None else ax
+
+
+def blank(
+    width: float, height: float, layout: Any = "constrained", *, shown: bool = False
+) -> Figure:
+    """An empty figure, its size in inches.
+
+    In a notebook it is made by pyplot, which has Jupyter know how to show figures: at the end of
+    the cell if it is ``shown``, else only as the value of the cell, so as not to come twice.
+    """
+    options: dict[str, Any] = {"figsize": (width, height), "dpi": DPI, "facecolor": "white"}
+    if _in_notebook():
+        from matplotlib import pyplot
+
+        figure = pyplot.figure(**options, layout=layout)
+        if not shown:
+            pyplot.close(figure)
+    else:
+        figure = Figure(**options, layout=layout)
+        FigureCanvasAgg(figure)
     if layout == "constrained":
         figure.set_layout_engine("constrained", rect=(0.01, 0.015, 0.98, 0.97))  # a margin
-    FigureCanvasAgg(figure)
     return figure
+
+
+def single(fit: Any) -> Mixture:
+    """The mixture of a fit, unless there are several."""
+    mixture = as_mixture(fit)
+    if (shape := np.shape(mixture.means))[:-2]:
+        raise ValueError(
+            f"expected one mixture, got a batch of shape {shape[:-2]}; "
+            "take one, as by jax.tree.map(lambda leaf: leaf[0], fits)"
+        )
+    return mixture
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure of axes."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("expected axes that belong to a figure")
+    return figure
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a cell of an IPython kernel; in other threads pyplot is not safe."""
+    find = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    kernel = find is not None and getattr(find(), "kernel", None) is not None
+    return kernel and current_thread() is main_thread()
 
 
 def literal(text: str) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.patheffects import withStroke
 
-from jgmm.mixture.mixture import as_mixture
-from jgmm.plot._canvas import INK, SMALL, blank
+from jgmm.plot._canvas import INK, SMALL, new_axes, single
 
 NdArray = npt.NDArray[Any]
 _POINTS = 5000  # so many are drawn at most
+_ROUNDING = 1e-3  # so far floats may lie outside of [0, 1], as of images made smaller
+_DISCS = 5.0  # above points and grid
 _AXES = {"rgb": ("red", "green", "blue"), "lab": ("a*", "b*", "L*")}
 
 
@@ -24,7 +26,7 @@ def colours(pixels: npt.ArrayLike, fit: Any = None, *, space: str = "rgb", ax: A
         pixels: [..., 3] red, green and blue: uint8, uint16, or floats in [0, 1]; of more than
             5,000 every so manieth is drawn.
         fit: a mixture of the same, in [0, 1] as `jgmm.segment` has it, or a fit; None for none.
-            Its means are drawn as discs, the larger the weight.
+            Its means are drawn as discs above the points, the larger the weight.
         space: "rgb" or "lab".
         ax: three-dimensional axes to draw into; by default those of a new figure.
 
@@ -32,7 +34,8 @@ def colours(pixels: npt.ArrayLike, fit: Any = None, *, space: str = "rgb", ax: A
         The axes.
 
     Raises:
-        ValueError: another space, pixels that are no colours, or a mixture of other features.
+        ValueError: another space, pixels that are no such colours, a batch of fits, or a mixture of
+            other features.
 
     Example:
         >>> colours(np.zeros((2, 2, 3), np.uint8), space="lab").get_zlabel()
@@ -42,13 +45,15 @@ def colours(pixels: npt.ArrayLike, fit: Any = None, *, space: str = "rgb", ax: A
         raise ValueError(f"space: expected 'rgb' or 'lab', got {space!r}")
     unit = _unit(pixels).reshape(-1, 3)
     unit = unit[:: max(1, -(-len(unit) // _POINTS))]
-    axes = blank(6.2, 5.6).add_subplot(projection="3d") if ax is None else ax
-    axes.scatter(*_placed(unit, space), c=np.clip(unit, 0, 1), s=5, lw=0, depthshade=False)
-    if fit is not None:
-        weights, means = _colour_means(fit)
-        size = 40 + 500 * weights
-        place = _placed(means, space)
-        axes.scatter(*place, c=np.clip(means, 0, 1), s=size, ec=INK, lw=1.2, depthshade=False)
+    weights, means = (None, None) if fit is None else _colour_means(fit)
+    axes = new_axes(ax, 6.2, 5.6, projection="3d")
+    axes.scatter(*_placed(unit, space), c=unit, s=5, lw=0, depthshade=False)
+    if weights is not None and means is not None:
+        look = {"s": 40 + 500 * weights, "ec": INK, "lw": 1.2, "depthshade": False}
+        discs = axes.scatter(*_placed(means, space), c=np.clip(means, 0, 1), **look)
+        axes.computed_zorder = False  # which goes by depth: the points would hide the discs
+        discs.set_zorder(_DISCS)
+        discs.set_path_effects([withStroke(linewidth=4, foreground="white")])  # on dark points too
     for name, text in zip("xyz", _AXES[space], strict=True):
         getattr(axes, f"set_{name}label")(text, fontsize=SMALL, color=INK)
     return axes
@@ -66,7 +71,7 @@ def palette(found: Any, *, ax: Axes | None = None) -> Axes:
         The axes.
 
     Raises:
-        ValueError: a mixture of other features.
+        ValueError: a batch of fits, or a mixture of other features.
 
     Example:
         >>> import jgmm
@@ -81,7 +86,7 @@ def palette(found: Any, *, ax: Axes | None = None) -> Axes:
     else:
         shares, means = _colour_means(found)
         codes = [to_hex(np.clip(mean, 0, 1)) for mean in means]
-    axes = blank(8.0, 1.6).add_subplot() if ax is None else ax
+    axes: Axes = new_axes(ax, 8.0, 1.6)
     left = 0.0
     for share, code in zip(shares.tolist(), codes, strict=True):
         axes.barh(0, share, left=left, color=code, height=1.0)
@@ -112,7 +117,7 @@ def certainty(found: Any, *, ax: Axes | None = None) -> Axes:
     values = np.asarray(getattr(found, "certainty", found))
     if values.ndim != 2:
         raise ValueError(f"expected certainties [H, W], got shape {values.shape}")
-    axes = blank(6.8, 5.0).add_subplot() if ax is None else ax
+    axes: Axes = new_axes(ax, 6.8, 5.0)
     shown = axes.imshow(values, cmap="magma", vmin=0, vmax=1)
     axes.get_figure(root=True).colorbar(shown, ax=axes, label="certainty")  # type: ignore[union-attr]
     axes.set(xticks=[], yticks=[])
@@ -123,9 +128,20 @@ def _unit(pixels: npt.ArrayLike) -> NdArray:
     array = np.asarray(pixels)
     if array.ndim < 1 or array.shape[-1] != 3:
         raise ValueError(f"pixels: expected colours [..., 3], got shape {array.shape}")
-    if array.dtype.kind == "u":
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # of either byte order
         return array / float(np.iinfo(array.dtype).max)
-    return array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"pixels: expected uint8, uint16 or floats in [0, 1], got {array.dtype}; "
+            "of 8 bit colours pass image.astype(np.uint8)"
+        )
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise ValueError(
+            f"pixels: expected floats in [0, 1], got {low:g} to {high:g}; "
+            "of 8 bit colours pass image.astype(np.uint8)"
+        )
+    return np.clip(array.astype(np.float64), 0, 1)
 
 
 def _placed(unit: NdArray, space: str) -> NdArray:
@@ -139,7 +155,7 @@ def _placed(unit: NdArray, space: str) -> NdArray:
 
 
 def _colour_means(fit: Any) -> tuple[NdArray, NdArray]:
-    mixture = as_mixture(fit)
+    mixture = single(fit)
     if mixture.n_features != 3:
         raise ValueError(
             f"expected a mixture of red, green and blue, got {mixture.n_features} features"

@@ -8,50 +8,57 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from jgmm.plot._canvas import INK, SMALL, blank, dress, legend, literal, styles_for
+from jgmm.fitting.sweeps import SweepResult
+from jgmm.plot._canvas import INK, SMALL, dress, legend, literal, new_axes, styles_for
 
+NdArray = npt.NDArray[Any]
 _INSIDE = 6  # so many names are among the curves; of more the legend is beside the axes
 _ROWS, _COLUMNS = 20, 8  # names in a column there, and columns at most
 
 
 def criteria(
-    n_components: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], *, title: str | None = None
-) -> Figure:
+    n_components: npt.ArrayLike | SweepResult,
+    curves: Mapping[str, npt.ArrayLike] | None = None,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
     """Information criteria against the number of components, the least of each marked.
 
     Of more than six curves the legend is beside the axes. Of more than seven, the colours come
     again with other dashes and markers.
 
     Args:
-      n_components: [S].
-      curves: name -> values [S], or [S, R] of which the least of each row counts. Of a
-        `SweepResult`: ``criteria(r.n_components, {"BIC": r.bic, "ICL": r.icl})``; of what
-        `sweep_families` returns: ``criteria(r.n_components, r.curves("bic"))``.
+      n_components: a `SweepResult`, or the numbers of components [S].
+      curves: name -> values [S], or [S, R] of which the least of each row counts; by default the
+        BIC and the ICL of the sweep. Of what `sweep_families` returns:
+        ``criteria(r.n_components, r.curves("bic"))``.
+      ax: axes to draw into; by default those of a new figure.
       title: a heading.
 
     Returns:
-      The figure.
+      The axes.
 
     Raises:
       ValueError: no curve, or one of another length.
 
     Example:
-      >>> len(criteria([1, 2, 3], {"BIC": [9.0, 5.0, 6.0]}).axes)
-      1
+      >>> criteria([1, 2, 3], {"BIC": [9.0, 5.0, 6.0]}).lines[0].get_ydata().tolist()
+      [9.0, 5.0, 6.0]
     """
+    if isinstance(n_components, SweepResult):
+        curves = {"BIC": n_components.bic, "ICL": n_components.icl} if curves is None else curves
+        n_components = n_components.n_components
     ks = np.asarray(n_components)
     order = np.argsort(ks)
     if not curves:
-        raise ValueError("expected at least one curve, got none")
-    many = len(curves) > _INSIDE
-    figure = blank(6.8, 4.2)
-    ax = figure.add_subplot()
-    lines: list[Artist] = []
-    names: list[str] = []
-    for (name, given), look in zip(curves.items(), styles_for(len(curves)), strict=True):
+        raise ValueError("curves: expected at least one, or a SweepResult, got none")
+    rows: list[NdArray] = []
+    least: list[int] = []
+    for name, given in curves.items():
         values = np.asarray(given, np.float64)
         if values.ndim not in (1, 2) or len(values) != len(ks):
             raise ValueError(f"{name}: expected {len(ks)} values, got shape {values.shape}")
@@ -60,26 +67,29 @@ def criteria(
         values = np.where(np.isfinite(values), values, np.nan)
         if np.isnan(values).all():
             raise ValueError(f"{name}: expected at least one finite value, got none")
-        least = int(np.nanargmin(values))
-        names.append(f"{name}, least at k = {ks[order][least]}")
+        rows.append(values)
+        least.append(int(np.nanargmin(values)))
+    names = [f"{name}, least at k = {ks[order][i]}" for name, i in zip(curves, least, strict=True)]
+    many = len(curves) > _INSIDE
+    size, where = _beside(names) if many else ((6.8, 4.2), {})
+    ax = new_axes(ax, *size)
+    lines: list[Artist] = []
+    for values, i, look in zip(rows, least, styles_for(len(curves)), strict=True):
         lines += ax.plot(ks[order], values, lw=1.8, ms=3.5, **look)
         face = "none" if many else "white"  # which hides what is behind
         mark = {**look, "ls": "none", "ms": 9, "mfc": face, "mew": 1.8}
-        ax.plot(ks[order][least], values[least], **mark)
-    legend(
-        ax, lines, names, fontsize=SMALL, labelcolor=INK, **(_beside(figure, names) if many else {})
-    )
+        ax.plot(ks[order][i], values[i], **mark)
+    legend(ax, lines, names, fontsize=SMALL, labelcolor=INK, **where)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     dress(ax, "number of components k", "criterion (the least is the best)", title)
-    return figure
+    return ax
 
 
-def _beside(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
-    """Options of a legend beside the axes; the figure becomes larger by what it takes."""
+def _beside(names: Sequence[str]) -> tuple[tuple[float, float], dict[str, Any]]:
+    """The size of a figure with a legend beside the axes, in inches, and its options."""
     columns = min(-(-len(names) // _ROWS), _COLUMNS)
     longest = max(len(literal(name)["text"]) for name in names)
-    figure.set_size_inches(6.8 + columns * (0.8 + 0.07 * longest), 5.4)
-    return {
+    return (6.8 + columns * (0.8 + 0.07 * longest), 5.4), {
         "loc": "upper left",
         "bbox_to_anchor": (1.0, 1.0),
         "borderaxespad": 0,

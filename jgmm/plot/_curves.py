@@ -2,95 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from jgmm.plot._canvas import MUTED, SMALL, TEXT, blank, colors_for, dress, legend, literal
+from jgmm.em.result import FitResult, quantity_of
+from jgmm.fitting.sweeps import SweepResult
+from jgmm.plot._canvas import MUTED, SMALL, TEXT, colors_for, dress, legend, literal, new_axes
 
 NdArray = npt.NDArray[Any]
 
 
 def learning_curve(
-    history: npt.ArrayLike,
+    history: npt.ArrayLike | FitResult,
     *,
     ax: Axes | None = None,
     label: str | None = None,
     title: str | None = None,
-    quantity: str = "mean log-likelihood",
-) -> Figure:
+    quantity: str | None = None,
+) -> Axes:
     """The mean log-likelihood of one fit against the iteration.
 
     A start far below the rest is cut off at the edge, with its value written there, so that the
     later steps can be told apart.
 
     Args:
-      history: [max_iter + 1] mean nats per pixel: of the start, and after each step; NaN where
-        the fit had ended.
+      history: a fit, or its history [max_iter + 1], mean nats per pixel: of the start, and after
+        each step; NaN where the fit had ended.
       ax: axes to draw into; by default those of a new figure.
       label: a name, written at the end of the curve before its last value.
       title: a heading.
-      quantity: what the history is of, in nats per pixel.
+      quantity: what the history is of, in nats per pixel; by default the mean log-likelihood, or
+        the objective if the fit maximised something else.
 
     Returns:
-      The figure.
+      The axes.
 
     Raises:
       ValueError: the history is not one-dimensional or has no finite value.
 
     Example:
-      >>> len(learning_curve([2.0, 2.8, 2.9, float("nan")], title="k = 3").axes)
-      1
+      >>> learning_curve([2.0, 2.8, float("nan")], title="k = 3").lines[0].get_ydata().tolist()
+      [2.0, 2.8]
     """
     values = _finite(history)
-    if ax is None:
-        ax = blank(6.8, 4.2).add_subplot()
-    figure = ax.get_figure(root=True)
-    if figure is None:
-        raise ValueError("expected axes that belong to a figure")
-    _draw(ax, [values], [label], title, quantity)
-    return figure
+    ax = new_axes(ax, 6.8, 4.2)
+    _draw(ax, [values], [label], title, quantity or _quantity([history]))
+    return ax
 
 
 def learning_curves(
-    histories: Mapping[int, npt.ArrayLike],
+    histories: Mapping[int, npt.ArrayLike] | Mapping[int, FitResult] | SweepResult,
     *,
+    ax: Axes | None = None,
     title: str | None = None,
-    quantity: str = "mean log-likelihood",
-) -> Figure:
-    """The learning curves of fits with several k in one figure.
+    quantity: str | None = None,
+) -> Axes:
+    """The learning curves of fits with several k in one chart.
 
     Args:
-      histories: k -> history, as `learning_curve` takes it.
+      histories: a `SweepResult`, of which the best restart of every k is drawn, or k -> a fit or
+        its history, as `learning_curve` takes it.
+      ax: axes to draw into; by default those of a new figure.
       title: a heading.
-      quantity: what the histories are of, in nats per pixel.
+      quantity: what the histories are of, as `learning_curve` has it.
 
     Returns:
-      The figure.
+      The axes.
 
     Raises:
       ValueError: no history, or one that `learning_curve` would not take.
 
     Example:
-      >>> len(learning_curves({3: [2.0, 2.8], 5: [3.0, 3.6, 3.8]}).axes)
-      1
+      >>> ax = learning_curves({3: [2.0, 2.8], 5: [3.0, 3.6, 3.8]})
+      >>> [text.get_text() for text in ax.texts]
+      ['k = 3   2.800', 'k = 5   3.800']
     """
+    if isinstance(histories, SweepResult):
+        histories = {k: histories[k] for k in np.asarray(histories.n_components).tolist()}
     if not histories:
         raise ValueError("expected at least one history, got none")
-    figure = blank(8.0, 5.0)
     curves = [_finite(history) for history in histories.values()]
-    _draw(figure.add_subplot(), curves, [f"k = {k}" for k in histories], title, quantity)
-    return figure
+    ax = new_axes(ax, 8.0, 5.0)
+    names = [f"k = {k}" for k in histories]
+    _draw(ax, curves, names, title, quantity or _quantity(histories.values()))
+    return ax
 
 
-def _finite(history: npt.ArrayLike) -> NdArray:
+def _quantity(histories: Iterable[Any]) -> str:
+    return quantity_of(one for one in histories if isinstance(one, FitResult))
+
+
+def _finite(history: npt.ArrayLike | FitResult) -> NdArray:
     """The history up to its first NaN."""
+    if isinstance(history, FitResult):
+        history = history.history
     values = np.asarray(history, np.float64)
     if values.ndim != 1:
         raise ValueError(f"expected a history [max_iter + 1], got shape {values.shape}")
@@ -121,7 +132,7 @@ def _draw(
         ax.plot([steps[-1], last], values[[-1, -1]], **dotted)
         if cut:
             ax.plot([0, 1], [first, values[1]], **dotted)
-    note = f"k-means start, {curves[0][0]:.3f}" if len(curves) == 1 else "k-means start"
+    note = f"start, {curves[0][0]:.3f}" if len(curves) == 1 else "start"
     below = any(values[0] < low for values in curves)
     if below:
         note += " (below the scale)" if len(curves) == 1 else " (triangle: below the scale)"

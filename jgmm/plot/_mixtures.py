@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 
 from jgmm.mixture import density as densities
-from jgmm.mixture.mixture import FitLike, Mixture, as_mixture
+from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.mixture.operations import marginal
-from jgmm.plot._canvas import MUTED, blank, colors_for, dress
+from jgmm.plot._canvas import MUTED, colors_for, dress, new_axes, single
 
 NdArray = npt.NDArray[Any]
 _POINTS = 5000  # so many are drawn at most
@@ -43,7 +43,8 @@ def components(
         The axes.
 
     Raises:
-        ValueError: features that are not two of those that there are, or data of another width.
+        ValueError: a batch of fits, features that are not two of those that there are, or data of
+            another width.
 
     Example:
         >>> import jgmm
@@ -52,9 +53,9 @@ def components(
         2
     """
     mixture, pair = _two(fit, features)
+    points = None if data is None else _thin(_samples(data, mixture))[:, list(pair)]
     axes = _axes(ax)
-    if data is not None:
-        points = _thin(_samples(data, mixture))[:, list(pair)]
+    if points is not None:
         axes.scatter(points[:, 0], points[:, 1], s=4, color=MUTED, alpha=0.35, lw=0, zorder=1)
     weights, means, covariances = _moments(mixture, pair)
     for weight, mean, covariance, color in zip(
@@ -92,7 +93,7 @@ def density(
         The axes.
 
     Raises:
-        ValueError: features that are not two of those that there are.
+        ValueError: a batch of fits, features that are not two of those that there are.
 
     Example:
         >>> import jgmm
@@ -140,7 +141,8 @@ def classification(
         The axes.
 
     Raises:
-        ValueError: features that are not two of those that there are, or data of another width.
+        ValueError: a batch of fits, features that are not two of those that there are, or data of
+            another width.
 
     Example:
         >>> import jgmm
@@ -150,8 +152,8 @@ def classification(
         3
     """
     mixture, pair = _two(fit, features)
-    axes = _axes(ax)
     points = _thin(_samples(data, mixture))
+    axes = _axes(ax)
     labels = np.asarray(densities.predict(mixture, points))
     unsure = 1 - np.asarray(densities.certainty(mixture, points), np.float64)
     colors = np.array(colors_for(mixture.n_components))[labels]
@@ -161,7 +163,7 @@ def classification(
 
 
 def _two(fit: Any, features: Sequence[int]) -> tuple[Mixture, tuple[int, int]]:
-    mixture = as_mixture(fit)
+    mixture = single(fit)
     pair = tuple(features)
     if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= i < mixture.n_features for i in pair):
         raise ValueError(
@@ -192,7 +194,8 @@ def _thin(points: NdArray) -> NdArray:
 
 
 def _axes(ax: Axes | None) -> Axes:
-    return blank(6.0, 5.2).add_subplot() if ax is None else ax
+    axes: Axes = new_axes(ax, 6.0, 5.2)
+    return axes
 
 
 def _named(axes: Axes, pair: tuple[int, int]) -> Axes:

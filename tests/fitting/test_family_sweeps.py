@@ -18,8 +18,8 @@ def test_families_are_sweeps_and_the_best_is_the_least_of_all() -> None:
     least = min(float(np.min(result[family].bic)) for family in ("full", "diag"))
     np.testing.assert_allclose(jgmm.bic(result.best().mixture, X), least, rtol=1e-9)
     curves = {name: result[name].bic for name in ("full", "diag")}
-    figure = plot.criteria(result["full"].n_components, curves, title="BIC")
-    legend = figure.axes[0].get_legend()
+    ax = plot.criteria(result["full"].n_components, curves, title="BIC")
+    legend = ax.get_legend()
     assert legend is not None
     assert legend.get_texts()[0].get_text().startswith("full, least at k =")
 

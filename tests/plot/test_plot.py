@@ -7,37 +7,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+import jgmm
 from jgmm import plot
 from jgmm._atomic import printable
-from jgmm.plot._canvas import PALETTE
+from jgmm.plot._canvas import PALETTE, figure_of
 from jgmm.plot._curves import _spread
 
 NAN = float("nan")
+X = np.random.default_rng(3).normal(np.repeat([[0.0], [4.0]], 40, axis=0), 1.0, (80, 2))
 
 
-def texts(figure: Figure) -> str:
+def texts(figure: Figure | Axes) -> str:
     return " | ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 
-def rendered(figure: Figure, folder: Path) -> np.ndarray:
+def rendered(figure: Figure | Axes, folder: Path) -> np.ndarray:
     plot.save(figure, folder / "figure.png")
     with Image.open(folder / "figure.png") as image:
         return np.asarray(image.convert("RGB"))
 
 
 def test_learning_curve_ends_where_the_fit_ended(tmp_path: Path) -> None:
-    figure = plot.learning_curve([2.0, 2.5, 2.75, NAN, NAN], title="k = 3")
-    (ax,) = figure.axes
+    ax = plot.learning_curve([2.0, 2.5, 2.75, NAN, NAN], title="k = 3")
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1, 2])
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2.0, 2.5, 2.75])
     assert ax.get_xlabel() == "iteration"
     assert ax.get_ylabel() == "mean log-likelihood (nats per pixel)"
-    for part in ("k = 3", "2.750", "k-means start, 2.000"):
-        assert part in texts(figure)
-    assert rendered(figure, tmp_path).std() > 1
+    for part in ("k = 3", "2.750", "start, 2.000"):
+        assert part in texts(ax)
+    assert rendered(ax, tmp_path).std() > 1
     assert all(float(tick).is_integer() for tick in ax.get_xticks())
 
 
@@ -47,19 +49,69 @@ def test_short_and_flat_curves(history: list[float], tmp_path: Path) -> None:
 
 
 def test_a_far_start_does_not_squash_the_rest() -> None:
-    figure = plot.learning_curve([-50.0, 3.0, 3.1, 3.15])
-    low, high = figure.axes[0].get_ylim()
+    ax = plot.learning_curve([-50.0, 3.0, 3.1, 3.15])
+    low, high = ax.get_ylim()
     assert 2.9 < low < 3.0 < 3.15 < high < 3.3
-    assert "k-means start, -50.000 (below the scale)" in texts(figure)
-    low, _ = plot.learning_curve([2.9, 3.0, 3.1, 3.15]).axes[0].get_ylim()
+    assert "start, -50.000 (below the scale)" in texts(ax)
+    low, _ = plot.learning_curve([2.9, 3.0, 3.1, 3.15]).get_ylim()
     assert low < 2.9
 
 
-def test_learning_curve_draws_into_given_axes() -> None:
+def test_curves_are_drawn_into_given_axes() -> None:
     figure = Figure()
-    ax = figure.add_subplot()
-    assert plot.learning_curve([1.0, 2.0], ax=ax, label="k = 4") is figure
-    assert "k = 4   2.000" in texts(figure)
+    size = figure.get_size_inches().tolist()
+    one, several, least = figure.subplots(3)
+    assert plot.learning_curve([1.0, 2.0], ax=one, label="k = 4") is one
+    assert "k = 4   2.000" in texts(one)
+    assert plot.learning_curves({3: [1.0, 1.5], 5: [1.0, 2.5]}, ax=several) is several
+    assert [text.get_text() for text in several.texts] == ["k = 3   1.500", "k = 5   2.500"]
+    curves = {f"family {i}": [2.0, 1.0 + i] for i in range(9)}
+    assert plot.criteria([1, 2], curves, ax=least) is least
+    drawn = [line.get_ydata() for line in least.lines[::2]]
+    np.testing.assert_array_equal(drawn, list(curves.values()))
+    assert figure.get_size_inches().tolist() == size
+    assert len(figure.axes) == 3
+
+
+def is_drawn(ax: Axes, curves: list[np.ndarray]) -> None:
+    """Each curve is there, from its start or, where that is cut off, from the step after it."""
+    lines = [line for line in ax.lines if line.get_linestyle() == "-"]
+    for line, curve in zip(lines, curves, strict=True):
+        steps = np.asarray(line.get_xdata())
+        assert steps.tolist() in (list(range(len(curve))), list(range(1, len(curve))))
+        np.testing.assert_array_equal(line.get_ydata(), curve[steps])
+
+
+def test_fits_and_sweeps_are_drawn_as_their_histories_and_criteria() -> None:
+    fit = jgmm.fit(X, 2, search="none")
+    ax = plot.learning_curve(fit)
+    is_drawn(ax, [fit.learning_curve])
+    assert f"start, {fit.learning_curve[0]:.3f}" in texts(ax)
+    assert ax.get_ylabel() == "mean log-likelihood (nats per pixel)"
+    ax = plot.learning_curves({2: fit})
+    is_drawn(ax, [fit.learning_curve])
+    sweep = jgmm.sweep(X, [3, 1, 2], n_restarts=2, search="none")
+    ax = plot.learning_curves(sweep)
+    is_drawn(ax, [sweep[k].learning_curve for k in (3, 1, 2)])
+    ends = {f"k = {k}   {sweep[k].learning_curve[-1]:.3f}" for k in (1, 2, 3)}
+    assert {text.get_text() for text in ax.texts} == ends
+    ax = plot.criteria(sweep)
+    for values, line in zip((sweep.bic, sweep.icl), ax.lines[::2], strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        np.testing.assert_allclose(line.get_ydata(), np.min(np.asarray(values), axis=1)[[1, 2, 0]])
+    assert "BIC, least at k =" in texts(ax)
+    assert "ICL, least at k =" in texts(ax)
+    ax = plot.criteria(sweep, {"AIC": sweep.aic})
+    np.testing.assert_allclose(
+        ax.lines[0].get_ydata(), np.min(np.asarray(sweep.aic), axis=1)[[1, 2, 0]]
+    )
+
+
+def test_curves_of_fits_with_a_prior_are_of_the_objective() -> None:
+    fit = jgmm.fit(X, 2, prior="weak", search="none")
+    for ax in (plot.learning_curve(fit), plot.learning_curves({2: fit})):
+        assert ax.get_ylabel() == "objective (nats per pixel)"
+        is_drawn(ax, [fit.learning_curve])
 
 
 def test_learning_curves_names_every_k(tmp_path: Path) -> None:
@@ -111,6 +163,18 @@ def test_comparison_shows_the_colours_themselves(tmp_path: Path) -> None:
     assert shown[shown.shape[0] // 2, shown.shape[1] // 2].tolist() == [200, 0, 0]
 
 
+def test_save_takes_axes_for_their_figure(tmp_path: Path) -> None:
+    figure = Figure(figsize=(2, 1))
+    ax, _ = figure.subplots(1, 2)
+    plot.save(figure, tmp_path / "a.png")
+    plot.save(ax, tmp_path / "b.png")
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    ax.remove()
+    with pytest.raises(ValueError, match="belong to a figure"):
+        plot.save(ax, tmp_path / "c.png")
+
+
 def test_save_knows_formats_and_leaves_nothing_behind(tmp_path: Path) -> None:
     figure = plot.learning_curve([1.0, 2.0])
     for name in ("a.png", "a.svg", "a.pdf", "plain"):
@@ -128,6 +192,8 @@ def test_what_is_wrong_is_said() -> None:
         plot.learning_curve([NAN, 1.0])
     with pytest.raises(ValueError, match="at least one"):
         plot.learning_curves({})
+    with pytest.raises(ValueError, match="or a SweepResult, got none"):
+        plot.criteria([1, 2])
     with pytest.raises(ValueError, match=r"none for \[3\]"):
         plot.comparison(np.zeros((2, 2)), {3: np.zeros((2, 2))}, {})
     with pytest.raises(ValueError, match=r"got shape \(2,\)"):
@@ -149,10 +215,10 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_curves_of_an_objective_say_so() -> None:
-    figure = plot.learning_curve([1.0, 2.0], quantity="objective")
-    assert figure.axes[0].get_ylabel() == "objective (nats per pixel)"
-    figure = plot.learning_curves({3: [1.0, 2.0]})
-    assert figure.axes[0].get_ylabel() == "mean log-likelihood (nats per pixel)"
+    ax = plot.learning_curve([1.0, 2.0], quantity="objective")
+    assert ax.get_ylabel() == "objective (nats per pixel)"
+    ax = plot.learning_curves({3: [1.0, 2.0]})
+    assert ax.get_ylabel() == "mean log-likelihood (nats per pixel)"
 
 
 HOSTILE = [
@@ -163,13 +229,13 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_no_markup(name: str) -> None:
-    figures = (
+    charts = (
         plot.learning_curve([1.0, 2.0], title=name, label=name),
         plot.criteria([1, 2], {name: [1.0, 2.0]}, title=name),
     )
-    for figure in figures:
-        figure.canvas.draw()
-        shown = texts(figure)
+    for ax in charts:
+        figure_of(ax).canvas.draw()
+        shown = texts(ax)
         assert shown.count(printable(name)) >= 2
         assert "\n" not in shown
 
@@ -185,9 +251,9 @@ def test_titles_too_long_for_a_figure_are_cut(tmp_path: Path) -> None:
 def test_many_criteria_can_be_told_apart(count: int) -> None:
     ks = np.arange(1, 6)
     curves = {f"family {i}": 1000.0 - 10 * i + (ks - 3.0) ** 2 for i in range(count)}
-    figure = plot.criteria(ks, curves)
+    ax = plot.criteria(ks, curves)
+    figure = figure_of(ax)
     figure.canvas.draw()
-    (ax,) = figure.axes
     lines = [line for line in ax.lines if len(line.get_xdata()) == len(ks)]  # type: ignore[arg-type]
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
     assert len(lines) == count

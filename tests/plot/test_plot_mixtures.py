@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -66,6 +67,59 @@ def test_colours_lie_where_they_are() -> None:
     ax = plot.colours(pixels, space="lab")
     lab = rgb2lab(unit)[:, [1, 2, 0]]
     np.testing.assert_allclose(np.transpose(ax.collections[0]._offsets3d), lab)
+
+
+def test_discs_of_means_are_above_the_points() -> None:
+    mean = np.array([0.9, 0.1, 0.2])
+    pixels = np.clip(RNG.normal(mean, 0.02, (4000, 3)), 0, 1)
+    pixels[:, 1] = 0.1 + RNG.random(4000) * 0.8  # from the front to the back
+    mixture = jgmm.Mixture(np.ones(1), mean[None] + [0, 0.4, 0], np.eye(3)[None])
+    ax = plot.colours(pixels, mixture)
+    figure = ax.get_figure(root=True)
+    figure.canvas.draw()
+    points, disc = ax.collections
+    assert disc.get_zorder() > points.get_zorder()
+    x, y = ax.transData.transform(disc.get_offsets()[0])  # after drawing those of the screen
+    shown = np.asarray(figure.canvas.buffer_rgba())
+    row, column = len(shown) - 1 - round(y), round(x)
+    around = shown[row - 6 : row + 7, column - 6 : column + 7, :3].reshape(-1, 3)
+    expected = np.round(255 * mixture.means[0])
+    assert (np.abs(around - expected).max(axis=1) <= 1).all()
+
+
+def test_pixels_that_are_no_colours_are_refused() -> None:
+    image = RNG.integers(2, 256, (6, 7, 3)).astype(np.uint8)
+    integers = (image.astype(int), image.astype(np.uint32), image > 9)
+    for wrong in (*integers, image * 1j, image.astype(float), image - 5.0):
+        with pytest.raises(ValueError, match=r"pixels: expected .*floats in \[0, 1\], got"):
+            plot.colours(wrong)
+    with pytest.raises(ValueError, match="pixels: expected floats"):
+        plot.colours([[0.5, np.nan, 0.5]])
+    ax = plot.colours((image.astype(np.uint16) * 257).astype(">u2"))
+    np.testing.assert_allclose(
+        np.transpose(ax.collections[0]._offsets3d), image.reshape(-1, 3) / 255
+    )
+    ax = plot.colours(np.array([[1.0000001, 0.5, -1e-7]]))
+    np.testing.assert_allclose(np.transpose(ax.collections[0]._offsets3d), [[1, 0.5, 0]])
+
+
+def test_batches_are_refused_and_each_of_them_is_drawn() -> None:
+    alone = [jgmm.fit(part, 2, search="none") for part in (DATA[:150], DATA[150:])]
+    fits = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)  # as a vmap returns them
+    for call in (
+        lambda: plot.components(fits, DATA),
+        lambda: plot.density(fits.mixture),
+        lambda: plot.classification(fits, DATA),
+        lambda: plot.colours(np.zeros((2, 3)), fits),
+        lambda: plot.palette(fits),
+    ):
+        with pytest.raises(ValueError, match=r"expected one mixture, got a batch of shape \(2,\)"):
+            call()
+    with pytest.raises(ValueError, match=r"expected a history"):
+        plot.learning_curve(fits)
+    one = jax.tree.map(lambda leaf: leaf[1], fits)
+    ax = plot.components(one)
+    np.testing.assert_allclose(ax.lines[0].get_xydata()[0], fits.mixture.means[1, 0, :2])
 
 
 def test_palette_and_certainty() -> None:
