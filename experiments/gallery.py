@@ -141,7 +141,8 @@ EXHIBITS = (
         "A portrait",
         lambda: sample("astronaut", "portrait.png"),
         "-k 8 --recommended --merge 2",
-        "The same, with less merging, so that face, hair and suit stay apart.",
+        "The same, with less merging, so that the shine on the visor keeps a border; face and hair "
+        "are one region.",
     ),
     Exhibit(
         "histology",

@@ -26,6 +26,7 @@ _WIDEST, _NARROWEST, _TALLEST = 640, 320, 640  # pixels of the picture
 _CURVE = 176  # rows of the strip below it
 _SECONDS, _LAST_SECONDS = 0.2, 2.5  # for which a frame is seen
 _PAPER = 255
+_HEADING = 7  # points, where there is room for it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _strips(film: Film, name: str, width: int) -> list[NdArray]:
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#cccccc")
-    heading = figure.text(0.03, 0.88, "", fontsize=7, color=INK)
+    heading = figure.text(0.03, 0.88, "", color=INK)
     canvas: Any = figure.canvas
     if not hasattr(canvas, "buffer_rgba"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -127,7 +128,11 @@ def _strips(film: Film, name: str, width: int) -> list[NdArray]:
             said = f"k = {k}, step {step} of EM: {history[step]:.4f} nats"
             line.set_data(np.arange(step + 1), history[: step + 1])
             dot.set_data([step], [history[step]])
-        heading.set(**literal(said))
+        heading.set(**literal(said), fontsize=_HEADING)
+        wide = heading.get_window_extent(canvas.get_renderer()).width
+        room = figure.bbox.width * (1 - 2 * heading.get_position()[0])
+        if wide > room:  # of a narrow picture
+            heading.set_fontsize(_HEADING * room / wide)
         canvas.draw()
         strips.append(np.array(canvas.buffer_rgba())[..., :3])
     return strips

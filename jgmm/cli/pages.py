@@ -17,7 +17,7 @@ from jgmm.em.result import FitResult, quantity_of
 from jgmm.image.display import Display
 from jgmm.image.files import Image
 from jgmm.image.segmentation import Segmentation
-from jgmm.report.page import Entry, write_index, write_report
+from jgmm.report.page import Entry, link_to_index, write_index, write_report
 from jgmm.report.scene import photograph_of, scene_of, stride_for
 
 NdArray = npt.NDArray[Any]
@@ -96,9 +96,11 @@ def report_of(image: Image, show: Display, n_pictures: int) -> Report:
 
 
 def index_of(output: Path, done: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> None:
-    """Write `index.html` over the folders of several images."""
+    """Write `index.html` over the folders of several images, and let their pages link to it."""
     entries = [Entry(name, folder.name, about, _picture(about)) for name, folder, about in done]
     write_index(output / INDEX, entries)
+    for _, folder, _ in done:
+        link_to_index(folder / REPORT)
 
 
 def _picture(summary: Mapping[str, Any]) -> str:

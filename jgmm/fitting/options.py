@@ -42,7 +42,7 @@ from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
 SEARCHES = ("best", "none")
-_TELLING = 50  # steps at most, from which on the search is a part of the history
+TELLING = 50  # steps at most, from which on the search is a part of the history
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
 
@@ -139,7 +139,7 @@ class Request:
     def n_told(self) -> int:
         """How many entries of the history are of the search before the steps."""
         plan = self.options.plan
-        return 0 if plan is None or self.max_iter < _TELLING else plan.n_stages
+        return 0 if plan is None or self.max_iter < TELLING else plan.n_stages
 
     @property
     def one_prior(self) -> bool:

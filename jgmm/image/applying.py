@@ -27,7 +27,8 @@ def apply(
     """Segment an image by the model of another.
 
     The image is described as that of the fit was: by the same features with the same scales, with
-    the same smoothing and merging. Of that image itself it gives the same labels.
+    the same smoothing and merging. Of that image itself it gives the same labels, if ``labels``
+    are those of the fit.
 
     Args:
         model: a `Segmentation`, an `ImageModel`, or the path of a file with one, as `jgmm segment`

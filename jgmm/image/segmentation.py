@@ -113,7 +113,7 @@ class Segmentation(Shown):
             >>> image[:, 4:] = 200, 100, 0
             >>> table = jgmm.segment(image, 2).table()
             >>> table["pixels"].tolist(), table["red"].tolist()
-            ([16, 8], [0, 200])
+            ([16, 8], [0.0, 200.0])
         """
         return segment_table(self)
 

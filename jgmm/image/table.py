@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 NdArray = npt.NDArray[Any]
 _BANDS = ("red", "green", "blue")
+_DECIMALS = 2  # of means of whole numbers
 
 
 def segment_table(found: Segmentation, show: Display | None = None) -> dict[str, NdArray]:
     """A row for each component, as columns of one length.
 
     ``segment``; ``pixels``; ``share`` of those that take part; ``weight`` of the component;
-    ``red``, ``green``, ``blue`` of the mean colour, in the units of the image (of many bands the
-    first three, of a grey image the same thrice), and ``hex``, how that is shown; the covariance
-    of these over the pixels of the segment, ``var_red`` to ``cov_green_blue``; ``certainty``, the
-    mean; ``regions``, how many connected parts; ``x``, ``y``, the center; ``left``, ``top``,
-    ``right``, ``bottom``, the first and last columns and rows; ``neighbours``, the numbers of the
-    segments that touch it, with spaces between. What a segment without pixels does not have is
-    NaN, or -1 in whole numbers.
+    ``red``, ``green``, ``blue`` of the mean colour, in the units of the image, to two decimals
+    where its values are whole numbers (of many bands the first three, of a grey image the same
+    thrice), and ``hex``, how that is shown; the covariance of these over the pixels of the
+    segment, ``var_red`` to ``cov_green_blue``; ``certainty``, the mean; ``regions``, how many
+    connected parts; ``x``, ``y``, the center; ``left``, ``top``, ``right``, ``bottom``, the first
+    and last columns and rows; ``neighbours``, the numbers of the segments that touch it, with
+    spaces between. What a segment without pixels does not have is NaN, or -1 in whole numbers.
 
     Args:
         found: the segmentation.
@@ -70,6 +71,7 @@ def region_table(found: Segmentation, show: Display | None = None) -> dict[str, 
         "segment": segment,
         **about.size(),
         **about.colour(),
+        **about.covariance(),
         "certainty": about.mean(found.certainty),
         **about.place(),
     }
@@ -106,8 +108,7 @@ class _Parts:
         filled = np.where(empty[:, None], 0, np.rint(means) if whole else means)
         shown = Display(self.show.black, self.show.white)(filled.astype(values.dtype)[None])[0]
         codes = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shown.tolist()]
-        if whole:
-            means = np.where(empty[:, None], -1, filled).astype(np.int64)
+        means = np.round(means, _DECIMALS) if whole else means
         names = np.array(codes, object)
         names[empty] = ""
         return {**dict(zip(_BANDS, means.T, strict=True)), "hex": names}

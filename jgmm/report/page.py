@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jgmm._atomic import printable, write_whole
+from jgmm.fitting.options import TELLING
 from jgmm.report import charts
 from jgmm.report.scene import Photograph
 
 if TYPE_CHECKING:
     import jinja2
+
+_INDEX_GOES_HERE = "<!--index-->"  # in the template; text that is shown cannot hold it
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def write_report(
             command=printable(command),
             photograph=photograph,
             scenes=scenes,
+            settings=settings_of(summary),
+            searched=_searched(summary),
             chosen=chosen,
             first=_first(scenes, chosen),
             learning=learning,
@@ -101,6 +106,56 @@ def write_index(path: str | os.PathLike[str], entries: Sequence[Entry]) -> None:
     """Write the page that links to those of several images, whole or not at all."""
     text = _environment().get_template("index.html.jinja").render(entries=entries)
     write_whole(path, text.encode())
+
+
+def link_to_index(path: str | os.PathLike[str]) -> None:
+    """Let a page that `write_report` wrote link to the index in the folder above its own."""
+    text = Path(path).read_text("utf-8")
+    link = '<p><a href="../index.html">All images</a></p>'
+    write_whole(path, text.replace(_INDEX_GOES_HERE, link, 1).encode())
+
+
+def settings_of(summary: Mapping[str, Any]) -> list[str]:
+    """The settings of a run, in words: some are always said, of the rest those in force."""
+    options = summary.get("options", {})
+
+    def given(name: str) -> Any:
+        return options.get(name) or None
+
+    words = [f"{summary['features']} features"]
+    if options:
+        words += [f"{options['covariance']} covariances", f"seed {summary['seed']}"]
+        words += [f"search {options['search']}", options["dtype"]]
+    if options.get("distribution", "gaussian") != "gaussian":
+        words.append(f"{options['distribution']} components")
+    if options.get("restarts", 1) != 1:
+        words.append(f"{options['restarts']} restarts")
+    if given("bayes"):
+        words.append("variational Bayes")
+    if summary["features"].endswith("+xy"):
+        words.append(f"weight of the position {options.get('xy_weight', 1.0):g}")
+    smooth = given("smooth")
+    if smooth:
+        own = smooth.items() if isinstance(smooth, Mapping) else ()
+        more = ", ".join(f"{name} {value:g}" for name, value in own)
+        words.append(f"labels smoothed ({more})" if more else "labels smoothed")
+    if given("noise_model"):
+        words.append(f"noise model {options['noise_model']}, beta {options.get('beta', 'auto')}")
+    if given("min_region"):
+        words.append(f"min_region {options['min_region']:g}")
+    if given("merge"):
+        words.append(f"merge {options['merge']:g}")
+    if given("regions"):
+        words.append(f"merged until {options['regions']} regions are left")
+    words += [f"{name} {printable(options[name])}" for name in ("labels", "mask") if given(name)]
+    return words
+
+
+def _searched(summary: Mapping[str, Any]) -> bool:
+    """Whether the curves begin with the stages of a search: those of few iterations do not."""
+    options = summary.get("options", {})
+    plain = not (options.get("noise_model") or options.get("bayes"))
+    return bool(plain and options.get("search") == "best" and options.get("max_iter", 0) >= TELLING)
 
 
 def _first(scenes: Sequence[Mapping[str, Any]], chosen: int | None) -> Mapping[str, Any]:

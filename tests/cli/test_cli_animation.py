@@ -35,6 +35,9 @@ def test_a_film_ends_with_what_was_written(
     shown = frames[-1][: 12 * times : times, ::times]
     written = iio.imread("jgmm-out/x/segmented_k2.png", mode="RGB")
     assert np.abs(shown.astype(int) - written).max() <= 8  # colours of a GIF are few
+    caption = frames[-1][12 * times : 12 * times + 30]
+    assert caption.min() < 100
+    assert caption[:, -5:].min() == 255  # not cut off
     assert json.loads(Path("jgmm-out/x/summary.json").read_text())["options"]["animate"] == "gif"
     assert 'href="animation_k2.gif"' in Path("jgmm-out/x/report.html").read_text()
     capsys.readouterr()

@@ -114,6 +114,9 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
     links = re.findall(r'(?:href|src)="([^"]+)"', index)
     assert {"a/report.html", "b/report.html"} < set(links)
     assert all(Path("jgmm-out", link).is_file() for link in links)
+    assert all(
+        'href="../index.html"' in Path("jgmm-out", n, "report.html").read_text() for n in "ab"
+    )
     # What Python saves is as good as what the command line does.
     jgmm.save("model.safetensors", jgmm.segment("c.png", 2))
     assert cli.main(["apply", "model.safetensors", "in", "missing.png", "c.png"]) == 2

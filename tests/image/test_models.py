@@ -180,10 +180,11 @@ def test_the_table_counts_what_there_is(tmp_path: Path) -> None:
         assert (row["left"], row["right"]) == (columns.min(), columns.max())
         assert (row["top"], row["bottom"]) == (rows.min(), rows.max())
         assert row["regions"] == len(np.unique(found.regions[mine]))
-        assert [row[c] for c in ("red", "green", "blue")] == found.image[mine][0].tolist()
-    empty = [table[name][3] for name in ("pixels", "regions", "left", "red")]
-    assert empty == [0, 0, -1, -1]
-    assert np.isnan(table["x"][3])
+        means = np.array([row[c] for c in ("red", "green", "blue")])
+        np.testing.assert_allclose(means, found.original[mine].mean(axis=0), atol=0.00501)
+        assert np.rint(means).tolist() == found.image[mine][0].tolist()
+    assert [table[name][3] for name in ("pixels", "regions", "left")] == [0, 0, -1]
+    assert np.isnan([table["x"][3], table["red"][3]]).all()
     write_table(tmp_path / "x.csv", table)
     with (tmp_path / "x.csv").open() as file:
         rows = list(csv.DictReader(file))

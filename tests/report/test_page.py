@@ -18,7 +18,7 @@ import jgmm
 from jgmm.image.display import display_of
 from jgmm.image.table import segment_table
 from jgmm.report import charts
-from jgmm.report.page import Entry, write_index, write_report
+from jgmm.report.page import Entry, link_to_index, settings_of, write_index, write_report
 from jgmm.report.scene import packed, photograph_of, scene_of, stride_for
 
 RNG = np.random.default_rng(3)
@@ -89,7 +89,9 @@ def summary_of(found: dict[int, jgmm.Segmentation]) -> dict[str, Any]:
     }
 
 
-def page(found: dict[int, jgmm.Segmentation], folder: Path) -> str:
+def page(
+    found: dict[int, jgmm.Segmentation], folder: Path, about: dict[str, Any] | None = None
+) -> str:
     show = display_of(IMAGE)
     write_report(
         folder / "report.html",
@@ -99,7 +101,7 @@ def page(found: dict[int, jgmm.Segmentation], folder: Path) -> str:
         scenes=[scene_of(one, segment_table(one, show), show, 1) for one in found.values()],
         histories={k: np.asarray(one.fit.history).tolist() for k, one in found.items()},
         quantity="mean log-likelihood",
-        summary=summary_of(found),
+        summary=about or summary_of(found),
         stride=1,
         files=[("all", ["a b%.png", EVIL])],
     )
@@ -237,6 +239,63 @@ def test_an_index_of_several_images(tmp_path: Path) -> None:
     assert reader.refers[:2] == ["a%20b/report.html", "a%20b/comparison.png"]
     assert reader.tags.count("img") == 2
     assert "<i>" in reader.text
+
+
+def test_a_page_of_several_links_to_the_index(
+    found: dict[int, jgmm.Segmentation], tmp_path: Path
+) -> None:
+    assert "index.html" not in page(found, tmp_path)
+    link_to_index(tmp_path / "report.html")
+    reader = Reader()
+    reader.feed((tmp_path / "report.html").read_text())
+    assert reader.stack == []
+    assert reader.refers.count("../index.html") == 1
+
+
+def test_all_settings_in_force_are_listed(
+    found: dict[int, jgmm.Segmentation], tmp_path: Path
+) -> None:
+    about = summary_of(found)
+    plain = ["rgb features", "full covariances", "seed 0", "search best", "x"]
+    assert settings_of(about) == plain
+    about["options"] |= {"smooth": {"unary": 1.0}, "min_region": 100, "merge": 3.2}
+    smoothed = ["labels smoothed (unary 1)", "min_region 100", "merge 3.2"]
+    assert settings_of(about) == [*plain, *smoothed]
+    about["features"] = "lab+xy"
+    about["options"] |= {
+        "smooth": False,
+        "merge": 0.0,
+        "regions": 12,
+        "noise_model": "potts",
+        "distribution": "student",
+        "restarts": 3,
+        "bayes": True,
+        "xy_weight": 0.5,
+        "labels": "a\n.png",
+    }
+    assert settings_of(about)[5:] == [
+        "student components",
+        "3 restarts",
+        "variational Bayes",
+        "weight of the position 0.5",
+        "noise model potts, beta auto",
+        "min_region 100",
+        "merged until 12 regions are left",
+        "labels a\\x0a.png",
+    ]
+    assert ", ".join(plain) in page(found, tmp_path)
+
+
+@pytest.mark.parametrize(("most", "searched"), [(500, True), (49, False)])
+def test_curves_that_begin_with_a_search_say_so(
+    found: dict[int, jgmm.Segmentation],
+    tmp_path: Path,
+    most: int,
+    searched: bool,
+) -> None:
+    about = summary_of(found)
+    about["options"]["max_iter"] = most
+    assert ("each stage of the search and then" in page(found, tmp_path, about)) == searched
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(

@@ -72,7 +72,7 @@ function light(index) {
   document.querySelectorAll("#rows tbody tr, #bar span").forEach((e) => e.classList.toggle("on", Number(e.dataset.part) === index));
   by("bar").classList.toggle("dim", index >= 0);
   by("lit").hidden = index < 0;
-  by("about").textContent = index < 0 ? "Point at a segment, or tab to its row, to light it up." : sentence(shown.parts[index]);
+  by("about").textContent = index < 0 ? "Point at a segment, tap it, or tab to its row, to light it up." : sentence(shown.parts[index]);
   if (index < 0) return;
   const { width, height } = scene, dark = colour(0, 0, 0, 175), rim = colour(255, 230, 0, 255);
   const rims = picked("view") === "regions";  // a segment may be all specks
@@ -199,21 +199,29 @@ function spot(event) {
   return { x, index: Math.floor(y * scene.height) * scene.width + Math.floor(x * scene.width) };
 }
 
-let dragging = false;
+// What moves no further than a finger does in a tap is a click, not a drag.
+const STILL = 6;
+let dragging = false, pressed = null;
 stage.addEventListener("pointerdown", (event) => {
-  dragging = true;
+  if (!scene || !event.isPrimary) return;
+  pressed = { x: event.clientX, y: event.clientY };
   stage.setPointerCapture(event.pointerId);
   light(partAt(spot(event).index));
 });
 stage.addEventListener("pointermove", (event) => {
   if (!scene) return;
   const { x, index } = spot(event);
+  if (pressed && Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > STILL) dragging = true;
   if (dragging) {
     wipe.value = Math.round(100 * x);
     wiped();
   } else light(partAt(index));
 });
-["pointerup", "pointercancel"].forEach((name) => stage.addEventListener(name, () => { dragging = false; }));
+["pointerup", "pointercancel"].forEach((name) => stage.addEventListener(name, (event) => {
+  if (name === "pointerup" && pressed && !dragging) keep(partAt(spot(event).index));
+  dragging = false;
+  pressed = null;
+}));
 stage.addEventListener("pointerleave", () => light(kept));
 
 wipe.addEventListener("input", wiped);
