@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +23,11 @@ from jgmm.data.interruptible import go_on
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# XLA has as many threads as there are cores. With two of them programs with large operations (from
+# some 30 features on) came to wait for ever, with JAX 0.10.2; with four they did not. It is read
+# when JAX is first used.
+if (os.cpu_count() or 1) < 4:
+    os.environ.setdefault("NPROC", "4")
 # So many numbers at most are few: 10,000 samples of 3 features.
 _FEW = 1 << 15
 _QUICK: dict[str, Any] = {

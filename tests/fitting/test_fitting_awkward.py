@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -145,6 +148,20 @@ def test_many_features() -> None:
     expected, history = reference.fit(plain(mixture), x, np.ones(600), "full", np.zeros(20), 3)
     assert_mixtures_close(result.mixture, expected, 1e-9)
     np.testing.assert_allclose(result.history, history, rtol=1e-9)
+
+
+def test_many_features_do_not_wait_for_each_other() -> None:
+    """In a process of its own: where XLA had two threads it waited there for ever."""
+    program = (
+        "import numpy as np, jgmm; x = np.random.default_rng(0).normal(size=(1000, 60)); "
+        "print(jgmm.fit(x.astype('f4'), 4, search='none', max_iter=12, tol=0).n_iter)"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(
+        command, env=plain, capture_output=True, text=True, timeout=200, check=True
+    )
+    assert done.stdout.split() == ["12"]
 
 
 def test_covariances_are_symmetric_to_the_last_bit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -286,6 +287,14 @@ def test_which_components_take_part() -> None:
     unused = dataclasses.replace(mixture, weights=np.array([1.0, 0.0]))
     np.testing.assert_array_equal(request(init=unused).used((0,)), [number < 1])
     np.testing.assert_array_equal(request(init=X[:K]).used((0,)), [number < K])
+
+
+def test_programs_that_share_out_their_work_run_one_at_a_time() -> None:
+    """Two of them would wait for each other."""
+    rng = np.random.default_rng(0)
+    for d, k, alone in ((3, 5, True), (10, 8, True), (30, 8, False), (60, 4, False)):
+        found = request((k,), pixels=rng.normal(size=(100, d)))
+        assert found.n_threads == ((os.cpu_count() or 1) if alone else 1)
 
 
 def test_few_samples_have_one_of_few_numbers_of_components() -> None:
