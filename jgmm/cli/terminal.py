@@ -111,7 +111,7 @@ class Terminal:
             self.line("BIC: of the plain mixture, as the fit under a noise model has none")
         if summary["chosen_k"] is not None and several:
             self.line(f"log-likelihood: mean nats per pixel; * {summary['chosen_because']}")
-        elif len(summary["chosen_from"]) > 1 or summary["chosen_by"] == "bayes":
+        elif len(summary["chosen_from"]) > 1 or summary.get("chosen_by") == "bayes":
             self.line(f"k = {summary['chosen_k']}: {summary['chosen_because']}")
 
 
