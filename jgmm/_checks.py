@@ -19,9 +19,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm._status import PrecisionWarning, warn
+from jgmm._status import in_program as in_program
 
 LARGEST = 1e37  # of what a caller may ask for: float32 holds it, and one over it
-_SCALAR = np.zeros((), np.float32)
 _told = False  # that float64 is not kept
 
 
@@ -33,11 +33,6 @@ def is_concrete(x: Any) -> bool:
 def all_concrete(tree: Any) -> bool:
     """True where all leaves of a pytree have values to look at."""
     return all(is_concrete(leaf) for leaf in jax.tree.leaves(tree))
-
-
-def in_program() -> bool:
-    """Whether what is computed now becomes part of a program that is being traced."""
-    return not is_concrete(jax.device_put(_SCALAR))
 
 
 def as_array(value: ArrayLike, dtype: Any = None) -> Array:

@@ -18,11 +18,16 @@ import jax
 import numpy as np
 from jax import Array
 
-_ZERO = np.zeros((), np.int32)
+_SCALAR = np.zeros((), np.float32)
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # The caller, where the work is done in a thread, whose stack does not have it.
 _caller: contextvars.ContextVar[FrameType | None] = contextvars.ContextVar("caller", default=None)
 _unheard: contextvars.ContextVar[bool] = contextvars.ContextVar("unheard", default=False)
+
+
+def in_program() -> bool:
+    """Whether what is computed now becomes part of a program that is being traced."""
+    return isinstance(jax.device_put(_SCALAR), jax.core.Tracer)
 
 
 class Status(enum.IntEnum):
@@ -96,8 +101,8 @@ def warn_of_status(
         on_purpose: that a fit stopped at its last step is what the caller asked for.
         unsettled: what to advise where it did, and more steps are asked for otherwise than usual.
     """
-    # In a program all is traced; not of the status, which may lie on devices of other processes.
-    if isinstance(status, jax.core.Tracer) or isinstance(jax.device_put(_ZERO), jax.core.Tracer):
+    # Not asked of the status, which may lie on devices of other processes.
+    if isinstance(status, jax.core.Tracer) or in_program():
         return
     codes = np.asarray(status)
     if on_purpose:

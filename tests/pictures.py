@@ -25,6 +25,19 @@ def write(path: str, image: np.ndarray) -> str:
     return path
 
 
+def annotated(folder: Path, noise: float = 0) -> None:
+    """Two photographs of three parts, and what people drew on them, as studies take them."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((48, 64), np.uint16)
+    truth[:, 32:] = 1
+    truth[24:, 32:] = 2
+    colours = np.array([[200, 30, 30], [30, 30, 200], [30, 200, 30]], float)[truth]
+    for number in range(2):
+        image = np.clip(colours + rng.normal(0, noise, colours.shape), 0, 255).astype(np.uint8)
+        iio.imwrite(folder / f"{number}.jpg", image, quality=95)
+        np.savez(folder / f"{number}.npz", segmentations=truth[None].repeat(2, axis=0))
+
+
 def holes() -> np.ndarray:
     alpha = np.full((*SHAPE, 1), 255, np.uint8)
     alpha[:3, :4] = 0

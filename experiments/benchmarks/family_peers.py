@@ -15,15 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.benchmarks import timing
-from jgmm.families.table import MCLUST
+from jgmm.families.table import MCLUST, SYNONYMS
 
 NdArray = npt.NDArray[Any]
 STUDENT = ", Student-t"  # behind the name of a family, with degrees of freedom that are estimated
 FAMILIES = (*MCLUST, f"full{STUDENT}", f"diag{STUDENT}")
 _STEPS = {"mclust": 3, "scikit-learn": 4, "tgmm": 3}
 _SCIKIT_LEARN = ("full", "tied", "diag", "spherical")
-# By mclust's names the four that have other names here.
-_CODES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+_CODES = {name: code for code, name in SYNONYMS.items()}
 # Steps of `me` from a partition, as many and one more than that, of each model: a line of JSON.
 _R = """
 suppressMessages(library(mclust))
@@ -56,16 +55,15 @@ def compare(
     means = np.stack([x[labels == i].mean(axis=0) for i in range(k)])
     found: dict[str, dict[str, float]] = {}
     for name, maker in {"scikit-learn": _scikit_learn, "tgmm": _tgmm}.items():
-        runs = {}
-        for family in families:
-            run = maker(x, means, family)
-            if run is not None:
-                run(1)
-                runs[family] = run
-        steps = dict.fromkeys(runs, _STEPS[name])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seconds = timing.per_step(runs, steps, repeats)
+            runs = {}
+            for family in families:
+                run = maker(x, means, family)
+                if run is not None:
+                    run(1)
+                    runs[family] = run
+            seconds = timing.per_step(runs, dict.fromkeys(runs, _STEPS[name]), repeats)
         found[name] = {family: 1e3 * value for family, value in seconds.items()}
     found["mclust"] = _mclust(x, labels, families)
     return found
@@ -79,10 +77,8 @@ def _scikit_learn(x: NdArray, means: NdArray, family: str) -> Callable[[int], ob
     options: dict[str, Any] = {"covariance_type": family, "init_params": "random_from_data"}
 
     def run(n: int) -> object:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = GaussianMixture(len(means), means_init=means, max_iter=n, tol=0.0, **options)
-            return model.fit(x)
+        model = GaussianMixture(len(means), means_init=means, max_iter=n, tol=0.0, **options)
+        return model.fit(x)
 
     return run
 
@@ -97,17 +93,15 @@ def _tgmm(x: NdArray, means: NdArray, family: str) -> Callable[[int], object] | 
     data, centers = (torch.from_numpy(np.asarray(a, np.float32)) for a in (x, means))
 
     def run(n: int) -> object:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = mixture(
-                n_components=len(means),
-                n_features=x.shape[1],
-                covariance_type=code,
-                max_iter=n,
-                tol=1e-30,
-                init_means=centers,
-            )
-            return model.fit(data)
+        model = mixture(
+            n_components=len(means),
+            n_features=x.shape[1],
+            covariance_type=code,
+            max_iter=n,
+            tol=1e-30,
+            init_means=centers,
+        )
+        return model.fit(data)
 
     try:
         run(1)

@@ -126,6 +126,9 @@ class Samples:
         )
 
 
+_MOST_PRODUCTS = 450_000  # of two numbers, in the matrix product of a block on one core
+
+
 def block_size(n_components: int, n_features: int, dtype: Any) -> int:
     """Samples in a block, for the fastest EM step: see experiments/benchmarks/README.md.
 
@@ -141,15 +144,11 @@ def block_size(n_components: int, n_features: int, dtype: Any) -> int:
 def on_one_core(n_components: int, n_features: int, size: int, dtype: Any) -> bool:
     """Whether XLA works on blocks of ``size`` samples on one core, and does not share them out.
 
-    Two programs that share out their work must not run at the same time: each holds a thread, waits
-    for another, and where there are no more than two they wait for ever. That was seen from 2
-    million operations in the matrix product of a block (30 features) on, and not with 1.2 million.
+    Two programs that do share out their work are not run at the same time: on two threads such were
+    seen to wait for ever (of 30 features, not of 16).
     """
     numbers = n_components * (n_features + 1) * size
     return numbers <= _most_on_one_core(dtype) and numbers * (n_features + 1) <= _MOST_PRODUCTS
-
-
-_MOST_PRODUCTS = 450_000  # of two numbers, in the matrix product of a block on one core
 
 
 def _most_on_one_core(dtype: Any) -> int:

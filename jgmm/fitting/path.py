@@ -256,13 +256,10 @@ def _parted(request: Request, a: int, b: int, fewer: Run[Mixture]) -> Run[Mixtur
     floor = np.asarray(request.problem.floor.variances)
     with np.errstate(all="ignore"):
         tried = _neighbours(fewer.best, request.ks[a], request.ks[b], floor)
-    go = functools.partial(run_lanes, request, problem, (b,), request.keys[:1])
-    lanes = jax.tree.map(lambda leaf: leaf[None], tried)
-    brief = go(lanes, _TRIED, after_moves(request), request.n_threads)
-    first = best_of(
-        jax.tree.map(lambda leaf: leaf[0], brief.best), brief.value.value[0], n_samples(problem)
-    )
-    runs = go(jax.tree.map(lambda leaf: leaf[:, first, None], brief.best), 1)
+    where = request, problem, (b,), request.keys[:1]
+    ends, values = brief_runs(*where, tried, _TRIED, after_moves(request), request.n_threads)
+    first = best_of(ends, values, n_samples(problem))
+    runs = run_lanes(*where, jax.tree.map(lambda leaf: leaf[None, first, None], ends), 1)
     found: Run[Mixture] = jax.tree.map(lambda leaf: leaf[0, 0], runs)
     return found if found.value.value >= fewer.value.value else None
 

@@ -194,18 +194,23 @@ def tree_of(
     graph.absorb(min_region)
     absorbed = len(graph.joins)
     if cues is not None:
-        ends = np.arange(n)
-        for kept, gone in graph.joins:
-            ends[gone] = kept
-        _, rows = np.unique(ends_of(ends), return_inverse=True)
+        _, rows = np.unique(ends_of(_parents(graph)), return_inverse=True)
         graph.describe(cues(np.append(rows, -1)[parts]), rows)
     graph.merge()
-    parents, steps = np.arange(n), np.full(n, len(graph.costs))
+    steps = np.full(n, len(graph.costs))
+    if graph.joins:
+        gone = np.array(graph.joins)[:, 1]
+        steps[gone] = np.maximum(np.arange(-absorbed, len(graph.costs)), -1)
+    return Hierarchy(parts, _parents(graph), steps, np.array(graph.costs))
+
+
+def _parents(graph: Graph) -> NdArray:
+    """What each part [P] was joined to; itself where to none."""
+    parents = np.arange(len(graph.sizes))
     if graph.joins:
         kept, gone = np.array(graph.joins).T
         parents[gone] = kept
-        steps[gone] = np.maximum(np.arange(-absorbed, len(graph.costs)), -1)
-    return Hierarchy(parts, parents, steps, np.array(graph.costs))
+    return parents
 
 
 def by_size(labels: NdArray, inside: NdArray) -> NdArray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
+from pictures import annotated
 
 from experiments import merging_cues as merging
 from experiments.metrics import agreement
@@ -44,14 +44,7 @@ def test_scales_are_chosen_on_the_other_half() -> None:
 
 @pytest.mark.usefixtures("plain_process")
 def test_it_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = np.zeros((48, 64), np.uint16)
-    truth[:, 32:] = 1
-    truth[24:, 32:] = 2
-    for number in range(2):
-        picture = np.array([[200, 30, 30], [30, 30, 200], [30, 200, 30]], float)[truth]
-        picture = np.clip(picture + RNG.normal(0, 8, picture.shape), 0, 255)
-        iio.imwrite(tmp_path / f"{number}.jpg", picture.astype(np.uint8), quality=95)
-        np.savez(tmp_path / f"{number}.npz", segmentations=truth[None].repeat(2, axis=0))
+    annotated(tmp_path, noise=8)
     out = tmp_path / "figures.json"
     arguments = ["--data", str(tmp_path), "--json", str(out), "--halvings", "1"]
     assert merging.main(arguments) == 0
