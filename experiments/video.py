@@ -171,7 +171,7 @@ def segmented(frames: Iterable[NdArray], tracker: Tracker) -> Iterator[tuple[NdA
 def read(path: Path) -> tuple[Iterator[NdArray], float]:
     """The frames [H, W, 3] of a film, one after the other, and the seconds that each is shown."""
     about = iio.immeta(path)
-    seconds = about["duration"] / 1000 if path.suffix.lower() == ".gif" else 1 / about["fps"]
+    seconds = about.get("duration", 0) / 1000 if path.suffix.lower() == ".gif" else 1 / about["fps"]
     frames = (np.asarray(frame)[..., :3] for frame in iio.imiter(path))
     return frames, float(seconds) or 0.1
 

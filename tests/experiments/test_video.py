@@ -66,3 +66,12 @@ def test_what_is_wrong_is_said_in_one_line(
     video.write(tmp_path / "in.gif", list(video.film(2)), 0.1)
     assert video.main([str(tmp_path / "in.gif"), str(tmp_path / "none" / "out.gif")]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_gif_that_does_not_say_how_long_its_frames_are_shown_is_read(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (3, 8, 9, 3), dtype=np.uint8)
+    iio.imwrite(tmp_path / "film.gif", list(frames))
+    assert "duration" not in iio.immeta(tmp_path / "film.gif")
+    found, seconds = video.read(tmp_path / "film.gif")
+    assert len(list(found)) == 3
+    assert seconds == 0.1
