@@ -18,6 +18,7 @@ from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import Mixture
 from jgmm.sklearn import _start
 from jgmm.sklearn._bayes_loop import BayesResult, bayes
+from jgmm.sklearn._distinct import Distinct
 from jgmm.sklearn._fitting import Fitting
 from jgmm.sklearn._parameters import as_jgmm, as_sklearn, factorise
 from jgmm.variational.posterior import VariationalPosterior
@@ -64,10 +65,10 @@ class BayesianGaussianMixture(
             covariance = as_sklearn(family.of_matrices(scatter[None]), self.covariance_type)
             self.covariance_prior_ = covariance if family.shared else covariance[0]
 
-    def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
+    def _start(self, X: Any, weights: Any, samples: Distinct, random_state: Any) -> Mixture:
         """Moments of the samples under drawn responsibilities, as a mixture."""
         k, name = self.n_components, self.covariance_type
-        drawn = _start.draw(X, weights, k, self.init_params, random_state)
+        drawn = _start.draw(X, weights, samples, k, self.init_params, random_state)
         shares, means, covariances = _start.moments(X, weights, drawn, k, name, self.reg_covar)
         return build(
             Mixture, weights=shares, means=means, covariances=covariances, family=family_of(name)

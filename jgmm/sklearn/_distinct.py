@@ -6,7 +6,7 @@ colours of an 8-bit photograph there are a half or fewer.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,25 +17,34 @@ _WORTH = 0.8  # share of them that may be left
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def distinct(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
+class Distinct(NamedTuple):
+    """Distinct samples, for which others count too."""
+
+    rows: Floats  # [M, D]
+    weights: Floats  # [M], sums
+    place: npt.NDArray[np.intp] | slice  # [N], which row each sample is
+
+
+def distinct(x: Floats, weights: Floats) -> Distinct:
     """Distinct samples and the sums of their weights; all of them where few are alike.
 
     Args:
         x: [N, D] floating point.
         weights: [N].
     """
-    n = len(x)
+    n, each = len(x), Distinct(x, weights, slice(None))
     if n < _MANY:
-        return x, weights
+        return each
     codes = _codes(x)
     if len(np.unique(codes[:: n // 4096])) == len(codes[:: n // 4096]):
-        return x, weights
+        return each
     found, first, place = np.unique(codes, return_index=True, return_inverse=True)
     rows = x[first]
     # Codes that collide, of which there are next to none, must not join different samples.
     if len(found) > _WORTH * n or not np.array_equal(rows[place], x):
-        return x, weights
-    return rows, np.bincount(place, weights, len(found)).astype(weights.dtype)
+        return each
+    sums = np.bincount(place, weights, len(found)).astype(weights.dtype)
+    return Distinct(rows, sums, place)
 
 
 def _codes(x: Floats) -> npt.NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from jgmm.sklearn._distinct import distinct
+from jgmm.sklearn._distinct import Distinct, distinct
 
 
 class Ran(Protocol):
@@ -48,7 +48,7 @@ class Fitting(BaseMixture, Generic[S, R]):  # type: ignore[misc]
     lower_bound_: float
     lower_bounds_: list[float]
 
-    def _start(self, X: Any, weights: Any, random_state: Any) -> S:
+    def _start(self, X: Any, weights: Any, samples: Distinct, random_state: Any) -> S:
         """Where a fresh run begins."""
         raise NotImplementedError
 
@@ -109,12 +109,12 @@ class Fitting(BaseMixture, Generic[S, R]):  # type: ignore[misc]
         best: R | None = None
         for init in range(self.n_init if fresh else 1):
             self._print_verbose_msg_init_beg(init)
-            start = self._start(X, weights, random_state) if fresh else self._resumed()
+            start = self._start(X, weights, samples, random_state) if fresh else self._resumed()
             if self.max_iter == 0:
-                best = self._unmoved(*samples, start)
+                best = self._unmoved(samples.rows, samples.weights, start)
                 break
             bound = float(-np.inf if fresh else self.lower_bound_)
-            result = self._run(*samples, start, bound)
+            result = self._run(samples.rows, samples.weights, start, bound)
             self._tell(result, bound)
             if best is None or result.bounds[-1] > best.bounds[-1]:
                 best = result

@@ -22,6 +22,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size, pad_rows
 from jgmm.sklearn import _loops
+from jgmm.sklearn._distinct import Distinct, distinct
 
 _label = program("size")(lloyd.label)
 
@@ -62,9 +63,17 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C",
             accept_large_sparse=False,
         )  # fmt: skip
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        return self._find(X, weights, distinct(X, weights))
+
+    def _find(self, X: Any, weights: Any, samples: Distinct) -> KMeans:
+        """`fit`, of samples and weights that were checked.
+
+        Starts are drawn of all samples, as scikit-learn does, and moved by the distinct ones.
+        """
         self._check_params_vs_input(X)
         random_state = check_random_state(self.random_state)
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        rows, sums, place = samples
         self._n_threads = 1  # of the inherited code that scores sparse data
         init = self.init
         if not isinstance(init, str) and not callable(init):
@@ -73,6 +82,7 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         mean = X.mean(axis=0)
         moved = X - mean
         norms = row_norms(moved, squared=True)
+        rows = rows - mean
         best: tuple[Any, ...] | None = None
         for _ in range(self._n_init):
             if isinstance(init, np.ndarray):
@@ -86,24 +96,24 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
                 print("Initialization complete")
             with jax.enable_x64(True):
                 options = {"tol": float(self._tol), "max_iter": self.max_iter}
-                found = interruptible(partial(_loops.k_means, moved, weights, centers, **options))
+                found = interruptible(partial(_loops.k_means, rows, sums, centers, **options))
             if self.verbose:
                 self._tell(found)
             if best is None or found[2] < best[2]:
                 best = found
         assert best is not None
         labels, centers, inertia, n_iter, _ = best
-        distinct = len(np.unique(labels))
-        if distinct < self.n_clusters:
+        n_found = len(np.unique(labels))
+        if n_found < self.n_clusters:
             warnings.warn(
-                f"Number of distinct clusters ({distinct}) found smaller than n_clusters "
+                f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         self.cluster_centers_ = centers + mean
         self._n_features_out = len(centers)
-        self.labels_ = labels
+        self.labels_ = labels[place]
         self.inertia_ = float(inertia)
         self.n_iter_ = int(n_iter)
         return self

@@ -19,6 +19,7 @@ from jgmm.families.variances import Diag
 from jgmm.mixture.density import evaluate
 from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 from jgmm.sklearn import _loops, _online, _start
+from jgmm.sklearn._distinct import Distinct
 from jgmm.sklearn._fitting import Fitting
 from jgmm.sklearn._parameters import as_jgmm, as_sklearn, factorise, to_mixture
 
@@ -94,12 +95,14 @@ class GaussianMixture(Fitting[Mixture, _loops.EmResult], mixture.GaussianMixture
         self._moments, self._weight = None, float(weights.sum())
         self._take(best.mixture, X.dtype)
 
-    def _start(self, X: Any, weights: Any, random_state: Any) -> Mixture:
+    def _start(self, X: Any, weights: Any, samples: Distinct, random_state: Any) -> Mixture:
         """The mixture to start from: drawn, then replaced by what the user gave."""
         shares, means, precisions = self.weights_init, self.means_init, self.precisions_init
         covariances: Any = None
         if shares is None or means is None or precisions is None:
-            drawn = _start.draw(X, weights, self.n_components, self.init_params, random_state)
+            drawn = _start.draw(
+                X, weights, samples, self.n_components, self.init_params, random_state
+            )
             started = _start.moments(
                 X, weights, drawn, self.n_components, self.covariance_type, self.reg_covar
             )

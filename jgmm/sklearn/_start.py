@@ -12,19 +12,25 @@ import numpy.typing as npt
 from sklearn.cluster import kmeans_plusplus
 
 from jgmm.families.table import family_of
+from jgmm.sklearn._distinct import Distinct
 from jgmm.sklearn._kmeans import KMeans
 
 Float = npt.NDArray[Any]
 
 
 def draw(
-    x: Float, weights: Float, k: int, init_params: str, random_state: np.random.RandomState
+    x: Float,
+    weights: Float,
+    samples: Distinct,
+    k: int,
+    init_params: str,
+    random_state: np.random.RandomState,
 ) -> Float:
     """Responsibilities [N, K], or labels [N] with -1 for samples of no component."""
     n = len(x)
     if init_params == "kmeans":
         clusters = KMeans(n_clusters=k, n_init=1, random_state=random_state)
-        labels: Float = clusters.fit(x, sample_weight=weights).labels_
+        labels: Float = clusters._find(x, weights, samples).labels_
         return labels
     if init_params == "random":
         shares = random_state.uniform(size=(n, k))

@@ -201,6 +201,16 @@ def test_clusters_are_theirs(init: Any, dtype: type) -> None:
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
+def test_clusters_of_samples_that_come_again_are_theirs() -> None:
+    x = np.tile(X, (-(-(1 << 14) // len(X)), 1))
+    options = {"n_clusters": K, "random_state": 0, "n_init": 1}
+    ours, theirs = KMeans(**options).fit(x), sklearn.cluster.KMeans(**options).fit(x)
+    np.testing.assert_array_equal(ours.labels_, theirs.labels_)
+    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=1e-9)
+    np.testing.assert_allclose(ours.inertia_, theirs.inertia_, rtol=1e-9)
+    assert ours.n_iter_ == theirs.n_iter_
+
+
 def test_sparse_data_are_clustered() -> None:
     x = sparse.csr_matrix(np.abs(X))
     ours = KMeans(K, random_state=0).fit(x)
