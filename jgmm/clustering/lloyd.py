@@ -15,6 +15,7 @@ from jgmm.clustering.plus_plus import plus_plus, squared_distances
 from jgmm.data.fold import fold_sum, in_turn, map_samples
 from jgmm.data.origin import less, near_origin, plus
 from jgmm.data.products import dot, with_one
+from jgmm.data.programs import program
 from jgmm.data.samples import Block, Rows, Samples, block_size, make_samples
 
 
@@ -85,7 +86,7 @@ def update(centroids: Array, stats: LloydStats) -> Array:
 def lloyd_step(
     centroids: ArrayLike, pixels: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[Array, Array]:
-    """One step of Lloyd's algorithm, not jitted, for use inside other programs.
+    """One step of Lloyd's algorithm.
 
     Args:
         centroids: [K, D].
@@ -108,14 +109,19 @@ def lloyd_step(
     array, origin = near_origin(pixels, start.shape[1])
     start = less(start, origin).astype(array.dtype)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    center = jnp.mean(start, axis=0)
-    flat = array.reshape(-1, start.shape[1]) - center
-    rows = Rows(features=flat, weights=sample_weights)
+    moved, error = _stepped(start, array.reshape(-1, start.shape[1]), sample_weights)
+    return plus(moved, origin), error
+
+
+@program()
+def _stepped(start: Array, flat: Array, weights: Array) -> tuple[Array, Array]:
     k, d = start.shape
+    center = jnp.mean(start, axis=0)
+    rows = Rows(features=flat - center, weights=weights)
     samples = make_samples(rows, block_size(k, d, start.dtype))
-    start, used = start - center, jnp.ones(len(start), bool)
+    start, used = start - center, jnp.ones(k, bool)
     moved = update(start, assign(start, used, samples))
-    return plus(moved + center, origin), inertia(start, used, samples)
+    return moved + center, inertia(start, used, samples)
 
 
 @struct

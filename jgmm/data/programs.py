@@ -78,7 +78,9 @@ def on_host(tree: Any) -> bool:
     )
 
 
-def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def program(
+    *static: str, once: bool = False, amount: str | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Compile a function, for each shape of its arguments, as suits the amount of data.
 
     Inside another program it becomes a part of that, and is compiled as that is.
@@ -86,6 +88,7 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
     Args:
         static: names of arguments that the function is compiled for.
         once: whether it goes over the data a few times at most.
+        amount: the name of a static number of samples that it makes, if it makes any.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -104,12 +107,13 @@ def program(*static: str, once: bool = False) -> Callable[[Callable[P, T]], Call
             # Options are for whole programs, not for a part of one or of a derivative.
             if not _whole_on_cpu(arrays) or _watched():
                 return plain(*args, **kwargs)
-            few = are_few(max((getattr(leaf, "size", 1) for leaf in arrays), default=0))
-            quick, well = (_QUICK, _ONCE) if once else (_QUICK_LOOP, _WELL)
-            options = quick if few else well
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             fixed = {name: bound.arguments.pop(name) for name in static}
+            sizes = [getattr(leaf, "size", 1) for leaf in arrays]
+            few = are_few(max(sizes, default=0) if amount is None else max(*sizes, fixed[amount]))
+            quick, well = (_QUICK, _ONCE) if once else (_QUICK_LOOP, _WELL)
+            options = quick if few else well
             result: T = executables.run(by_name, fixed, bound.arguments, options)
             return result
 

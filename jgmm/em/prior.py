@@ -15,6 +15,7 @@ from jgmm._struct import struct
 from jgmm.data.frame import Frame
 from jgmm.data.origin import Origin, less, near_origin, plus
 from jgmm.data.products import dot
+from jgmm.data.programs import program
 from jgmm.mixture.mixture import Mixture, log_weights
 
 
@@ -78,23 +79,29 @@ def weak_prior(
     array, origin = near_origin(pixels, missing=missing == "nan")
     d, dtype = array.shape[-1], array.dtype
     w = _checks.as_weights(weights, array.shape[:-1], dtype)
-    flat = array.reshape(-1, d)
-    total = jnp.sum(w)
+    shrink = _checks.as_array(k ** (2 / d), dtype)
+    center, scale = _spread(array.reshape(-1, d), w, shrink, incomplete=missing == "nan")
+    return Prior(
+        concentration=_checks.as_array(1, dtype),
+        mean=plus(center, origin),
+        mean_strength=_checks.as_array(0.01, dtype),
+        scale=scale,
+        dof=_checks.as_array(d + 2, dtype),
+    )
+
+
+@program("incomplete", once=True)
+def _spread(flat: Array, weights: Array, shrink: Array, incomplete: bool) -> tuple[Array, Array]:
+    """Mean [D] and covariance [D, D] over ``shrink``; what was not observed is average."""
     # Two passes: the second mean corrects the first without cancellation.
-    seen = jnp.where(jnp.isnan(flat) & (missing == "nan"), 0, w[:, None])
-    mass = jnp.maximum(jnp.sum(seen, axis=0), np.finfo(dtype).tiny)
+    seen = jnp.where(jnp.isnan(flat) & incomplete, 0, weights[:, None])
+    mass = jnp.maximum(jnp.sum(seen, axis=0), np.finfo(flat.dtype).tiny)
     rough = jnp.sum(jnp.where(seen > 0, seen * flat, 0), axis=0) / mass
     moved = jnp.where(seen > 0, flat - rough, 0)
     shift = jnp.sum(seen * moved, axis=0) / mass
     moved = jnp.where(seen > 0, moved - shift, 0)
-    scatter = dot((w[:, None] * moved).T, moved) / total
-    return Prior(
-        concentration=jnp.ones((), dtype),
-        mean=plus(rough + shift, origin),
-        mean_strength=_checks.as_array(0.01, dtype),
-        scale=scatter / k ** (2 / d),
-        dof=_checks.as_array(d + 2, dtype),
-    )
+    scatter = dot((weights[:, None] * moved).T, moved) / jnp.sum(weights)
+    return rough + shift, scatter / shrink
 
 
 def as_prior(

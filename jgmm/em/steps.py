@@ -12,9 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jgmm import _checks
+from jgmm.data.programs import program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.em.maximisation import maximisation
 from jgmm.em.statistics import SufficientStats, expectation
+from jgmm.families.family import Family
 from jgmm.families.floor import Floor
 from jgmm.families.table import family_of
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, checked, conform, promoted
@@ -25,8 +27,6 @@ def e_step(
     mixture: Mixture | FitLike, pixels: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[SufficientStats, Array]:
     """The expectation step: what the data say under a mixture.
-
-    Not jitted, so that it can be part of a larger program.
 
     Args:
         mixture: K components in D dimensions.
@@ -49,10 +49,14 @@ def e_step(
     """
     mixture, array = conform(mixture, pixels)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    moved, flat = centered(mixture, array.reshape(-1, mixture.n_features))
-    size = mixture.block_size
-    rows = Rows(features=flat, weights=sample_weights)
-    stats, log_likelihood = expectation(moved, make_samples(rows, size))
+    return _expected(mixture, array.reshape(-1, mixture.n_features), sample_weights)
+
+
+@program()
+def _expected(mixture: Mixture, flat: Array, weights: Array) -> tuple[SufficientStats, Array]:
+    moved, flat = centered(mixture, flat)
+    samples = make_samples(Rows(features=flat, weights=weights), mixture.block_size)
+    stats, log_likelihood = expectation(moved, samples)
     return stats, log_likelihood.rounded()
 
 
@@ -88,12 +92,18 @@ def m_step(
     """
     mixture = as_mixture(mixture)
     family = family_of(covariance_type, n_features=mixture.n_features)
-    dtype = mixture.means.dtype
-    floor = jnp.broadcast_to(
-        _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype)),
-        (mixture.n_features,),
-    )
-    return maximisation(mixture, stats, family, Floor(variances=floor))
+    return _maximised(mixture, stats, _floor(reg_covar, mixture), family=family)
+
+
+def _floor(reg_covar: ArrayLike, mixture: Mixture) -> Array:
+    least = _checks.as_nonnegative("reg_covar", reg_covar, mixture.means.dtype)
+    return _checks.all_or_none("reg_covar", least)
+
+
+@program("family")
+def _maximised(mixture: Mixture, stats: SufficientStats, floor: Array, family: Family) -> Mixture:
+    variances = jnp.broadcast_to(floor, (mixture.n_features,))
+    return maximisation(mixture, stats, family, Floor(variances=variances))
 
 
 def em_step(
@@ -123,7 +133,23 @@ def em_step(
         >>> print(fitted.means, before)
         [[3.]] -7.4189386
     """
-    stats, log_likelihood = e_step(mixture, pixels, weights)
-    mixture = promoted(checked(mixture), stats.shifts.dtype)
-    fitted = m_step(mixture, stats, covariance_type=covariance_type, reg_covar=reg_covar)
-    return fitted, log_likelihood
+    near, array = conform(mixture, pixels)
+    mixture = promoted(checked(mixture), near.means.dtype)
+    family = family_of(covariance_type, n_features=mixture.n_features)
+    return _stepped(
+        mixture,
+        near,
+        array.reshape(-1, mixture.n_features),
+        _checks.as_weights(weights, array.shape[:-1], array.dtype),
+        _floor(reg_covar, mixture),
+        family=family,
+    )
+
+
+@program("family")
+def _stepped(
+    mixture: Mixture, near: Mixture, flat: Array, weights: Array, floor: Array, family: Family
+) -> tuple[Mixture, Array]:
+    """``near`` is the mixture moved as the pixels are, whose statistics do not depend on that."""
+    stats, log_likelihood = _expected(near, flat, weights)
+    return _maximised(mixture, stats, floor, family=family), log_likelihood

@@ -91,7 +91,7 @@ def standard_errors(
     return _errors(mixture, array.reshape(-1, mixture.n_features), sample_weights)
 
 
-@program()
+@program(once=True)
 def _errors(mixture: Mixture, pixels: Array, weights: Array) -> StandardErrors:
     used = mixture.weights > 0
     mixture, pixels = centered(mixture, pixels)

@@ -179,6 +179,8 @@ def _fitted(
         starts = started(
             request.problem, first, keys, settings.init, None, options.start, None, mesh
         )
+        # On the host nothing is compiled for it.
+        starts = jax.device_get(starts) if _checks.all_concrete(starts) else starts
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
     found = _climbed(
         request.problem,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import amend
+from jgmm.data.programs import on_host, program
+from jgmm.data.samples import padded_length
 from jgmm.families.matrices import Full
 from jgmm.mixture.density import log_prob
 from jgmm.mixture.mixture import FitLike, Mixture, as_mixture, log_weights
@@ -38,9 +41,19 @@ def sample(
         >>> print(pixels.shape, bool(((pixels[:, 0] > 0) == labels).all()))
         (100, 1) True
     """
-    n = _checks.as_count("n", n)
+    n, key = _checks.as_count("n", n), _checks.as_key(key)
     mixture = as_mixture(mixture)
-    component_key, normal_key = jax.random.split(_checks.as_key(key))
+    if not on_host((mixture, key)):
+        return _sample(mixture, key, n=n)
+    # The first of more, of one of few numbers, are the same, and cut without compiling for each n.
+    drawn = jax.device_get(_sample(mixture, key, n=padded_length(n)))
+    pixels, labels = (_checks.as_array(leaf[:n]) for leaf in drawn)
+    return pixels, labels
+
+
+@program("n", once=True, amount="n")
+def _sample(mixture: Mixture, key: Array, n: int) -> tuple[Array, Array]:
+    component_key, normal_key = jax.random.split(key)
     labels = jax.random.categorical(component_key, log_weights(mixture.weights), shape=(n,))
     k, d = mixture.means.shape
     normal = jax.random.normal(normal_key, (n, d), mixture.means.dtype)
@@ -75,6 +88,13 @@ def marginal(mixture: Mixture | FitLike, features: Sequence[int]) -> Mixture:
     """
     mixture = as_mixture(mixture)
     index = _features(features, mixture.n_features)
+    if not on_host(mixture):
+        return _marginal(mixture, index)
+    return jax.tree.map(_checks.as_array, _marginal(jax.device_get(mixture), index))
+
+
+def _marginal(mixture: Mixture, index: Any) -> Mixture:
+    """Of NumPy arrays nothing is compiled."""
     return amend(
         mixture,
         means=mixture.means[:, index],
@@ -116,13 +136,19 @@ def condition(mixture: Mixture | FitLike, features: Sequence[int], values: Array
     given = _checks.as_array(values, mixture.means.dtype)
     if given.shape != index.shape:
         raise ValueError(f"values: expected shape {index.shape}, got {given.shape}")
+    return _condition(mixture, _checks.as_array(index), _checks.as_array(rest), given)
+
+
+@program(once=True)
+def _condition(mixture: Mixture, index: Array, rest: Array, given: Array) -> Mixture:
+    """For whichever features; how many they are is compiled for."""
     gaps = given - mixture.means[:, index]
     shift, covariances, log_density = mixture.family.conditional(
         mixture.covariances, rest, index, gaps
     )
     family, dof = mixture.family.parts, mixture.degrees_of_freedom
     if mixture.distribution.shaped:
-        known = marginal(mixture, features)
+        known = _marginal(mixture, index)
         inverse, _ = known.family.inverse_root(known.covariances, len(index))
         squares = jnp.sum(known.family.apply(inverse, gaps) ** 2, axis=1)
         log_density, widths, dof = mixture.distribution.conditional(
@@ -160,7 +186,11 @@ def entropy(mixture: Mixture | FitLike) -> tuple[Array, Array]:
         >>> [round(float(bound), 4) for bound in jgmm.entropy(normal)]
         [1.4189, 1.4189]
     """
-    mixture = as_mixture(mixture)
+    return _entropy(as_mixture(mixture))
+
+
+@program(once=True)
+def _entropy(mixture: Mixture) -> tuple[Array, Array]:
     k, d = mixture.means.shape
     w, logs_w = mixture.weights, log_weights(mixture.weights)
     used = w > 0
@@ -205,7 +235,12 @@ def kl_divergence(
     p, q = as_mixture(p, "p"), as_mixture(q, "q")
     if p.n_features != q.n_features:
         raise ValueError(f"q: expected {p.n_features} features, got {q.n_features}")
-    drawn, _ = sample(p, n, key=key)
+    return _divergence(p, q, _checks.as_key(key), n=n)
+
+
+@program("n", once=True, amount="n")
+def _divergence(p: Mixture, q: Mixture, key: Array, n: int) -> tuple[Array, Array]:
+    drawn, _ = _sample(p, key, n=n)
     gaps = log_prob(p, drawn) - log_prob(q, drawn)
     return jnp.mean(gaps), jnp.std(gaps, ddof=1) / math.sqrt(n)
 

@@ -31,12 +31,13 @@ def sound(mixture: Mixture) -> Mixture:
     means, covariances = np.asarray(mixture.means), np.asarray(mixture.covariances)
     if (weakness := mixture.family.weakness(covariances)) is not None:
         raise ValueError(weakness)
-    dof = mixture.degrees_of_freedom
-    if dof is not None and not 1e-3 <= np.min(dof) <= np.max(dof) <= 1e9:
-        raise ValueError(
-            f"expected degrees_of_freedom from 0.001 to 1e+09, got {np.min(dof):.4g} to "
-            f"{np.max(dof):.4g}"
-        )
+    if mixture.degrees_of_freedom is not None:
+        dof = np.asarray(mixture.degrees_of_freedom)
+        if not 1e-3 <= dof.min() <= dof.max() <= 1e9:
+            raise ValueError(
+                f"expected degrees_of_freedom from 0.001 to 1e+09, got {dof.min():.4g} to "
+                f"{dof.max():.4g}"
+            )
     if (size := np.abs(means).max()) > np.sqrt(np.finfo(means.dtype).max):
         raise ValueError(f"expected means whose squares {means.dtype} can hold, got {size:.4g}")
     return mixture

@@ -77,3 +77,38 @@ def test_wrong_features_are_told() -> None:
         jgmm.condition(mixture, range(D), X[0])
     with pytest.raises(ValueError, match="values"):
         jgmm.condition(mixture, [0], jnp.zeros(2))
+
+
+def test_operations_are_one_program_each() -> None:
+    mixture = start("full", X)
+    compiled: list[str] = []
+
+    def listen(event: str, _: float, **about: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(str(about.get("fun_name")))
+
+    with jax.enable_x64(False):
+        mixture = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), mixture)
+        key = jax.random.key(3)
+        values = np.zeros(2, np.float32)
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            drawn = jgmm.sample(mixture, 77, key=key)
+            kept = jgmm.marginal(mixture, [2, 0])
+            given = jgmm.condition(mixture, [2, 0], values)
+            bounds = jgmm.entropy(mixture)
+            distance = jgmm.kl_divergence(mixture, mixture, n=77, key=key)
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+        assert len(compiled) <= 4, compiled
+        del compiled[:]
+        for got, expected in (
+            (drawn, jax.jit(lambda m: jgmm.sample(m, 77, key=key))(mixture)),
+            (kept, jax.jit(lambda m: jgmm.marginal(m, [2, 0]))(mixture)),
+            (given, jax.jit(lambda m: jgmm.condition(m, [2, 0], values))(mixture)),
+            (bounds, jax.jit(jgmm.entropy)(mixture)),
+            (distance, jax.jit(lambda m: jgmm.kl_divergence(m, m, n=77, key=key))(mixture)),
+        ):
+            assert jax.tree.structure(got) == jax.tree.structure(expected)
+            for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
