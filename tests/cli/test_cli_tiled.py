@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jgmm.cli import app as cli
 from jgmm.cli import cutting, process, tiled
 from jgmm.cli.terminal import Terminal
 from jgmm.image import Image
+from jgmm.image import tiles as tiles_of
 from jgmm.image.bands import Pieces, banded
 from jgmm.image.model import ImageModel, setup_of
 from jgmm.image.samples import samples_of
@@ -166,6 +168,44 @@ def test_bands_are_the_rows_of_the_image(how: str, tmp_path: Path) -> None:
             rows = found.rows(start, stop).pixels
             np.testing.assert_array_equal(rows, image[start:stop])
             assert rows.dtype == image.dtype
+
+
+def test_a_bigtiff_is_written_where_offsets_would_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the sizes of its tiles, as they are in the file; it is the same picture either way."""
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    values = np.random.default_rng(0).integers(0, 200, (600, 700)).astype(np.uint8)
+    palette = np.arange(600, dtype=np.uint32).astype(np.uint8).reshape(200, 3)
+    bands, path = Bands(tmp_path / "a.part", "a"), tmp_path / "x.tif"
+    for start in range(0, 600, 256):
+        part = values[start : start + 256]
+        bands.add({"other": part // 100, "labels": part}, {})
+    n_bytes = sum(len(tile) for tile in bands.tiles("labels"))
+    assert n_bytes > values.size * 0.9  # noise
+    spare = 1 << 26
+    for most, big in (
+        (1 << 32, False),
+        (n_bytes + 9 * 8 + spare, False),
+        (n_bytes + 9 * 8 + spare - 1, True),
+    ):
+        monkeypatch.setattr(tiles_of, "_CLASSIC", most)
+        bands.write(path, "labels", values.shape, palette=palette)
+        assert path.read_bytes()[:4] == (b"II+\0" if big else b"II*\0")
+        with tifffile.TiffFile(path) as file:
+            page: Any = file.pages[0]
+            assert (file.is_bigtiff, page.is_tiled, page.dtype) == (big, True, np.uint8)
+            np.testing.assert_array_equal(page.asarray(), values)
+            np.testing.assert_array_equal(page.colormap[:, :200].T // 257, palette)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path) as other:
+                np.testing.assert_array_equal(other.read(1), values)
+                assert other.colormap(1)[7] == (*palette[7], 255)
+    monkeypatch.undo()
+    gib = 1 << 30
+    assert [tiles_of.is_big(n, 1) for n in (3 * gib, 4 * gib - 1, 4 * gib)] == [False, True, True]
+    assert tiles_of.is_big(3 * gib, gib // 8)  # the places of many small tiles alone take as much
 
 
 def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
