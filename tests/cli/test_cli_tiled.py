@@ -16,7 +16,7 @@ from pictures import SHAPE, picture, write
 
 import jgmm
 from jgmm.cli import app as cli
-from jgmm.cli import cutting, process, tiled
+from jgmm.cli import cutting, estimates, process, tiled
 from jgmm.cli.terminal import Terminal
 from jgmm.image import Image
 from jgmm.image import tiles as tiles_of
@@ -67,7 +67,7 @@ def test_tiles_hold_what_a_run_in_memory_finds(
         begin(self, *arguments, doing)
 
     monkeypatch.setattr(Terminal, "begin", beginning)
-    monkeypatch.setattr(tiled, "_RATE", image[..., 0].size / 42)  # 42 s for a pass
+    monkeypatch.setattr(estimates, "_RATE", image[..., 0].size / 42)  # 42 s for a pass
 
     def stopping(self: Bands, *arguments: Any) -> None:
         done.append(len(self.notes))
@@ -81,7 +81,13 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     monkeypatch.setattr(Bands, "add", stopping)
     run = ["segment", "x.tif", "-k", "2", "--tiled"]
     assert cli.main(run) == 1
-    assert "and about 84 seconds" in capsys.readouterr().out  # to fit, and to label
+    said = capsys.readouterr().out
+    # To read and to label 42 s each, and to fit all pixels, if they differ as much as they can.
+    step = estimates._STEP * 650 * 300 * 2 * 13
+    most = 84 + estimates._COMPILED + step * 100
+    assert f"and about 84 to {most:.0f} seconds" in said
+    n = len(np.unique(image[image[..., 3] > 0], axis=0))
+    assert f" pixels, {n} different; to fit takes about 1 to 6 seconds" in said
     assert process._last_words == []
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
@@ -137,7 +143,7 @@ def test_tiles_hold_what_a_run_in_memory_finds(
 
     monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
     model = "jgmm-out/x/model_k2.safetensors"
-    monkeypatch.setattr(tiled, "_RATE", 4e6)
+    monkeypatch.setattr(estimates, "_RATE", 4e6)
     capsys.readouterr()
     assert cli.main(["apply", model, "x.tif"]) == 0
     assert "and about a second" in capsys.readouterr().out
@@ -206,6 +212,48 @@ def test_a_bigtiff_is_written_where_offsets_would_not_reach(
     gib = 1 << 30
     assert [tiles_of.is_big(n, 1) for n in (3 * gib, 4 * gib - 1, 4 * gib)] == [False, True, True]
     assert tiles_of.is_big(3 * gib, gib // 8)  # the places of many small tiles alone take as much
+
+
+def test_time_left_goes_by_what_this_run_has_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three bands, each read in 10 s and labelled in 2, on a clock that nothing else moves."""
+    now, stop_after = 0, 1
+    rows, add = Pieces.rows, Bands.add
+
+    def reading(self: Pieces, start: int, stop: int) -> Image:
+        nonlocal now
+        now += 10 if stop - start > 1 else 0  # one row is but looked at
+        return rows(self, start, stop)
+
+    def labelling(self: Bands, *arguments: Any) -> None:
+        nonlocal now
+        now += 2
+        add(self, *arguments)
+        if len(self.notes) == stop_after:
+            raise RuntimeError
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            return float(now)
+
+    monkeypatch.setattr(cutting, "time", Clock)
+    monkeypatch.setattr(tiled, "time", Clock)
+    monkeypatch.setattr(Pieces, "rows", reading)
+    monkeypatch.setattr(Bands, "add", labelling)
+    large()
+    run = ["segment", "x.tif", "--tiled", "-k", "2", "--max-iter", "1", "--search", "none"]
+    assert cli.main(run) == 1
+    said = capsys.readouterr().out
+    assert "read 256 of 650 rows, 20 s left" in said
+    assert "read 512 of 650 rows, 10 s left" in said
+    stop_after = 0
+    assert cli.main(run) == 0
+    said = capsys.readouterr().out
+    assert "goes on after 1 of 3 bands" in said
+    assert "labelled 512 of 650 rows, 12 s left" in said
+    assert "labelled 650 of 650 rows, 0 s left" in said
 
 
 def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
