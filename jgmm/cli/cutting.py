@@ -88,6 +88,11 @@ def left(image: Banded, bands: Bands) -> float:
     return 1 - len(bands.notes) / len(bands_of(image))
 
 
+def ahead(began: float, done: int, of: int) -> str:
+    """How long so many pieces of work will still take, by those done since ``began``."""
+    return f"{(time.perf_counter() - began) / done * (of - done):.0f} s left"
+
+
 def bands_with(
     models: Mapping[str, str], source: Path, folder: Path, told: Mapping[str, Any]
 ) -> Bands:
@@ -117,6 +122,8 @@ def cut(
     pending = 0
     with process.parting("interrupted; the same command goes on from here"):
         for i, (start, stop) in enumerate(ranges):
+            if i == done:  # to read again what is labelled is quick, and tells nothing of the rest
+                began = time.perf_counter()
             band = image.rows(start, stop)
             skip = -start % stride
             alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
@@ -128,9 +135,8 @@ def cut(
             bands.add(pictures, note)
             pending += 1
             if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
-                ahead = (time.perf_counter() - began) / (i + 1 - done) * (len(ranges) - i - 1)
-                said = f"labelled {stop:,} of {image.height:,} rows, {ahead:.0f} s left"
-                monitor.step(said, pending)
+                said = ahead(began, i + 1 - done, len(ranges) - done)
+                monitor.step(f"labelled {stop:,} of {image.height:,} rows, {said}", pending)
                 pending = 0
     counted = {k: _sum(bands.notes, k) for k in models}
     n_pixels = sum(int(note["pixels"]) for note in bands.notes)

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from jgmm.cli import memory, outputs, summary
+from jgmm.cli import outputs, summary
 from jgmm.cli import pages as web
-from jgmm.cli.about import taken as taken_of
-from jgmm.cli.cutting import Cut, bands_of, bands_with, cut, identity_of, left
+from jgmm.cli.cutting import Cut, ahead, bands_of, bands_with, cut, identity_of, left
+from jgmm.cli.estimates import FITTED, counts_colours, expect, expect_fits
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
 from jgmm.cli.joint import write_fits
@@ -30,14 +30,11 @@ from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
 from jgmm.image.model_file import load_model
 from jgmm.image.segmentation import Segmentation, segmentation_by
-from jgmm.image.settings import CANDIDATES
 from jgmm.image.stack import Pool
-from jgmm.image.tiles import TILE, Bands
+from jgmm.image.tiles import Bands
 
 NdArray = npt.NDArray[Any]
 LARGE = 100_000_000  # pixels, above which an image is worked on tile by tile
-_FITTED = 1 << 24  # pixels that a fit is to, of those whose colours are not counted
-_RATE = 4e6  # pixels a second that are labelled, as measured on one core
 
 
 def is_tiled(source: Path, options: Options) -> bool:
@@ -100,43 +97,6 @@ def apply_tiled(
     return content
 
 
-def expect(
-    image: Banded,
-    source: Path,
-    n_passes: float,
-    monitor: Monitor,
-    steps: int = 0,
-    itemsize: int | None = None,
-) -> None:
-    """Say what a run will take, and refuse it where there is less memory.
-
-    ``n_passes`` over the image are to be made still, of which one that was begun is a part.
-    ``itemsize`` is the bytes of a number in a fit; None where there is none. How many colours that
-    is to is not known yet, so it is looked at again by `_fit`.
-    """
-    first = image.rows(0, 1)
-    channels, counted = first.pixels.shape[2], first.pixels.dtype.kind in "iu"
-    pixels = image.height * image.width
-    taken = memory.needed(TILE * image.width, channels, few_colours=counted)
-    most = taken
-    if itemsize is not None:
-        most = max(most, _taken_by_fit(min(pixels, _FITTED), channels, itemsize))
-    memory.expect(taken, f"{image.width} x {image.height} pixels, tile by tile,", source)
-    room = memory.size(most) if most == taken else f"{memory.size(taken)} to {memory.size(most)}"
-    n = len(bands_of(image))
-    seconds = pixels * n_passes / _RATE
-    said = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-    said = "a second" if seconds < 1.5 else said
-    page = f"{taken_of([first])}, " if taken_of([first]) else ""
-    monitor.begin(
-        source.name,
-        f"{page}{image.width} x {image.height} pixels tile by tile, in {n} bands; about "
-        f"{room} of memory beside the program's own, and about {said}",
-        n + steps,
-        doing="labelling" if itemsize is None else "reading",
-    )
-
-
 def write_reduced(
     folder: Path,
     models: Mapping[int, ImageModel],
@@ -190,10 +150,8 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
         if kept:
             bands = bands_with(kept["models"], source, folder, told)
             n_ks, rest = len(kept["models"]), left(image, bands)
-        n_fits = 0 if kept else len(options.ks or CANDIDATES) * options.restarts
-        itemsize = None if kept else np.dtype(options.dtype).itemsize
         n_passes = n_ks * rest + (0 if kept else 1)
-        expect(image, source, n_passes, monitor, n_fits, itemsize)
+        expect(image, source, n_passes, monitor, None if kept else options)
         if kept is None:
             kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
             draw.wait()
@@ -240,10 +198,6 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
     return content
 
 
-def _taken_by_fit(n_samples: int, channels: int, itemsize: int) -> int:
-    return memory.needed(n_samples, channels, few_colours=False, itemsize=itemsize)
-
-
 def _kept(state: Path, identity: str) -> dict[str, Any] | None:
     """What a run wrote down of its fits, if it was of the same and its models are there still."""
     try:
@@ -270,26 +224,24 @@ def _fit(
 ) -> dict[str, Any]:
     """Fit every k, and write the models and curves; what is to be kept of it."""
     first = image.rows(0, 1).pixels
-    counted = first.dtype == np.uint8 and first.shape[2] <= 3
+    counted = counts_colours(first.dtype, first.shape[2])
     pixels = image.height * image.width
-    stride = 1 if counted else max(1, math.ceil(math.sqrt(pixels / _FITTED)))
-    pool, ranges = Pool(), bands_of(image)
+    stride = 1 if counted else max(1, math.ceil(math.sqrt(pixels / FITTED)))
+    pool, ranges, began = Pool(), bands_of(image), time.perf_counter()
     for i, (start, stop) in enumerate(ranges):
         band, skip = image.rows(start, stop), -start % stride
         alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
         pool.add(Image(band.pixels[skip::stride, ::stride], alpha, source))
         if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
-            monitor.step(f"read {stop:,} of {image.height:,} rows", 0)
+            said = ahead(began, i + 1, len(ranges))
+            monitor.step(f"read {stop:,} of {image.height:,} rows, {said}", 0)
     try:
         whole, counts = pool.pooled()
     except ValueError as error:
         raise JobError(f"{error}: {source}") from error
-    itemsize = np.dtype(options.dtype).itemsize
-    taken = _taken_by_fit(len(counts), whole.pixels.shape[2], itemsize)
-    memory.expect(taken, f"a fit to {len(counts):,} samples", source)
+    expect_fits(counts, whole.pixels.shape[2], source, options, monitor)
     samples = samples_for(whole, options.features, options.covariance, counts=counts)
     offered = numbers_for(samples, options)
-    monitor.step(f"{int(counts.sum()):,} pixels, {len(counts):,} different", 0)
     fitted = fit_all(source, samples, offered, options, monitor)
     fits = write_fits(folder, source.name, samples, fitted, options, draw)
     return {

@@ -23,6 +23,8 @@ from jgmm._atomic import write_by
 
 NdArray = npt.NDArray[Any]
 TILE = 256
+_CLASSIC = 1 << 32  # bytes that the offsets of a TIFF reach, unless it is a BigTIFF
+_SPARE = 1 << 26  # bytes for what a TIFF has beside its tiles and their places
 _HEAD = struct.Struct("<8sQI")  # magic, length, checksum
 _MAGIC = b"jgmmband"
 
@@ -110,7 +112,7 @@ class Bands:
         """
         import tifffile
 
-        size = sum(len(tile) for tile in self.tiles(picture))
+        sizes = [len(tile) for tile in self.tiles(picture)]
         colours: dict[str, Any] = {"photometric": "minisblack"}
         if palette is not None:
             table = np.zeros((3, 256), np.uint16)
@@ -125,13 +127,23 @@ class Bands:
                 dtype=dtype,
                 tile=(TILE, TILE),
                 compression="zlib",
-                bigtiff=size + (1 << 26) >= 1 << 32,
+                bigtiff=is_big(sum(sizes), len(sizes)),
                 metadata=None,
                 extratags=tags,
                 **colours,
             )
 
         write_by(path, write)
+
+
+def is_big(n_bytes: int, n_tiles: int) -> bool:
+    """Whether so many bytes of tiles make a TIFF that has to be a BigTIFF.
+
+    Example:
+        >>> is_big(1 << 31, 30_000), is_big(1 << 32, 60_000)
+        (False, True)
+    """
+    return n_bytes + 8 * n_tiles + _SPARE > _CLASSIC  # each has an offset and a length of 4 bytes
 
 
 def _tiles(values: NdArray) -> list[bytes]:

@@ -11,6 +11,7 @@ from pictures import picture, write
 
 from jgmm.cli import app as cli
 from jgmm.cli import memory
+from jgmm.cli.estimates import samples_at_most, seconds_of_fits
 from jgmm.cli.options import JobError, Options
 from jgmm.image import Image
 
@@ -54,6 +55,28 @@ def test_estimates_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     ):
         with pytest.raises(JobError, match=r"x\.png"):
             memory.expect_room(pages, options)
+
+
+def test_a_fit_is_expected_to_take_longer_the_more_there_is_to_fit() -> None:
+    ready = seconds_of_fits(0, 3, Options())
+    assert ready == (0, seconds_of_fits(0, 1, Options())[1])  # compiled by another process or not
+    few, many = seconds_of_fits(1 << 20, 3, Options(ks=(4,)))
+    assert few * 10 == pytest.approx(many - ready[1])
+    for more, n in (
+        (Options(ks=(4, 8)), 3),
+        (Options(ks=(4,), search="none", restarts=3), 3),
+        (Options(ks=(4,), bayes=True, restarts=3), 3),
+    ):
+        assert seconds_of_fits(1 << 20, 3, more)[0] == pytest.approx(n * few)
+    assert seconds_of_fits(1 << 20, 3, Options(ks=(4,), restarts=3)) == (few, many)
+    short = seconds_of_fits(1 << 20, 3, Options(ks=(4,), max_iter=5))
+    assert short == pytest.approx((few / 2, few / 2 + ready[1]))
+    assert seconds_of_fits(1 << 20, 8, Options(ks=(4,)))[0] == pytest.approx(few * 73 / 13)
+    assert seconds_of_fits(1 << 20, 8, Options(ks=(4,), features="gray"))[0] < few
+    byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
+    assert samples_at_most(byte, 1, 10**9) == 256
+    assert samples_at_most(byte, 3, 10**9) == samples_at_most(word, 1, 10**9) == 1 << 24
+    assert samples_at_most(byte, 4, 1000) == 1000
 
 
 def test_what_is_free_is_known_or_without_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from pictures import SHAPE, picture, write
 
 import jgmm
 from jgmm.cli import app as cli
-from jgmm.cli import cutting, process, tiled
+from jgmm.cli import cutting, estimates, process, tiled
 from jgmm.cli.terminal import Terminal
 from jgmm.image import Image
+from jgmm.image import tiles as tiles_of
 from jgmm.image.bands import Pieces, banded
 from jgmm.image.model import ImageModel, setup_of
 from jgmm.image.samples import samples_of
@@ -65,7 +67,7 @@ def test_tiles_hold_what_a_run_in_memory_finds(
         begin(self, *arguments, doing)
 
     monkeypatch.setattr(Terminal, "begin", beginning)
-    monkeypatch.setattr(tiled, "_RATE", image[..., 0].size / 42)  # 42 s for a pass
+    monkeypatch.setattr(estimates, "_RATE", image[..., 0].size / 42)  # 42 s for a pass
 
     def stopping(self: Bands, *arguments: Any) -> None:
         done.append(len(self.notes))
@@ -79,7 +81,13 @@ def test_tiles_hold_what_a_run_in_memory_finds(
     monkeypatch.setattr(Bands, "add", stopping)
     run = ["segment", "x.tif", "-k", "2", "--tiled"]
     assert cli.main(run) == 1
-    assert "and about 84 seconds" in capsys.readouterr().out  # to fit, and to label
+    said = capsys.readouterr().out
+    # To read and to label 42 s each, and to fit all pixels, if they differ as much as they can.
+    step = estimates._STEP * 650 * 300 * 2 * 13
+    most = 84 + estimates._COMPILED + step * 100
+    assert f"and about 84 to {most:.0f} seconds" in said
+    n = len(np.unique(image[image[..., 3] > 0], axis=0))
+    assert f" pixels, {n} different; to fit takes about 1 to 6 seconds" in said
     assert process._last_words == []
     assert not Path("jgmm-out/x/segmented_k2.tif").exists()
     assert not Path("jgmm-out/x/summary.json").exists()
@@ -135,7 +143,7 @@ def test_tiles_hold_what_a_run_in_memory_finds(
 
     monkeypatch.setattr(tiled, "LARGE", 1000)  # by itself, above that
     model = "jgmm-out/x/model_k2.safetensors"
-    monkeypatch.setattr(tiled, "_RATE", 4e6)
+    monkeypatch.setattr(estimates, "_RATE", 4e6)
     capsys.readouterr()
     assert cli.main(["apply", model, "x.tif"]) == 0
     assert "and about a second" in capsys.readouterr().out
@@ -166,6 +174,86 @@ def test_bands_are_the_rows_of_the_image(how: str, tmp_path: Path) -> None:
             rows = found.rows(start, stop).pixels
             np.testing.assert_array_equal(rows, image[start:stop])
             assert rows.dtype == image.dtype
+
+
+def test_a_bigtiff_is_written_where_offsets_would_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the sizes of its tiles, as they are in the file; it is the same picture either way."""
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    values = np.random.default_rng(0).integers(0, 200, (600, 700)).astype(np.uint8)
+    palette = np.arange(600, dtype=np.uint32).astype(np.uint8).reshape(200, 3)
+    bands, path = Bands(tmp_path / "a.part", "a"), tmp_path / "x.tif"
+    for start in range(0, 600, 256):
+        part = values[start : start + 256]
+        bands.add({"other": part // 100, "labels": part}, {})
+    n_bytes = sum(len(tile) for tile in bands.tiles("labels"))
+    assert n_bytes > values.size * 0.9  # noise
+    spare = 1 << 26
+    for most, big in (
+        (1 << 32, False),
+        (n_bytes + 9 * 8 + spare, False),
+        (n_bytes + 9 * 8 + spare - 1, True),
+    ):
+        monkeypatch.setattr(tiles_of, "_CLASSIC", most)
+        bands.write(path, "labels", values.shape, palette=palette)
+        assert path.read_bytes()[:4] == (b"II+\0" if big else b"II*\0")
+        with tifffile.TiffFile(path) as file:
+            page: Any = file.pages[0]
+            assert (file.is_bigtiff, page.is_tiled, page.dtype) == (big, True, np.uint8)
+            np.testing.assert_array_equal(page.asarray(), values)
+            np.testing.assert_array_equal(page.colormap[:, :200].T // 257, palette)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path) as other:
+                np.testing.assert_array_equal(other.read(1), values)
+                assert other.colormap(1)[7] == (*palette[7], 255)
+    monkeypatch.undo()
+    gib = 1 << 30
+    assert [tiles_of.is_big(n, 1) for n in (3 * gib, 4 * gib - 1, 4 * gib)] == [False, True, True]
+    assert tiles_of.is_big(3 * gib, gib // 8)  # the places of many small tiles alone take as much
+
+
+def test_time_left_goes_by_what_this_run_has_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three bands, each read in 10 s and labelled in 2, on a clock that nothing else moves."""
+    now, stop_after = 0, 1
+    rows, add = Pieces.rows, Bands.add
+
+    def reading(self: Pieces, start: int, stop: int) -> Image:
+        nonlocal now
+        now += 10 if stop - start > 1 else 0  # one row is but looked at
+        return rows(self, start, stop)
+
+    def labelling(self: Bands, *arguments: Any) -> None:
+        nonlocal now
+        now += 2
+        add(self, *arguments)
+        if len(self.notes) == stop_after:
+            raise RuntimeError
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            return float(now)
+
+    monkeypatch.setattr(cutting, "time", Clock)
+    monkeypatch.setattr(tiled, "time", Clock)
+    monkeypatch.setattr(Pieces, "rows", reading)
+    monkeypatch.setattr(Bands, "add", labelling)
+    large()
+    run = ["segment", "x.tif", "--tiled", "-k", "2", "--max-iter", "1", "--search", "none"]
+    assert cli.main(run) == 1
+    said = capsys.readouterr().out
+    assert "read 256 of 650 rows, 20 s left" in said
+    assert "read 512 of 650 rows, 10 s left" in said
+    stop_after = 0
+    assert cli.main(run) == 0
+    said = capsys.readouterr().out
+    assert "goes on after 1 of 3 bands" in said
+    assert "labelled 512 of 650 rows, 12 s left" in said
+    assert "labelled 650 of 650 rows, 0 s left" in said
 
 
 def test_what_tiles_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
