@@ -68,8 +68,9 @@ class BayesianGaussianMixture(
     def _start(self, X: Any, weights: Any, samples: Distinct, random_state: Any) -> Mixture:
         """Moments of the samples under drawn responsibilities, as a mixture."""
         k, name = self.n_components, self.covariance_type
-        drawn = _start.draw(X, weights, samples, k, self.init_params, random_state)
-        shares, means, covariances = _start.moments(X, weights, drawn, k, name, self.reg_covar)
+        shares, means, covariances = _start.drawn(
+            X, weights, samples, k, name, self.reg_covar, self.init_params, random_state
+        )
         return build(
             Mixture, weights=shares, means=means, covariances=covariances, family=family_of(name)
         )

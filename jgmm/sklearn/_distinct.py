@@ -23,6 +23,7 @@ class Distinct(NamedTuple):
     rows: Floats  # [M, D]
     weights: Floats  # [M], sums
     place: npt.NDArray[np.intp] | slice  # [N], which row each sample is
+    first: npt.NDArray[np.intp] | slice  # [M], a sample that is such a row
 
 
 def distinct(x: Floats, weights: Floats) -> Distinct:
@@ -32,7 +33,7 @@ def distinct(x: Floats, weights: Floats) -> Distinct:
         x: [N, D] floating point.
         weights: [N].
     """
-    n, each = len(x), Distinct(x, weights, slice(None))
+    n, each = len(x), Distinct(x, weights, slice(None), slice(None))
     if n < _MANY:
         return each
     codes = _codes(x)
@@ -44,7 +45,7 @@ def distinct(x: Floats, weights: Floats) -> Distinct:
     if len(found) > _WORTH * n or not np.array_equal(rows[place], x):
         return each
     sums = np.bincount(place, weights, len(found)).astype(weights.dtype)
-    return Distinct(rows, sums, place)
+    return Distinct(rows, sums, place, first)
 
 
 def _codes(x: Floats) -> npt.NDArray[np.uint64]:

@@ -73,7 +73,6 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         """
         self._check_params_vs_input(X)
         random_state = check_random_state(self.random_state)
-        rows, sums, place = samples
         self._n_threads = 1  # of the inherited code that scores sparse data
         init = self.init
         if not isinstance(init, str) and not callable(init):
@@ -82,7 +81,7 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
         mean = X.mean(axis=0)
         moved = X - mean
         norms = row_norms(moved, squared=True)
-        rows = rows - mean
+        rows = samples.rows - mean
         best: tuple[Any, ...] | None = None
         for _ in range(self._n_init):
             if isinstance(init, np.ndarray):
@@ -96,7 +95,9 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
                 print("Initialization complete")
             with jax.enable_x64(True):
                 options = {"tol": float(self._tol), "max_iter": self.max_iter}
-                found = interruptible(partial(_loops.k_means, rows, sums, centers, **options))
+                found = interruptible(
+                    partial(_loops.k_means, rows, samples.weights, centers, **options)
+                )
             if self.verbose:
                 self._tell(found)
             if best is None or found[2] < best[2]:
@@ -113,7 +114,7 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
             )
         self.cluster_centers_ = centers + mean
         self._n_features_out = len(centers)
-        self.labels_ = labels[place]
+        self.labels_ = labels[samples.place]
         self.inertia_ = float(inertia)
         self.n_iter_ = int(n_iter)
         return self

@@ -100,12 +100,8 @@ class GaussianMixture(Fitting[Mixture, _loops.EmResult], mixture.GaussianMixture
         shares, means, precisions = self.weights_init, self.means_init, self.precisions_init
         covariances: Any = None
         if shares is None or means is None or precisions is None:
-            drawn = _start.draw(
-                X, weights, samples, self.n_components, self.init_params, random_state
-            )
-            started = _start.moments(
-                X, weights, drawn, self.n_components, self.covariance_type, self.reg_covar
-            )
+            k, name, init = self.n_components, self.covariance_type, self.init_params
+            started = _start.drawn(X, weights, samples, k, name, self.reg_covar, init, random_state)
             shares = started[0] if shares is None else shares
             means = started[1] if means is None else means
             covariances = started[2]

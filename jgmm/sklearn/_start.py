@@ -18,6 +18,23 @@ from jgmm.sklearn._kmeans import KMeans
 Float = npt.NDArray[Any]
 
 
+def drawn(
+    x: Float,
+    weights: Float,
+    samples: Distinct,
+    k: int,
+    covariance_type: str,
+    reg_covar: float,
+    init_params: str,
+    random_state: np.random.RandomState,
+) -> tuple[Float, Float, Float]:
+    """The `moments` of drawn responsibilities."""
+    found = draw(x, weights, samples, k, init_params, random_state)
+    if init_params == "kmeans":  # equal samples are of one cluster
+        x, weights, found = samples.rows, samples.weights, found[samples.first]
+    return moments(x, weights, found, k, covariance_type, reg_covar)
+
+
 def draw(
     x: Float,
     weights: Float,

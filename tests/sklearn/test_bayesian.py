@@ -99,8 +99,9 @@ def test_samples_that_come_again_are_counted() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 4, size=(20_000, 3)) / 255
     w = rng.uniform(size=len(x))
-    rows, sums, place = distinct(x, w)
+    rows, sums, place, first = distinct(x, w)
     np.testing.assert_array_equal(rows[place], x)
+    np.testing.assert_array_equal(rows, x[first])
     assert len(rows) == 64
     np.testing.assert_allclose(sums @ rows, w @ x)
     for row, total in zip(rows, sums, strict=True):
