@@ -54,6 +54,8 @@ class Segmentation(Shown):
         parts: what regions are merged from: the same before any was absorbed or merged; int32.
         fit: the `FitResult` of the features of the pixels, components by decreasing weight.
         setup: the features, and how labels see their neighbours; static.
+        known: the labels that were known [H, W] int32, -1 elsewhere; None where none were. Regions
+            of different ones stay apart.
         trees: those that were made for `hierarchy`, kept.
 
     Example:
@@ -74,6 +76,7 @@ class Segmentation(Shown):
     parts: NdArray
     fit: FitResult
     setup: Setup
+    known: NdArray | None = None
     trees: Trees = dataclasses.field(default_factory=Trees)
 
     @property
@@ -89,7 +92,8 @@ class Segmentation(Shown):
     def hierarchy(self) -> Hierarchy:
         """All scales of the regions: see `jgmm.image.hierarchy.Hierarchy`.
 
-        Its finest cut has parts of fewer than ``min_region`` pixels absorbed. It is made when first
+        Its finest cut has parts of fewer than ``min_region`` pixels absorbed, and no cut joins
+        what has different known labels. It is made when first
         asked for, unless regions were merged, and then kept; from ten thousands of parts that
         takes seconds, and with ``min_region`` a fraction of one.
 
@@ -101,7 +105,11 @@ class Segmentation(Shown):
             [0, 0, 0, 0, 1, 1]
         """
         return self.trees.of(
-            self.parts, self.original, self.setup.spatial.min_region, self.fit.mixture
+            self.parts,
+            self.original,
+            self.setup.spatial.min_region,
+            self.fit.mixture,
+            self.known,
         )
 
     def table(self) -> dict[str, NdArray]:
@@ -246,17 +254,17 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
 def _segmentation(
     samples: Samples, fit: FitResult, labels: NdArray, sure: NdArray, spatial: Spatial
 ) -> Segmentation:
-    known = None
-    if samples.labels is not None:
-        drawn = spread(samples, samples.labels, -1)
-        known = drawn >= 0
+    drawn = None if samples.labels is None else spread(samples, samples.labels, -1)
+    known = None if drawn is None else drawn >= 0
+    if drawn is not None and known is not None:
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
     original = spread(samples, samples.colours, 0)
     parts, trees = connected_parts(labels), Trees(samples)
     if spatial.as_drawn:
         regions = by_size(parts, parts >= 0)
     else:
-        regions = spatial.cut(trees.of(parts, original, spatial.min_region, fit.mixture))
+        tree = trees.of(parts, original, spatial.min_region, fit.mixture, drawn)
+        regions = spatial.cut(tree)
         voted = vote(regions, labels, known)
         sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
         labels = voted
@@ -269,6 +277,7 @@ def _segmentation(
         parts=parts,
         fit=fit,
         setup=setup_of(samples, spatial),
+        known=drawn,
         trees=trees,
     )
 

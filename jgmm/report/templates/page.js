@@ -164,9 +164,10 @@ function draw() {
   const some = picked("view") === "regions";
   shown = some ? scene.cut(Number(regions.value)) : scene.segments();
   by("count").textContent = regions.value;
-  by("specks").textContent = scene.specks > 1
-    ? `Regions are joined from up to ${scene.most}; parts of fewer than ${scene.specks} pixels are absorbed first.`
-    : `Regions are joined from up to ${scene.most}.`;
+  const specks = scene.specks > 1 ? `; parts of fewer than ${scene.specks} pixels are absorbed first` : "";
+  const why = scene.known.length ? "as known labels differ or nothing connects them" : "as nothing connects them";
+  const apart = scene.fewest > 1 ? ` At least ${scene.fewest} stay apart, ${why}.` : "";
+  by("specks").textContent = `Regions are joined from up to ${scene.most}${specks}.${apart}`;
   lit = -2;
   kept = -1;
   paintCut();
