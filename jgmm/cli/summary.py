@@ -65,6 +65,7 @@ def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
         "pages_taken": [page.page for page in pages],
         "pages": image.pages,
         "pages_as_bands": image.page_bands,
+        "band_names": list(image.band_names),
     }
 
 

@@ -15,7 +15,7 @@ from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult, of_components
-from jgmm.image.display import Display, display_of
+from jgmm.image.display import Display, as_rgb, display_of
 from jgmm.image.hierarchy import Hierarchy, by_size, connected_parts
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
@@ -49,6 +49,7 @@ class Segmentation(Shown):
         labels: [H, W] int32, -1 where left out.
         image: [H, W, 3] in the image's dtype, each pixel in the mean colour of its segment.
         original: [H, W, 3], the image itself, of many bands the first three; 0 where left out.
+        bands: [H, W, C], all channels, where there are others than these; None otherwise.
         certainty: the posterior probability of the label [H, W]; 0 where left out.
         regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
         parts: what regions are merged from: the same before any was absorbed or merged; int32.
@@ -76,6 +77,7 @@ class Segmentation(Shown):
     parts: NdArray
     fit: FitResult
     setup: Setup
+    bands: NdArray | None = None
     known: NdArray | None = None
     trees: Trees = dataclasses.field(default_factory=Trees)
 
@@ -258,7 +260,8 @@ def _segmentation(
     known = None if drawn is None else drawn >= 0
     if drawn is not None and known is not None:
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
-    original = spread(samples, samples.colours, 0)
+    bands = None if samples.bands is None else spread(samples, samples.bands, 0)
+    original = spread(samples, samples.colours, 0) if bands is None else as_rgb(bands)
     parts, trees = connected_parts(labels), Trees(samples)
     if spatial.as_drawn:
         regions = by_size(parts, parts >= 0)
@@ -277,6 +280,7 @@ def _segmentation(
         parts=parts,
         fit=fit,
         setup=setup_of(samples, spatial),
+        bands=bands,
         known=drawn,
         trees=trees,
     )

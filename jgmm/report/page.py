@@ -82,6 +82,7 @@ def write_report(
             title=printable(title),
             command=printable(command),
             photograph=photograph,
+            bands=_bands(scenes[0]["bands"], summary["input"]["channels"]),
             scenes=scenes,
             settings=settings_of(summary),
             searched=_searched(summary),
@@ -156,6 +157,19 @@ def _searched(summary: Mapping[str, Any]) -> bool:
     options = summary.get("options", {})
     plain = not (options.get("noise_model") or options.get("bayes"))
     return bool(plain and options.get("search") == "best" and options.get("max_iter", 0) >= TELLING)
+
+
+def _bands(names: Sequence[str], channels: int) -> str:
+    """Of what the numbers of a page are, in words.
+
+    Example:
+        >>> _bands(["red", "green", "blue"], 3), _bands([], 1), _bands(["band_1", "band_2"], 9)
+        ('red, green and blue', 'the values', 'band_1 and band_2, the first of 9 bands,')
+    """
+    if not names:
+        return "the values"
+    said = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return said if len(names) == channels else f"{said}, the first of {channels} bands,"
 
 
 def _first(scenes: Sequence[Mapping[str, Any]], chosen: int | None) -> Mapping[str, Any]:

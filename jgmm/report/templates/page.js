@@ -7,7 +7,7 @@ const scenes = new Map(Object.entries(data.scenes).map(([k, raw]) => {
 const stage = by("stage"), wipe = by("wipe"), regions = by("regions"), certainty = by("certainty");
 let scene, shown, lit = -1, kept = -1;
 
-const short = (v, digits = 3) => (Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(digits))));
+const short = (v, digits = 3) => (Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en").replaceAll(",", "\u202f") : String(Number(v.toPrecision(digits))));
 const percent = (share) => (100 * share).toFixed(share < 0.01 ? 2 : 1) + "%";
 const list = (values, digits) => values.map((v) => short(v, digits)).join(", ");
 const picked = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value;
@@ -109,6 +109,7 @@ function fill() {
   const word = picked("view") === "regions" ? "Region" : "Segment";
   by("what").textContent = word;
   by("h-list").textContent = `${shown.parts.length} ${word.toLowerCase()}${shown.parts.length === 1 ? "" : "s"}`;
+  by("rows").classList.toggle("many", scene.bands.length > 3);
   body.replaceChildren();
   bar.replaceChildren();
   shown.parts.forEach((part, i) => {

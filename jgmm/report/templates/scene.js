@@ -27,7 +27,7 @@ class Scene {
 
   hex(mean) {
     const code = (v) => Math.round(255 * Math.min(1, Math.max(0, (v - this.black) / (this.white - this.black))));
-    const [r, g, b] = mean.length === 3 ? mean : [mean[0], mean[0], mean[0]];
+    const [r, g, b] = mean.length < 3 ? [mean[0], mean[0], mean[0]] : mean;
     return "#" + [r, g, b].map((v) => code(v).toString(16).padStart(2, "0")).join("");
   }
 
