@@ -77,4 +77,4 @@ def described(
             found.append(posterior_sums(mixture, samples, parts))
         return found
 
-    return with_texture(colours, inside, deviation=deviations[1]), cues
+    return with_texture(colours, deviations[1]), cues
