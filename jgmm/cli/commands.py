@@ -111,7 +111,8 @@ def segment_job(
                     film = animation.film_of(parts[0], found, show, options)
                     target = folder / f"animation_k{k}.{options.animate}"
                     draw(animation.draw_film, film, name, target)
-                files.save(folder / f"model_k{k}.safetensors", found.model)
+                path = folder / f"model_k{k}.safetensors"
+                files.save(path, found.model, summary.made_by(options))
                 monitor.step(f"wrote k = {k}")
             draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
             draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
@@ -165,9 +166,7 @@ def apply_job(
                     report.add(cut, table)
             content = {
                 "input": summary.input_summary(pages, *parts),
-                "model": summary.path_text(model),
-                "features": about.setup.recipe.features,
-                "k": k,
+                **summary.model_summary(model, about),
                 "log_likelihood": summary.numbers(np.average(scores, weights=counts)),
                 "pages": [
                     {"page": page.page, "pixels": n, "log_likelihood": summary.numbers(value)}

@@ -117,24 +117,30 @@ def link_to_index(path: str | os.PathLike[str]) -> None:
 
 
 def settings_of(summary: Mapping[str, Any]) -> list[str]:
-    """The settings of a run, in words: some are always said, of the rest those in force."""
-    options = summary.get("options", {})
+    """The settings of a run, in words: some are always said, of the rest those in force.
+
+    Where a model was applied they are those of its fit, as far as its file says them.
+    """
+    options = summary.get("options", summary.get("fitted", {}))
 
     def given(name: str) -> Any:
         return options.get(name) or None
 
     words = [f"{summary['features']} features"]
     if options:
-        words += [f"{options['covariance']} covariances", f"seed {summary['seed']}"]
-        words += [f"search {options['search']}", options["dtype"]]
+        seed = summary.get("seed", options.get("seed"))
+        words.append(f"{options['covariance']} covariances")
+        words += [] if seed is None else [f"seed {seed}"]
+        words += [f"search {options['search']}"] if "search" in options else []
+        words.append(options["dtype"])
     if options.get("distribution", "gaussian") != "gaussian":
         words.append(f"{options['distribution']} components")
     if options.get("restarts", 1) != 1:
         words.append(f"{options['restarts']} restarts")
     if given("bayes"):
         words.append("variational Bayes")
-    if summary["features"].endswith("+xy"):
-        words.append(f"weight of the position {options.get('xy_weight', 1.0):g}")
+    if summary["features"].endswith("+xy") and "xy_weight" in options:
+        words.append(f"weight of the position {options['xy_weight']:g}")
     smooth = given("smooth")
     if smooth:
         own = smooth.items() if isinstance(smooth, Mapping) else ()
