@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def apply_job(
     """
     mixture, k = about.mixture, about.mixture.n_components
     tiles = with_model(options, about.setup).needing_all is None
-    memory.expect_room(pages, Options(ks=()), tiles=tiles)
+    # Labels under a Potts prior take less than a fit does.
+    alike = replace(with_model(Options(ks=(k,)), about.setup), noise_model=None)
+    memory.expect_room(pages, alike, tiles=tiles)
     with jax.enable_x64(mixture.means.dtype == np.float64):
         parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
         try:
