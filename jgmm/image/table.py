@@ -148,16 +148,20 @@ class _Parts:
         names[empty] = ""
         return {**dict(zip(self.names, means.T, strict=True)), "hex": names}
 
-    def _centred(self, band: NdArray) -> NdArray:
-        return np.asarray(band - np.nan_to_num(self._mean(band))[self.inside], np.float64)
-
     def covariance(self) -> dict[str, NdArray]:
-        columns = _moments(self.names)
-        found = [self._mean(self._centred(band) ** 2) for band in self.values]
-        if len(columns) > len(found):
-            pairs = itertools.combinations([self._centred(band) for band in self.values], 2)
-            found += [self._mean(one * other) for one, other in pairs]
-        return dict(zip(columns, found, strict=True))
+        columns, n = _moments(self.names), len(self.names)
+        means = [np.nan_to_num(self._mean(band)) for band in self.values]
+
+        def centred(i: int) -> NdArray:  # made anew for each pair: two at a time are held
+            return np.asarray(self.values[i] - means[i][self.inside], np.float64)
+
+        variances, pairs = [], []
+        for i in range(n):
+            one = centred(i)
+            variances.append(self._mean(one**2))
+            if len(columns) > n:
+                pairs += [self._mean(one * centred(j)) for j in range(i + 1, n)]
+        return dict(zip(columns, [*variances, *pairs], strict=True))
 
     def place(self) -> dict[str, NdArray]:
         from scipy.ndimage import find_objects
