@@ -125,6 +125,7 @@ def scene() -> str:
         "scene.tif", "w", driver="GTiff", height=height, width=width, **like
     ) as file:
         file.write(np.moveaxis(pixels, -1, 0))
+        file.descriptions = "blue", "green", "red", "nir", "swir1", "swir2"
     return "scene.tif"
 
 

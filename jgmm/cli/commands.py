@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def segment_job(
                     film = animation.film_of(parts[0], found, show, options)
                     target = folder / f"animation_k{k}.{options.animate}"
                     draw(animation.draw_film, film, name, target)
-                files.save(folder / f"model_k{k}.safetensors", found.model)
+                path = folder / f"model_k{k}.safetensors"
+                files.save(path, found.model, summary.made_by(options))
                 monitor.step(f"wrote k = {k}")
             draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
             draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
@@ -141,7 +143,9 @@ def apply_job(
     """
     mixture, k = about.mixture, about.mixture.n_components
     tiles = with_model(options, about.setup).needing_all is None
-    memory.expect_room(pages, Options(ks=()), tiles=tiles)
+    # Labels under a Potts prior take less than a fit does.
+    alike = replace(with_model(Options(ks=(k,)), about.setup), noise_model=None)
+    memory.expect_room(pages, alike, tiles=tiles)
     with jax.enable_x64(mixture.means.dtype == np.float64):
         parts = [samples_for(p, about.setup.recipe, mixture.covariance_type) for p in pages]
         try:
@@ -165,9 +169,7 @@ def apply_job(
                     report.add(cut, table)
             content = {
                 "input": summary.input_summary(pages, *parts),
-                "model": summary.path_text(model),
-                "features": about.setup.recipe.features,
-                "k": k,
+                **summary.model_summary(model, about),
                 "log_likelihood": summary.numbers(np.average(scores, weights=counts)),
                 "pages": [
                     {"page": page.page, "pixels": n, "log_likelihood": summary.numbers(value)}

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from jgmm.image.display import display_of
 from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
 from jgmm.image.samples import Samples, spread
-from jgmm.image.table import write_table
+from jgmm.image.table import columns_of, write_table
 from jgmm.image.tiles import TILE, Bands
 from jgmm.mixture.components import few_sizes
 from jgmm.mixture.density import evaluate
@@ -37,25 +37,23 @@ class Counted:
     """What was found of a segment of each number, summed over bands."""
 
     pixels: NdArray  # [K]
-    sums: NdArray  # [K, 3]
+    sums: NdArray  # [K, C], of a grey image the same thrice
 
-    def table(self, show: Callable[[NdArray], NdArray]) -> dict[str, NdArray]:
-        """Columns: pixels, share, mean colour, and that as it is shown."""
+    def table(self, show: Callable[[NdArray], NdArray], names: Sequence[str]) -> dict[str, NdArray]:
+        """Columns: pixels, share, the mean of each band, and the colour as it is shown."""
         means = self.means
         shown = show(means[None])[0]
         return {
             "segment": np.arange(len(self.pixels)),
             "pixels": self.pixels.astype(np.int64),
             "share": self.pixels / max(self.pixels.sum(), 1),
-            "red": means[:, 0],
-            "green": means[:, 1],
-            "blue": means[:, 2],
+            **dict(zip(names, means.T, strict=True)),
             "hex": np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shown.tolist()]),
         }
 
     @property
     def means(self) -> NdArray:
-        """The mean colour of each segment [K, 3]."""
+        """The mean of each segment [K, C]."""
         found: NdArray = self.sums / np.maximum(self.pixels, 1)[:, None]
         return found
 
@@ -144,7 +142,7 @@ def cut(
     show = display_of(whole.pixels, whole.alpha)
     show = dataclasses.replace(show, mask=None)
     for k in models:
-        table = counted[k].table(show)
+        table = counted[k].table(show, columns_of(whole.pixels.shape[2], whole.band_names))
         palette = None
         if k < 256:
             palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
@@ -174,6 +172,7 @@ def cut(
             "pages_taken": [whole.page],
             "pages": whole.pages,
             "pages_as_bands": whole.page_bands,
+            "band_names": list(whole.band_names),
         },
     )
 
@@ -205,7 +204,7 @@ def _labelled(
         labels: NdArray = np.full(shape, last, _depth(k))
         sure: NdArray = np.zeros(shape, np.uint8)
         counts: NdArray = np.zeros(k)
-        sums: NdArray = np.zeros((k, 3))
+        sums: NdArray = np.zeros((k, len(columns_of(band.pixels.shape[2]))))
         score = 0.0
         if samples is not None:
             found = evaluate(
@@ -219,8 +218,8 @@ def _labelled(
             labels = np.where(cut_ < 0, last, cut_).astype(_depth(k))
             sure = np.rint(255 * np.clip(spread(samples, certain, 0), 0, 1)).astype(np.uint8)
             counts = np.bincount(flat, weights, k)
-            colours = samples.colours.T
-            sums = np.stack([np.bincount(flat, weights * c, k) for c in colours], axis=-1)
+            values = samples.colours if samples.bands is None else samples.bands
+            sums = np.stack([np.bincount(flat, weights * v, k) for v in values.T], axis=-1)
         pictures |= {f"labels{k}": labels, f"certainty{k}": sure}
         note["counts"][k], note["sums"][k], note["scores"][k] = (
             counts.tolist(),

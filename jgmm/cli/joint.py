@@ -138,7 +138,7 @@ def write_fits(
     for k, fit in fits.items():
         draw(outputs.draw_curve, fit, f"{name}, k = {k}", folder / f"learning_curve_k{k}.png")
         model = ImageModel(mixture=fit.mixture, setup=setup)
-        files.save(folder / f"model_k{k}.safetensors", model)
+        files.save(folder / f"model_k{k}.safetensors", model, summary.made_by(options))
     draw(outputs.draw_curves, fits, name, folder / "learning_curves.png")
     return fits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,11 @@ from jgmm.image.files import Image
 _PIXEL_OF_FEW_COLOURS, _FEATURE_OF_FEW_COLOURS = 55, 10
 _PIXEL, _FEATURE = 80, 5  # per byte of a feature
 _SPATIAL = 80
+# While regions are merged: of a pixel, of a part, and for each column of its table of cues, which
+# has so many for textures and one for each component. A photograph has parts for K of 1000 pixels
+# or more, unless it is very smooth, and of these one in 8 or fewer has `min_region` pixels.
+_MERGED, _PART, _CUE, _TEXTURES = 10, 1500, 40, 36
+_PARTS = 1 / 1000
 _POTTS, _POTTS_COMPONENT = 500, 60
 
 
@@ -24,6 +30,8 @@ def needed(
     few_colours: bool,
     itemsize: int = 4,
     spatial: bool = False,
+    merged_components: int = 0,
+    min_region: int = 0,
     potts_components: int = 0,
     n_pictures: int = 0,
 ) -> int:
@@ -35,6 +43,8 @@ def needed(
         few_colours: whether only the distinct colours are samples.
         itemsize: bytes of a number.
         spatial: whether labels see their neighbours, or regions are joined.
+        merged_components: of the mixture by which regions are joined, 0 for none.
+        min_region: regions of fewer pixels are absorbed before that.
         potts_components: of the mixture of a Potts fit, 0 for none.
         n_pictures: in mean colours, that are kept for a figure.
 
@@ -46,8 +56,13 @@ def needed(
         each = _PIXEL_OF_FEW_COLOURS + _FEATURE_OF_FEW_COLOURS * n_features
     else:
         each = _PIXEL + _FEATURE * n_features * itemsize
-    if spatial:
-        each += _SPATIAL
+    beyond = _SPATIAL if spatial else 0.0
+    if merged_components:
+        parts = _PARTS * merged_components
+        regions = min(parts, 1 / (8 * max(min_region, 1)))
+        table = regions * _CUE * (_TEXTURES + merged_components)
+        beyond = max(beyond, _MERGED + parts * _PART + table)
+    each += math.ceil(beyond)
     if potts_components:
         each += _POTTS + _POTTS_COMPONENT * potts_components
     return n_pixels * (each + 3 * n_pictures)
@@ -63,7 +78,7 @@ def expect_room(pages: Sequence[Image], options: Options, *, tiles: bool = False
 
     Args:
         pages: that are held already.
-        options: of the run; what a saved model is applied to takes no more than the least.
+        options: of the run, or of the fit of a model that is applied.
         tiles: whether less would be taken tile by tile.
     """
     height, width, channels = pages[0].pixels.shape
@@ -75,6 +90,8 @@ def expect_room(pages: Sequence[Image], options: Options, *, tiles: bool = False
         few_colours=pages[0].pixels.dtype.kind in "iu" and not place,
         itemsize=8 if options.dtype == "float64" else 4,
         spatial=bool(options.smooth or options.min_region or options.merge or options.regions),
+        merged_components=0 if options.spatial.as_drawn else max(options.ks, default=3),
+        min_region=options.min_region,
         potts_components=0 if options.noise_model is None else max(options.ks, default=3),
         n_pictures=len(options.ks),
     )

@@ -124,7 +124,7 @@ def contours(found: Segmentation) -> NdArray:
     """The ultrametric contour map [2H - 1, 2W - 1] in hundredths, uint16.
 
     See `Hierarchy.contours`: below 100 M are the regions of ``merge=M``. The largest value is for
-    655.35 and more.
+    655.35 and more, and where none joins the regions.
     """
     return np.minimum(np.rint(100 * found.hierarchy.contours()), 65535).astype(np.uint16)
 

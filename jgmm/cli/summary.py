@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from jgmm._status import Status
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.files import Image
+from jgmm.image.model import ImageModel
+from jgmm.image.model_file import made_in
 from jgmm.image.samples import Samples
 from jgmm.image.scribbles import Scribbles
 from jgmm.mixture.mixture import Mixture
@@ -65,6 +68,7 @@ def input_summary(pages: Sequence[Image], *samples: Samples) -> dict[str, Any]:
         "pages_taken": [page.page for page in pages],
         "pages": image.pages,
         "pages_as_bands": image.page_bands,
+        "band_names": list(image.band_names),
     }
 
 
@@ -78,6 +82,37 @@ def mixture_summary(mixture: Mixture) -> dict[str, Any]:
         "degrees_of_freedom": (
             None if mixture.degrees_of_freedom is None else numbers(mixture.degrees_of_freedom)
         ),
+    }
+
+
+def made_by(options: Any) -> dict[str, Any]:
+    """What the file of a model says of the run that made it."""
+    return {"made": {"seed": options.seed, "jgmm": __version__}}
+
+
+def model_summary(path: Path, about: ImageModel) -> dict[str, Any]:
+    """The model that was applied, with its settings under the names of options."""
+    mixture, spatial = about.mixture, about.setup.spatial
+    made = made_in(path)
+    return {
+        "model": path_text(path),
+        "features": about.setup.recipe.features,
+        "k": mixture.n_components,
+        "fitted": {
+            "covariance": mixture.covariance_type,
+            "distribution": mixture.distribution.name,
+            "dtype": str(mixture.means.dtype),
+            "smooth": spatial.smoothing or bool(spatial.smooth),
+            "noise_model": spatial.noise_model,
+            "beta": spatial.beta,
+            "min_region": spatial.min_region,
+            "merge": spatial.merge,
+            "regions": spatial.n_regions,
+            "seed": made.get("seed"),
+            "jgmm": made.get("jgmm"),
+            "channels": about.setup.channels,
+            "image_dtype": about.setup.dtype,
+        },
     }
 
 

@@ -83,9 +83,7 @@ def apply_tiled(
         write_reduced(folder / "reduced", {k: about}, found, each)
         content = {
             "input": found.input,
-            "model": summary.path_text(model),
-            "features": about.setup.recipe.features,
-            "k": k,
+            **summary.model_summary(model, about),
             "log_likelihood": summary.numbers(np.float64(found.log_likelihoods[k])),
             "reduced_by": found.stride,
             "versions": summary.versions(),

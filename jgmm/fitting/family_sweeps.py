@@ -43,7 +43,7 @@ class FamiliesResult:
         return self.sweeps[family_of(covariance_type).name]
 
     def curves(self, criterion: str = "bic") -> dict[str, Array]:
-        """The "bic", "aic" or "icl" [S, R] of each family, for `jgmm.plot.criteria`."""
+        """The "bic", "aic" or "icl" [S, R] of each family, as `jgmm.plot.criteria` takes them."""
         _checks.one_of("criterion", criterion, CRITERIA)
         return {name: getattr(result, criterion) for name, result in self.sweeps.items()}
 

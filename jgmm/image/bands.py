@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from jgmm.image.decoding.packed import refuse_overfull
 from jgmm.image.decoding.pillow import TIFF_MAGIC, ImageError
-from jgmm.image.decoding.tiff import Alone, nodata_of, parted
+from jgmm.image.decoding.tiff import Alone, band_names, nodata_of, parted
 from jgmm.image.files import Image, finish, open_pages
 from jgmm.image.limits import refuse_large
 from jgmm.image.sources import has_pieces
@@ -109,7 +109,7 @@ class Pieces:
             raise ImageError(f"cannot read {self.source}: {text}") from error
         values, part = parted(pixels, page, self.nodata)
         values, finite = finish(values, part, self.source)
-        return Image(values, finite, self.source)
+        return Image(values, finite, self.source, band_names=band_names(page))
 
     @property
     def is_plain(self) -> bool:

@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Image:
       page: which of the file's, counted from 1.
       pages: how many there are.
       page_bands: how many pages of the file are bands of the one image, as nothing names them.
+      band_names: of the channels, where a GeoTIFF names them; () otherwise.
     """
 
     pixels: NdArray
@@ -43,6 +44,7 @@ class Image:
     page: int = 1
     pages: int = 1
     page_bands: int = 0
+    band_names: tuple[str, ...] = ()
 
 
 def read_image(path: str | os.PathLike[str], page: int | None = None) -> Image:
@@ -120,9 +122,15 @@ def open_pages(path: str | os.PathLike[str], page: int | None) -> list[Image]:
             warnings.simplefilter("ignore")  # large photographs, odd metadata
             found = decode(source, head, page)
             first = page or 1
-            return [
-                Image(*finish(pixels, alpha, source), source, first + i, found.total, found.bands)
+            about = found.total, found.bands
+            images = [
+                Image(*finish(pixels, alpha, source), source, first + i, *about)
                 for i, (pixels, alpha) in enumerate(found.pages)
+            ]
+            n = len(found.names)
+            return [
+                replace(image, band_names=found.names) if image.pixels.shape[2] == n else image
+                for image in images
             ]
     except ImageError:
         raise

@@ -26,7 +26,8 @@ class Hierarchy:
 
     Regions are joined one pair after the other, the pair that costs least first (see
     `jgmm.image.merging`). A cut takes the first so many of these steps, so that of two cuts each
-    region of the finer lies in one of the coarser.
+    region of the finer lies in one of the coarser. No step joins what nothing connects, or what
+    has different known labels.
 
     Attributes:
         parts: [H, W] int32, the parts that all began with; -1 where left out.
@@ -58,7 +59,10 @@ class Hierarchy:
 
     @property
     def fewest(self) -> int:
-        """How many regions the coarsest cut has: those that nothing connects stay apart."""
+        """How many regions the coarsest cut has, which takes all steps.
+
+        One, where all parts are connected and no two have different known labels.
+        """
         return self.n_regions - len(self.costs)
 
     @property
@@ -71,7 +75,7 @@ class Hierarchy:
 
         Args:
             n_regions: so many, as far as there are: at most those of the finest cut, at least
-                those that nothing connects.
+                `fewest`, which 1 gives.
             merge: take the steps that cost less than that times √(H·W), as `jgmm.segment` does;
                 0 takes none.
 
@@ -98,9 +102,10 @@ class Hierarchy:
         """The strength of every boundary: an ultrametric contour map [2H-1, 2W-1] float32.
 
         Pixels of the image are those with an even row and column. Between two neighbours is the
-        least ``merge`` that joins their regions, 0 within a region, infinity where only one of
-        them takes part; between four, the largest around. (Arbelaez et al. 2011; theirs has a
-        frame in addition.) So what is below M is cut into ``cut(merge=M)``.
+        least ``merge`` that joins their regions, 0 within a region, infinity where none does, as
+        of different known labels, or only one of them takes part; between four, the largest
+        around. (Arbelaez et al. 2011; theirs has a frame in addition.) So what is below M is cut
+        into ``cut(merge=M)``.
 
         Example:
             >>> labels = np.array([[0, 1], [0, 1]])
@@ -121,13 +126,15 @@ class Hierarchy:
         apart = (one != other) & (one >= 0) & (other >= 0)
         a, b = one[apart], other[apart]
         last = np.full(len(a), -1)  # step on the way to where both meet
-        while (a != b).any():
+        steps, end = self.steps, len(self.costs)
+        while (apart_yet := (a != b) & (np.minimum(steps[a], steps[b]) < end)).any():
             # Steps ascend on the way to the root, so that the end of the earlier goes on.
-            first = (a != b) & (self.steps[a] <= self.steps[b])
-            second = (a != b) & ~first
-            last = np.where(first, self.steps[a], np.where(second, self.steps[b], last))
+            first = apart_yet & (steps[a] <= steps[b])
+            second = apart_yet & ~first
+            last = np.where(first, steps[a], np.where(second, steps[b], last))
             a, b = np.where(first, self.parents[a], a), np.where(second, self.parents[b], b)
-        found[apart] = np.concatenate([self.strengths, [0.0]])[last]
+        joined = np.concatenate([self.strengths, [0.0]])[last]
+        found[apart] = np.where(a == b, joined, np.inf)  # two roots never meet
         return found
 
 
@@ -179,18 +186,26 @@ def ends_of(parents: NdArray) -> NdArray:
 
 
 def tree_of(
-    parts: NdArray, colours: ArrayLike, min_region: float = 0.0, cues: Cues | None = None
+    parts: NdArray,
+    colours: ArrayLike,
+    min_region: float = 0.0,
+    cues: Cues | None = None,
+    known: NdArray | None = None,
 ) -> Hierarchy:
     """The hierarchy of parts [H, W], each connected, numbered from 0; see `hierarchy_of`.
 
     ``cues`` are asked for what those are like that are left when small ones are absorbed, of which
-    there may be many.
+    there may be many. ``known`` [H, W] are the labels of pixels that are known, -1 elsewhere, one
+    in a part at most: those of different known labels are never joined, nor what they were joined
+    to, so that a small part stays where all its neighbours have another label.
     """
     values = as_colours(colours, parts)
     n = int(parts.max()) + 1
     if n == 0:
         return Hierarchy(parts, np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
     graph = Graph(parts, values)
+    if known is not None:
+        graph.keep_apart(_of_parts(known, parts, n))
     graph.absorb(min_region)
     absorbed = len(graph.joins)
     if cues is not None:
@@ -202,6 +217,16 @@ def tree_of(
         gone = np.array(graph.joins)[:, 1]
         steps[gone] = np.maximum(np.arange(-absorbed, len(graph.costs)), -1)
     return Hierarchy(parts, _parents(graph), steps, np.array(graph.costs))
+
+
+def _of_parts(known: NdArray, parts: NdArray, n: int) -> list[int]:
+    """The known label of each of n parts, -1 where there is none."""
+    if known.shape != parts.shape:
+        raise ValueError(f"known: expected labels {parts.shape}, got shape {known.shape}")
+    found = np.full(n, -1)
+    taken = (parts >= 0) & (known >= 0)
+    found[parts[taken]] = known[taken]
+    return list(found.tolist())
 
 
 def _parents(graph: Graph) -> NdArray:

@@ -16,6 +16,9 @@ each cue, a distribution of the pixels of a region (`jgmm.image.cues`), the cost
 nothing in common, so that the cost is as it was where h = 0.45. A region of few pixels says little
 of what it is like: to its pixels are added some that are as those of the whole image. The numbers
 are of experiments/NOTES-segmentation.md, as is what else was tried.
+
+Regions that somebody has labelled, and differently, are never joined, whatever that would cost:
+they count as no neighbours. What a labelled region and another are joined to has the label.
 """
 
 from __future__ import annotations
@@ -55,11 +58,25 @@ class Graph:
         self.borders: list[dict[int, tuple[int, float]]] = [{} for _ in range(n)]
         for i, j, length, step in zip(*borders(parts, local_means(values, inside), n), strict=True):
             self.borders[i][j] = self.borders[j][i] = length, step
+        self._known: list[int] = []  # of each region its label, -1 where unknown; of none if empty
         self._cues: list[NdArray] = []  # sums over the pixels of a region, in its row
         self._rows: list[int] = []
         self._added, self._typical = _PRIOR * len(flat), [np.zeros(0)]
         # Of each region, made when it is looked at.
         self._roots: list[tuple[tuple[float, ...], ...] | None] = [()] * n
+
+    def keep_apart(self, known: Sequence[int]) -> None:
+        """Never join regions of different known labels [P], -1 where unknown."""
+        self._known = list(known)
+        for i in range(len(self._known)):
+            self._part(i)
+
+    def _part(self, i: int) -> None:
+        """Let a region forget the neighbours that it must not be joined to, and they it."""
+        mine, known, near = self._known[i], self._known, self.borders[i]
+        if mine >= 0:
+            for j in [j for j in near if known[j] >= 0 and known[j] != mine]:
+                del near[j], self.borders[j][i]
 
     def describe(self, cues: Sequence[NdArray], rows: NdArray) -> None:
         """Let the cost of joins go by cues, too, from here on.
@@ -126,10 +143,18 @@ class Graph:
                 more, steps = near.get(other, (0, 0.0))
                 near[other] = theirs[i] = length + more, step + steps
         self.borders[j] = {}
+        if self._known:
+            self._known[i] = max(
+                self._known[i], self._known[j]
+            )  # one is unknown, or both are alike
+            self._part(i)
         return i
 
     def absorb(self, least: float) -> None:
-        """Join regions of fewer than ``least`` pixels to others, the smallest first."""
+        """Join regions of fewer than ``least`` pixels to others, the smallest first.
+
+        Those stay that have no neighbour they may be joined to.
+        """
         queue = [(size, i) for i, size in enumerate(self.sizes) if 0 < size < least]
         heapq.heapify(queue)
         while queue:

@@ -31,12 +31,14 @@ class Setup:
         spatial: smoothing, regions and merging.
         channels: of the image of the fit, transparency apart.
         dtype: of that image.
+        band_names: of its channels, where its file names them.
     """
 
     recipe: Recipe
     spatial: Spatial
     channels: int
     dtype: str
+    band_names: tuple[str, ...] = ()
 
     def refuse_unlike(self, samples: Samples) -> None:
         """Raise a ValueError for samples of an image that is not as that of the fit was."""
@@ -70,12 +72,13 @@ class Setup:
             "spatial": {**spatial, "smooth": self.spatial.smoothing or bool(self.spatial.smooth)},
             "channels": self.channels,
             "image_dtype": self.dtype,
+            **({"band_names": list(self.band_names)} if self.band_names else {}),
         }
 
 
 def setup_of(samples: Samples, spatial: Spatial) -> Setup:
     """The setup of a fit to an image."""
-    return Setup(samples.recipe, spatial, samples.channels, samples.dtype)
+    return Setup(samples.recipe, spatial, samples.channels, samples.dtype, samples.band_names)
 
 
 def setup_from(metadata: dict[str, Any]) -> Setup:
@@ -95,9 +98,20 @@ def setup_from(metadata: dict[str, Any]) -> Setup:
             _spatial(metadata.get("spatial", {})),
             metadata["channels"],
             one_of("image_dtype", metadata.get("image_dtype", "uint8"), _DTYPES),
+            _names(metadata.get("band_names", []), metadata["channels"]),
         )
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def _names(content: Any, channels: int) -> tuple[str, ...]:
+    """The names of bands that a file has, if there is one for each or none at all."""
+    texts = isinstance(content, list) and all(isinstance(name, str) for name in content)
+    if not texts or len(content) not in (0, channels):
+        raise ValueError(
+            f"band_names: expected {channels} names or none, got {reprlib.repr(content)}"
+        )
+    return tuple(content)
 
 
 def _spatial(content: Any) -> Spatial:

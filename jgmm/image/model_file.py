@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import jax
 
@@ -10,6 +11,30 @@ from jgmm._checks import as_number
 from jgmm.image.model import ImageModel, setup_from
 from jgmm.image.settings import MOST_SEGMENTS
 from jgmm.mixture import files
+
+_LONGEST = 40  # characters of a version
+
+
+def made_in(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file says of the run that made its model, if `jgmm segment` did: seed and version.
+
+    What is none, in a file of anybody's, is left out.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no model.
+    """
+    with jax.enable_x64(True):
+        made = files.load_with_metadata(path)[1].get("made")
+    if not isinstance(made, dict):
+        return {}
+    seed, version = made.get("seed"), made.get("jgmm")
+    found: dict[str, Any] = {}
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**64:
+        found["seed"] = seed
+    if isinstance(version, str) and len(version) <= _LONGEST:
+        found["jgmm"] = version
+    return found
 
 
 def load_model(path: str | os.PathLike[str]) -> ImageModel:

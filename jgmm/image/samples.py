@@ -31,9 +31,11 @@ class Samples:
     index: NdArray | None  # of each pixel that takes part, its sample; None where it is its own
     mask: NdArray  # [H, W] bool, True where a pixel takes part
     colours: NdArray  # [M, 3], as shown
+    bands: NdArray | None  # [M, C], all channels, where that is not what is shown
     recipe: Recipe  # of the features
     channels: int  # of the image
     dtype: str  # of the image
+    band_names: tuple[str, ...] = ()  # of the channels, where the file names them
 
 
 def samples_of(
@@ -121,9 +123,11 @@ def samples_of(
         index=index,
         mask=inside,
         colours=as_rgb(flat),
+        bands=None if flat.shape[1] in (1, 3) else flat,
         recipe=recipe,
         channels=pixels.shape[2],
         dtype=str(pixels.dtype),
+        band_names=read.band_names if len(read.band_names) == pixels.shape[2] else (),
     )
 
 

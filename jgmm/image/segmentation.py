@@ -15,7 +15,7 @@ from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import Shown, Table, number, struct
 from jgmm.em.result import FitResult, of_components
-from jgmm.image.display import Display, display_of
+from jgmm.image.display import Display, as_rgb, display_of
 from jgmm.image.hierarchy import Hierarchy, by_size, connected_parts
 from jgmm.image.model import ImageModel, Setup, setup_of
 from jgmm.image.painting import paint, vote
@@ -49,11 +49,14 @@ class Segmentation(Shown):
         labels: [H, W] int32, -1 where left out.
         image: [H, W, 3] in the image's dtype, each pixel in the mean colour of its segment.
         original: [H, W, 3], the image itself, of many bands the first three; 0 where left out.
+        bands: [H, W, C], all channels, where there are others than these; None otherwise.
         certainty: the posterior probability of the label [H, W]; 0 where left out.
         regions: connected parts of segments [H, W] int32, the largest 0; -1 where left out.
         parts: what regions are merged from: the same before any was absorbed or merged; int32.
         fit: the `FitResult` of the features of the pixels, components by decreasing weight.
         setup: the features, and how labels see their neighbours; static.
+        known: the labels that were known [H, W] int32, -1 elsewhere; None where none were. Regions
+            of different ones stay apart.
         trees: those that were made for `hierarchy`, kept.
 
     Example:
@@ -74,6 +77,8 @@ class Segmentation(Shown):
     parts: NdArray
     fit: FitResult
     setup: Setup
+    bands: NdArray | None = None
+    known: NdArray | None = None
     trees: Trees = dataclasses.field(default_factory=Trees)
 
     @property
@@ -89,7 +94,8 @@ class Segmentation(Shown):
     def hierarchy(self) -> Hierarchy:
         """All scales of the regions: see `jgmm.image.hierarchy.Hierarchy`.
 
-        Its finest cut has parts of fewer than ``min_region`` pixels absorbed. It is made when first
+        Its finest cut has parts of fewer than ``min_region`` pixels absorbed, and no cut joins
+        what has different known labels. It is made when first
         asked for, unless regions were merged, and then kept; from ten thousands of parts that
         takes seconds, and with ``min_region`` a fraction of one.
 
@@ -101,7 +107,11 @@ class Segmentation(Shown):
             [0, 0, 0, 0, 1, 1]
         """
         return self.trees.of(
-            self.parts, self.original, self.setup.spatial.min_region, self.fit.mixture
+            self.parts,
+            self.original,
+            self.setup.spatial.min_region,
+            self.fit.mixture,
+            self.known,
         )
 
     def table(self) -> dict[str, NdArray]:
@@ -246,17 +256,18 @@ def potts_segmentation(samples: Samples, k: int, spatial: Spatial, **options: An
 def _segmentation(
     samples: Samples, fit: FitResult, labels: NdArray, sure: NdArray, spatial: Spatial
 ) -> Segmentation:
-    known = None
-    if samples.labels is not None:
-        drawn = spread(samples, samples.labels, -1)
-        known = drawn >= 0
+    drawn = None if samples.labels is None else spread(samples, samples.labels, -1)
+    known = None if drawn is None else drawn >= 0
+    if drawn is not None and known is not None:
         labels, sure = np.where(known, drawn, labels), np.where(known, 1, sure)
-    original = spread(samples, samples.colours, 0)
+    bands = None if samples.bands is None else spread(samples, samples.bands, 0)
+    original = spread(samples, samples.colours, 0) if bands is None else as_rgb(bands)
     parts, trees = connected_parts(labels), Trees(samples)
     if spatial.as_drawn:
         regions = by_size(parts, parts >= 0)
     else:
-        regions = spatial.cut(trees.of(parts, original, spatial.min_region, fit.mixture))
+        tree = trees.of(parts, original, spatial.min_region, fit.mixture, drawn)
+        regions = spatial.cut(tree)
         voted = vote(regions, labels, known)
         sure = np.where(voted == labels, sure, 1 - sure)  # no other can have more than the rest
         labels = voted
@@ -269,6 +280,8 @@ def _segmentation(
         parts=parts,
         fit=fit,
         setup=setup_of(samples, spatial),
+        bands=bands,
+        known=drawn,
         trees=trees,
     )
 

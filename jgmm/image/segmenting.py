@@ -131,17 +131,20 @@ def segment(
             The other families adapt to the scale of each feature, and give the same for any.
         labels: [H, W] integers, the known components of pixels, -1 for unknown: scribbles. They
             stay so, and segments that have labels keep those as their numbers. With ``merge``,
-            ``n_regions`` or ``min_region`` known pixels decide on the label of their region.
+            ``n_regions`` or ``min_region`` known pixels decide on the label of their region, and
+            regions of different known labels are never joined.
         smooth: infer the labels under a spatial prior, after the fit; a mapping has other than
             the default settings of `jgmm.image.spatial.smooth`.
         noise_model: "potts" fits under a spatial prior, for images that are mostly noise.
         beta: of the Potts prior; see `jgmm.image.potts.fit_potts`.
-        min_region: connected regions of fewer pixels are absorbed by a neighbour.
+        min_region: connected regions of fewer pixels are absorbed by a neighbour, unless all
+            neighbours have another known label.
         merge: merge neighbouring regions while that costs less than ``merge`` times √(H·W), so
             the more the larger: about 3 leaves what people would draw, 0 merges none. The cost is
             one of colours, textures and posteriors of the mixture; see `jgmm.image.merging`. A
             region that was joined has one label, that of most of its pixels.
-        n_regions: merge neighbouring regions until so many are left, in place of ``merge``.
+        n_regions: merge neighbouring regions until so many are left, in place of ``merge``; more
+            where nothing connects them, or known labels keep them apart.
         choose_by: "knee", "icl" or "bic", for k = "auto"; None for the knee, or for BIC with
             ``merge`` or ``n_regions``, which do best from many segments.
         key: as of `jgmm.fit`, like those that follow.

@@ -49,6 +49,7 @@ def joined(pages: Sequence[Image]) -> Image:
         alpha=None if part.all() else part,
         source=first.source,
         pages=first.pages,
+        band_names=first.band_names,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 NdArray = npt.NDArray[Any]
+_WEIGHT = np.float32(1.5)
 
 
 def local_deviation(colours: NdArray, inside: NdArray, width: float) -> NdArray:
@@ -46,33 +47,14 @@ def local_deviation(colours: NdArray, inside: NdArray, width: float) -> NdArray:
     return total
 
 
-def with_texture(
-    colours: NdArray,
-    inside: NdArray,
-    *,
-    width: float = 0.023,
-    weight: float = 1.5,
-    deviation: NdArray | None = None,
-) -> NdArray:
-    """Colours with their local standard deviation as one more channel.
+def with_texture(colours: NdArray, deviation: NdArray) -> NdArray:
+    """Colours [H, W, C] with a local deviation [H, W] of theirs as one more channel [H, W, C + 1].
 
-    Args:
-        colours: [H, W, C], in units in which distances mean something.
-        inside: [H, W] bool, True for the pixels that count.
-        width: of the square in which they are measured, relative to √(H·W).
-        weight: what the deviations, summed over the channels, count against a channel of colour.
-        deviation: [H, W], those, where they are known.
-
-    Returns:
-        [H, W, C + 1] in the dtype of the colours.
+    It counts 1.5 times as much as one of colour, as summed over the channels (`local_deviation`).
 
     Example:
-        >>> colours = np.zeros((20, 40, 1), np.float32)
-        >>> colours[::2, ::2] = 8  # checks on the left of what is plain
-        >>> colours[:, 20:] = 2
-        >>> with_texture(colours, np.ones((20, 40), bool), width=0.2)[10, [9, 30], 1].round(1)
-        array([5.1, 0. ], dtype=float32)
+        >>> colours = np.array([[[7.0, 2.0]]], np.float32)
+        >>> with_texture(colours, np.array([[4.0]], np.float32)).tolist()
+        [[[7.0, 2.0, 6.0]]]
     """
-    if deviation is None:
-        deviation = local_deviation(colours, inside, width)
-    return np.concatenate([colours, np.float32(weight) * deviation[..., None]], axis=-1)
+    return np.concatenate([colours, _WEIGHT * deviation[..., None]], axis=-1)

@@ -24,7 +24,7 @@ class Trees:
     def __init__(self, samples: Samples | None = None) -> None:
         """``samples`` of the image, let go of with the first tree; without, colours alone count."""
         self._samples = samples
-        self._of: tuple[NdArray, NdArray, float, Hierarchy] | None = None
+        self._of: tuple[NdArray, NdArray, float, NdArray | None, Hierarchy] | None = None
 
     def __eq__(self, other: object) -> bool:
         """What is kept is no part of what is compared."""
@@ -35,15 +35,30 @@ class Trees:
         return hash(Trees)
 
     def of(
-        self, parts: NdArray, original: NdArray, min_region: float, mixture: Mixture
+        self,
+        parts: NdArray,
+        original: NdArray,
+        min_region: float,
+        mixture: Mixture,
+        known: NdArray | None = None,
     ) -> Hierarchy:
-        """The hierarchy of parts of an image, under the mixture of its samples."""
+        """The hierarchy of parts of an image, under the mixture of its samples.
+
+        Parts of different labels that are ``known`` [H, W], -1 elsewhere, stay apart.
+        """
         kept = self._of
-        if kept is None or kept[0] is not parts or kept[1] is not original or kept[2] != min_region:
+        if (
+            kept is None
+            or kept[0] is not parts
+            or kept[1] is not original
+            or kept[2] != min_region
+            or kept[3] is not known
+        ):
             colours, cues = described(original, parts >= 0, mixture, self._samples)
-            kept = self._of = parts, original, min_region, tree_of(parts, colours, min_region, cues)
+            tree = tree_of(parts, colours, min_region, cues, known)
+            kept = self._of = parts, original, min_region, known, tree
             self._samples = None
-        return kept[3]
+        return kept[4]
 
 
 def described(
@@ -62,4 +77,4 @@ def described(
             found.append(posterior_sums(mixture, samples, parts))
         return found
 
-    return with_texture(colours, inside, deviation=deviations[1]), cues
+    return with_texture(colours, deviations[1]), cues

@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from jgmm.fitting.family_sweeps import FamiliesResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.plot._canvas import INK, SMALL, dress, legend, literal, new_axes, styles_for
 
@@ -20,7 +21,7 @@ _ROWS, _COLUMNS = 20, 8  # names in a column there, and columns at most
 
 
 def criteria(
-    n_components: npt.ArrayLike | SweepResult,
+    n_components: npt.ArrayLike | SweepResult | FamiliesResult,
     curves: Mapping[str, npt.ArrayLike] | None = None,
     *,
     ax: Axes | None = None,
@@ -32,10 +33,10 @@ def criteria(
     again with other dashes and markers.
 
     Args:
-      n_components: a `SweepResult`, or the numbers of components [S].
+      n_components: what `sweep` or `sweep_families` returns, or the numbers of components [S].
       curves: name -> values [S], or [S, R] of which the least of each row counts; by default the
-        BIC and the ICL of the sweep. Of what `sweep_families` returns:
-        ``criteria(r.n_components, r.curves("bic"))``.
+        BIC and the ICL of a sweep, or the BIC of each family. Of families ``r.curves("icl")`` are
+        others.
       ax: axes to draw into; by default those of a new figure.
       title: a heading.
 
@@ -49,13 +50,18 @@ def criteria(
       >>> criteria([1, 2, 3], {"BIC": [9.0, 5.0, 6.0]}).lines[0].get_ydata().tolist()
       [9.0, 5.0, 6.0]
     """
-    if isinstance(n_components, SweepResult):
+    what = "criterion"
+    if isinstance(n_components, FamiliesResult):
+        if curves is None:
+            what, curves = "BIC", n_components.curves("bic")
+        n_components = n_components.n_components
+    elif isinstance(n_components, SweepResult):
         curves = {"BIC": n_components.bic, "ICL": n_components.icl} if curves is None else curves
         n_components = n_components.n_components
     ks = np.asarray(n_components)
     order = np.argsort(ks)
     if not curves:
-        raise ValueError("curves: expected at least one, or a SweepResult, got none")
+        raise ValueError("curves: expected at least one, or the result of a sweep, got none")
     rows: list[NdArray] = []
     least: list[int] = []
     for name, given in curves.items():
@@ -81,7 +87,7 @@ def criteria(
         ax.plot(ks[order][i], values[i], **mark)
     legend(ax, lines, names, fontsize=SMALL, labelcolor=INK, **where)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
-    dress(ax, "number of components k", "criterion (the least is the best)", title)
+    dress(ax, "number of components k", f"{what} (the least is the best)", title)
     return ax
 
 

@@ -82,6 +82,7 @@ def write_report(
             title=printable(title),
             command=printable(command),
             photograph=photograph,
+            bands=_bands(scenes[0]["bands"], summary["input"]["channels"]),
             scenes=scenes,
             settings=settings_of(summary),
             searched=_searched(summary),
@@ -116,24 +117,30 @@ def link_to_index(path: str | os.PathLike[str]) -> None:
 
 
 def settings_of(summary: Mapping[str, Any]) -> list[str]:
-    """The settings of a run, in words: some are always said, of the rest those in force."""
-    options = summary.get("options", {})
+    """The settings of a run, in words: some are always said, of the rest those in force.
+
+    Where a model was applied they are those of its fit, as far as its file says them.
+    """
+    options = summary.get("options", summary.get("fitted", {}))
 
     def given(name: str) -> Any:
         return options.get(name) or None
 
     words = [f"{summary['features']} features"]
     if options:
-        words += [f"{options['covariance']} covariances", f"seed {summary['seed']}"]
-        words += [f"search {options['search']}", options["dtype"]]
+        seed = summary.get("seed", options.get("seed"))
+        words.append(f"{options['covariance']} covariances")
+        words += [] if seed is None else [f"seed {seed}"]
+        words += [f"search {options['search']}"] if "search" in options else []
+        words.append(options["dtype"])
     if options.get("distribution", "gaussian") != "gaussian":
         words.append(f"{options['distribution']} components")
     if options.get("restarts", 1) != 1:
         words.append(f"{options['restarts']} restarts")
     if given("bayes"):
         words.append("variational Bayes")
-    if summary["features"].endswith("+xy"):
-        words.append(f"weight of the position {options.get('xy_weight', 1.0):g}")
+    if summary["features"].endswith("+xy") and "xy_weight" in options:
+        words.append(f"weight of the position {options['xy_weight']:g}")
     smooth = given("smooth")
     if smooth:
         own = smooth.items() if isinstance(smooth, Mapping) else ()
@@ -156,6 +163,19 @@ def _searched(summary: Mapping[str, Any]) -> bool:
     options = summary.get("options", {})
     plain = not (options.get("noise_model") or options.get("bayes"))
     return bool(plain and options.get("search") == "best" and options.get("max_iter", 0) >= TELLING)
+
+
+def _bands(names: Sequence[str], channels: int) -> str:
+    """Of what the numbers of a page are, in words.
+
+    Example:
+        >>> _bands(["red", "green", "blue"], 3), _bands([], 1), _bands(["band_1", "band_2"], 9)
+        ('red, green and blue', 'the values', 'band_1 and band_2, the first of 9 bands,')
+    """
+    if not names:
+        return "the values"
+    said = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return said if len(names) == channels else f"{said}, the first of {channels} bands,"
 
 
 def _first(scenes: Sequence[Mapping[str, Any]], chosen: int | None) -> Mapping[str, Any]:

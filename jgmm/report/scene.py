@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from jgmm.image.display import Display
 from jgmm.image.hierarchy import Hierarchy, connected_parts
+from jgmm.image.painting import vote
 from jgmm.image.segmentation import Segmentation
+from jgmm.image.table import values_of
 from jgmm.image.trees import Trees
 
 NdArray = npt.NDArray[Any]
-MOST_REGIONS = 300
+MOST_REGIONS, MOST_BANDS = 300, 12
 _PIXELS, _ALL_PIXELS = 420_000, 3_000_000  # of one picture, and of the pictures of a page
 _SPECK = 5000  # parts smaller than such a share of the picture are absorbed, if none is told
 
@@ -41,7 +43,7 @@ def scene_of(
     """A segmentation as plain values for JSON.
 
     Label maps are compressed, as `packed` does: of segments, and of at most `MOST_REGIONS` regions,
-    which ``merges`` joins, two at a time.
+    which ``merges`` joins, two at a time. Of more than `MOST_BANDS` bands there are the first.
 
     Args:
         found: the segmentation.
@@ -51,8 +53,11 @@ def scene_of(
     """
     every = (slice(None, None, stride), slice(None, None, stride))
     labels = found.labels[every]
-    bands = 1 if found.setup.channels == 1 else 3
-    tree, original, specks = _tree(found, stride)
+    values, names = values_of(found)
+    bands = 1 if found.setup.channels == 1 else min(len(names), MOST_BANDS)
+    tree, known, specks = _tree(found, stride)
+    seen = values[..., :bands]
+    seen = seen if tree.parts.shape == found.labels.shape else seen[every]
     leaves, merges = _leaves(tree)
     shown = leaves[tree.parts] if tree.parts.shape == labels.shape else leaves[tree.parts[every]]
     k = found.fit.mixture.n_components
@@ -64,10 +69,12 @@ def scene_of(
         "certainty": packed(np.rint(15 * np.clip(found.certainty[every], 0, 1)).astype(np.uint8)),
         "leaves": packed(np.where(shown < 0, 65535, shown).astype("<u2")),
         "merges": merges,
-        "regions": _region_numbers(leaves[tree.parts], found.labels, original, bands, stride),
+        "regions": _region_numbers(leaves[tree.parts], found.labels, seen, known, stride),
+        "known": _known_leaves(leaves[tree.parts], known),
         "n_regions": int(found.regions.max()) + 1,
         "specks": specks,
-        "segments": _segment_numbers(table, bands),
+        "segments": _segment_numbers(table, names[:bands]),
+        "bands": list(names[:bands]) if bands > 1 else [],
         "black": show.black,
         "white": show.white,
     }
@@ -78,20 +85,37 @@ def packed(values: NdArray) -> str:
     return base64.b64encode(zlib.compress(values.tobytes(), 6)).decode("ascii")
 
 
-def _tree(found: Segmentation, stride: int) -> tuple[Hierarchy, NdArray, int]:
-    """All scales, of which image [H, W, 3], and parts of how many pixels it began with.
+def _tree(found: Segmentation, stride: int) -> tuple[Hierarchy, NdArray | None, int]:
+    """All scales, the known labels of that image, and of how many pixels its least parts are.
 
     Where labels were not joined a tree of every speck would take seconds, and nobody would look at
     the specks.
     """
     spatial = found.setup.spatial
     if not spatial.as_drawn:
-        return found.hierarchy, found.original, math.ceil(spatial.min_region)
+        return found.hierarchy, found.known, math.ceil(spatial.min_region)
     labels = np.ascontiguousarray(found.labels[::stride, ::stride])
     original = np.ascontiguousarray(found.original[::stride, ::stride])
+    known = None if found.known is None else _reduced(found.known, stride)
+    if known is not None:
+        labels = np.where((known >= 0) & (labels >= 0), known, labels)
     least = max(2, labels.size // _SPECK)
-    tree = Trees().of(connected_parts(labels), original, least, found.fit.mixture)
-    return tree, original, least * stride**2
+    tree = Trees().of(connected_parts(labels), original, least, found.fit.mixture, known)
+    return tree, known, least * stride**2
+
+
+def _reduced(known: NdArray, stride: int) -> NdArray:
+    """Known labels of every so many rows and columns, where thin scribbles are kept.
+
+    Example:
+        >>> _reduced(np.array([[-1, -1, -1, 2, -1]] * 2), 2).tolist()
+        [[-1, 2, -1]]
+    """
+    height, width = known.shape
+    more = ((0, -height % stride), (0, -width % stride))
+    padded = np.pad(known, more, constant_values=-1)
+    shape = (padded.shape[0] // stride, stride, padded.shape[1] // stride, stride)
+    return np.asarray(padded.reshape(shape).max(axis=(1, 3)))
 
 
 def _leaves(tree: Hierarchy) -> tuple[NdArray, list[list[int]]]:
@@ -107,8 +131,17 @@ def _leaves(tree: Hierarchy) -> tuple[NdArray, list[list[int]]]:
     return np.append(index, -1), pairs.tolist()
 
 
+def _known_leaves(leaves: NdArray, known: NdArray | None) -> list[int]:
+    """Which regions have known pixels: these alone say what segment a region is of."""
+    return [] if known is None else np.unique(leaves[(known >= 0) & (leaves >= 0)]).tolist()
+
+
 def _region_numbers(
-    leaves: NdArray, labels: NdArray, original: NdArray, bands: int, stride: int
+    leaves: NdArray,
+    labels: NdArray,
+    values: NdArray,
+    known: NdArray | None,
+    stride: int,
 ) -> list[list[float]]:
     """For each region its share of pixels, its segment, and mean and variance of each band."""
     inside = leaves >= 0
@@ -116,18 +149,20 @@ def _region_numbers(
     n = int(leaves.max()) + 1
     pixels = np.bincount(flat, minlength=n)
     voters = labels if labels.shape == leaves.shape else labels[::stride, ::stride]
-    k = int(voters.max()) + 1
-    votes = np.bincount(flat * k + voters[inside], minlength=n * k).reshape(n, k)
-    columns: list[NdArray] = [pixels / len(flat), votes.argmax(axis=1)]
-    for band in original[inside].T[:bands].astype(np.float64):
+    if known is not None:
+        voters = np.where(known >= 0, known, voters)
+    segments = np.zeros(n, np.int64)
+    segments[flat] = vote(leaves, voters, None if known is None else known >= 0)[inside]
+    columns: list[NdArray] = [pixels / len(flat), segments]
+    for values_of_band in values[inside].T:
+        band = values_of_band.astype(np.float64)
         mean = np.bincount(flat, band, minlength=n) / pixels
         variance = np.bincount(flat, (band - mean[flat]) ** 2, minlength=n) / pixels
         columns += [mean, variance]
     return [[_short(value) for value in row] for row in np.stack(columns, axis=-1).tolist()]
 
 
-def _segment_numbers(table: Mapping[str, NdArray], bands: int) -> list[dict[str, Any]]:
-    names = ("red", "green", "blue")[:bands]
+def _segment_numbers(table: Mapping[str, NdArray], names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "pixels": int(table["pixels"][i]),

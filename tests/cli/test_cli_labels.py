@@ -62,6 +62,23 @@ def test_scribbles_number_the_segments_and_stay(folder: Path) -> None:
     np.testing.assert_array_equal(iio.imread("jgmm-applied/x/labels_k2.png"), swapped)
 
 
+def test_scribbles_stay_apart_however_regions_are_merged(folder: Path) -> None:
+    write("x.png", picture())
+    write("labels.png", scribbles())
+    for more in (["--regions", "1"], ["--merge", "1000000"], ["--recommended"]):
+        run("-k", "3", "--labels", "labels.png", *more)
+        regions = iio.imread("jgmm-out/x/regions_k3.png")
+        assert sorted({*regions[4, 1:4].tolist(), *regions[6:8, 10:13].ravel().tolist()}) == [0, 1]
+        assert regions.max() == 1
+        labels = iio.imread("jgmm-out/x/labels_k3.png")
+        assert labels[4, 1] == 1
+        assert labels[6, 10] == 0
+        contours = iio.imread("jgmm-out/x/contours_k3.png")
+        between = (regions[:, 1:] != regions[:, :-1]) * 65535
+        assert (contours[::2, 1::2][between > 0] == 65535).all()
+        assert contours[::2, 1::2][between == 0].max() < 65535
+
+
 def labels_of_two(content: Any) -> np.ndarray:
     mixture = jgmm.Mixture(
         *(np.array(content["fits"][0][name]) for name in ("weights", "means", "covariances"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from jgmm.cli import memory
 from jgmm.cli.estimates import samples_at_most, seconds_of_fits
 from jgmm.cli.options import JobError, Options
 from jgmm.image import Image
+from jgmm.image.hierarchy import Cues, connected_parts, tree_of
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -77,6 +79,55 @@ def test_a_fit_is_expected_to_take_longer_the_more_there_is_to_fit() -> None:
     assert samples_at_most(byte, 1, 10**9) == 256
     assert samples_at_most(byte, 3, 10**9) == samples_at_most(word, 1, 10**9) == 1 << 24
     assert samples_at_most(byte, 4, 1000) == 1000
+
+
+def test_merging_counts_its_table_of_cues(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def merged(k: int, min_region: int = 0, n_pixels: int = 10**6) -> int:
+        more = {"merged_components": k, "min_region": min_region}
+        return memory.needed(n_pixels, 3, few_colours=True, spatial=True, **more)
+
+    few = memory.needed(10**6, 3, few_colours=True, spatial=True)
+    assert few == merged(3) < merged(60) < merged(100)
+    assert merged(60, 1000) < merged(60, 20) < merged(60)
+    # By the command line, and of models that merge.
+    write("x.png", picture())
+    run = ["segment", "x.png", "-k", "60", "-q", "--search", "none", "--max-iter", "2"]
+    assert cli.main([*run, "--merge", "1"]) == 0
+    shape = picture().shape
+    plain = memory.needed(shape[0] * shape[1], 3, few_colours=True, spatial=True, n_pictures=1)
+    monkeypatch.setattr(memory, "available", lambda: plain)
+    assert cli.main([*run, "--merge", "1"]) == 2
+    assert cli.main(["apply", "jgmm-out/x/model_k60.safetensors", "x.png", "-q"]) == 2
+    assert capsys.readouterr().err.count("free; try a smaller image: x.png") == 2
+    assert cli.main([*run, "--smooth"]) == 0
+    model = "jgmm-out/x/model_k60.safetensors"
+    assert cli.main(["apply", model, "x.png", "-q"]) == 0
+
+
+@pytest.mark.parametrize("k", [5, 60])
+def test_a_table_of_cues_takes_what_is_counted(k: int) -> None:
+    """Of each region and column so many bytes, and no more in all than merging does take."""
+    rng = np.random.default_rng(0)
+    parts = connected_parts(rng.integers(0, k, (60, 80)))
+    colours = rng.normal(0, 9, (60, 80, 4))
+    n, columns = int(parts.max()) + 1, 36 + k
+
+    def cues(of: np.ndarray) -> list[np.ndarray]:
+        return [rng.dirichlet(np.ones(columns), n) * np.bincount(of.ravel())[:, None]]
+
+    def peak(asked: Cues | None) -> int:
+        tracemalloc.start()
+        tree_of(parts, colours, cues=asked)
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return taken
+
+    plain = peak(None)
+    table = (peak(cues) - plain) / n
+    assert 0.6 * memory._CUE * columns < table < 1.6 * memory._CUE * columns
+    assert 0.5 * memory._PART < plain / n < 2 * memory._PART
 
 
 def test_what_is_free_is_known_or_without_limit() -> None:

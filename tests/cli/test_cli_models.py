@@ -32,6 +32,9 @@ def smooth(**settings: Any) -> dict[str, Any]:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "names of other bands": ({"band_names": ["B2"]}, "expected 3 names or none"),
+    "numbers for names": ({"band_names": [1, 2, 3]}, "expected 3 names or none"),
+    "a text of names": ({"band_names": "rgb"}, "expected 3 names or none"),
     "channels as text": ({"channels": "3"}, "channels: expected a whole number"),
     "channels as truth": ({"channels": True}, "channels: expected a whole number"),
     "half a channel": ({"channels": 2.5}, "channels: expected a whole number"),

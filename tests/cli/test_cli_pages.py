@@ -143,6 +143,41 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
     assert 'href="contours_k2.png"' in Path("jgmm-out/c/report.html").read_text()
 
 
+def test_a_page_says_what_was_applied_to_what(folder: Path) -> None:
+    write("x.png", picture())
+    write("y.png", picture(seed=1))
+    fit = ["segment", "x.png", "-k", "2", "-q", "--seed", "7", "--covariance", "VEV"]
+    assert cli.main([*fit, "--min-region", "3", "--merge", "2"]) == 0
+    model = "jgmm-out/x/model_k2.safetensors"
+    apply = ["apply", model, "y.png", "-q"]
+
+    def made() -> str:
+        page = Path("jgmm-applied/y/report.html").read_text()
+        part = page[page.index("How it was made") : page.index('id="files"')]
+        return " ".join(re.sub("<[^>]*>", " ", part).split())
+
+    assert cli.main(apply) == 0
+    said = made()
+    assert f"Command jgmm apply {model} y.png -q" in said
+    assert "Image y.png: 3 × uint8, 192 pixels taken" in said
+    by = f"Model {model}: k = 2, fitted to pixels of 3 × uint8 by jgmm {jgmm.__version__}"
+    settings = "rgb features, VEV covariances, seed 7, float32, min_region 3, merge 2"
+    assert f"{by} Its settings {settings} Versions jgmm" in said
+    assert summary("jgmm-applied/y")["fitted"]["seed"] == 7
+    # Of a model that does not say who made it, and says nonsense of that.
+    whole = jgmm.load_model(model)
+    for more in (None, {"made": [7]}, {"made": {"seed": "<b>", "jgmm": 3}}, {"made": {"seed": -1}}):
+        jgmm.save(model, whole, more)
+        assert cli.main(apply) == 0
+        assert f"Model {model}: k = 2, fitted to pixels of 3 × uint8 Its settings rgb" in made()
+        assert "seed" not in made()
+    # Tile by tile, and of a joint fit.
+    assert cli.main(["segment", "x.png", "y.png", "-k", "2", "-q", "--joint", "--seed", "5"]) == 0
+    apply[1] = "jgmm-out/model_k2.safetensors"
+    assert cli.main([*apply, "--tiled"]) == 0
+    assert "rgb features, full covariances, seed 5, float32" in made()
+
+
 def test_one_mixture_for_many_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = picture(), picture(seed=1)[:9, 3:]  # of different sizes, and holes
     second = np.dstack([second, np.where(second[..., 0] > 60, 255, 0).astype(np.uint8)])

@@ -14,7 +14,7 @@ from jgmm.image.display import display_of
 from jgmm.image.recipe import NAMES, from_metadata
 from jgmm.image.regions import find_regions
 from jgmm.image.samples import comparable_colours, samples_of, spread
-from jgmm.image.texture import with_texture
+from jgmm.image.texture import local_deviation, with_texture
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -127,7 +127,7 @@ def test_images_of_any_values(case: Case) -> None:
         assert recipe.position == pytest.approx(case.weight)
     colours = comparable_colours(spread(samples, samples.colours, 0), inside)
     assert np.isfinite(colours).all()
-    pictured = with_texture(colours, inside)
+    pictured = with_texture(colours, local_deviation(colours, inside, 0.023))
     labels = np.where(inside, np.random.default_rng(case.seed).integers(0, 2, inside.shape), -1)
     regions = find_regions(labels, pictured, min_region=2, merge=5.0)
     np.testing.assert_array_equal(regions >= 0, inside)

@@ -32,12 +32,14 @@ def scene() -> str:
     size = {"height": height, "width": width, "count": 4, "dtype": "int16"}
     with rasterio.open("scene.tif", "w", driver="GTiff", **size, **like) as file:
         file.write(np.moveaxis(image, -1, 0))
+        file.descriptions = "B2", "B3, green", "B4", 'B8 "nir"'
     return "scene.tif"
 
 
 def test_a_geotiff_gives_geotiffs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene()
     found = jgmm.segment(path, 2, features="bands")
+    assert {"B2", "B3_green", "B4", "B8_nir", "cov_B3_green_B8_nir"} < set(found.table())
     assert cli.main(["segment", path, "-k", "2", "--features", "bands", "-q"]) == 0
     made = Path("jgmm-out/scene")
     page = (made / "report.html").read_text()

@@ -129,6 +129,66 @@ def test_below_a_strength_the_contours_are_the_cut(labels: np.ndarray, least: in
         assert same_partition(connected, tree.cut(merge=merge))
 
 
+@given(small, hnp.arrays(np.int64, 36, elements=st.integers(-2, 2)), st.sampled_from([0, 3]))
+def test_different_known_labels_are_never_joined(
+    labels: np.ndarray, of_parts: np.ndarray, least: int
+) -> None:
+    parts, colours = connected_parts(labels), colours_of(labels)
+    label_of = np.append(np.maximum(of_parts[: parts.max() + 1], -1), -1)
+    known = label_of[parts]
+    tree = tree_of(parts, colours, least, known=known)
+    assert tree.fewest == tree.n_regions - len(tree.costs)
+    before, contours = parts, tree.contours()
+    for n in range(tree.n_regions, 0, -1):
+        found = tree.cut(n_regions=n)
+        assert found.max() + 1 == max(n, tree.fewest)
+        pairs = set(zip(before.ravel().tolist(), found.ravel().tolist(), strict=True))
+        assert len(pairs) == len(set(before.ravel().tolist()))
+        before = found
+        for i in range(found.max() + 1):
+            assert len({*known[found == i].tolist()} - {-1}) <= 1
+    # Nothing is left to join in the last, and what stays apart is infinitely strong.
+    for down, one, other, between in (
+        (True, before[1:], before[:-1], contours[1::2, ::2]),
+        (False, before[:, 1:], before[:, :-1], contours[::2, 1::2]),
+    ):
+        touch = (one != other) & (one >= 0) & (other >= 0)
+        of_region = np.array([known[before == i].max() for i in range(before.max() + 1)] or [-1])
+        mine, theirs = of_region[one[touch]], of_region[other[touch]]
+        assert ((mine >= 0) & (theirs >= 0) & (mine != theirs)).all()
+        left_out = (one < 0) != (other < 0)
+        np.testing.assert_array_equal(np.isinf(between), touch | left_out, err_msg=str(down))
+    # Small parts are left only where all neighbours are of another label.
+    finest = tree.cut(merge=0)
+    for i in range(finest.max() + 1):
+        inside = finest == i
+        if inside.sum() < least and known[inside].max() < 0:
+            grown = np.zeros_like(inside)
+            grown[1:] |= inside[:-1]
+            grown[:-1] |= inside[1:]
+            grown[:, 1:] |= inside[:, :-1]
+            grown[:, :-1] |= inside[:, 1:]
+            assert (finest[grown & ~inside] < 0).all()
+    if (known < 0).all():
+        np.testing.assert_array_equal(tree.costs, tree_of(parts, colours, least).costs)
+
+
+def test_a_joined_region_has_the_label_of_what_it_was_joined_from() -> None:
+    # 0 and 1 are joined first, as they are most alike, and then 2, which is not like 3 at all.
+    parts = np.array([[0, 1, 2, 3]] * 3)
+    colours = np.array([0.0, 1.0, 1.5, 9.0])[parts][..., None]
+    free = tree_of(parts, colours)
+    assert free.cut(n_regions=2)[0].tolist() == [0, 0, 0, 1]
+    known = np.array([[0, -1, 1, -1]] * 3)
+    tree = tree_of(parts, colours, known=known)
+    assert tree.cut(n_regions=3)[0].tolist() == [1, 0, 0, 2]
+    assert tree.cut(n_regions=1)[0].tolist() == tree.cut(merge=1e9)[0].tolist() == [1, 0, 0, 0]
+    assert tree.fewest == 2
+    assert np.isinf(tree.contours()[0]).tolist() == [False, True, *[False] * 5]
+    with pytest.raises(ValueError, match="known: expected labels"):
+        tree_of(parts, colours, known=known[:2])
+
+
 def test_a_cut_takes_milliseconds() -> None:
     labels = RNG.integers(0, 4, (200, 300))
     tree = tree_of(connected_parts(labels), RNG.random((200, 300, 3)), min_region=4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,29 @@ def test_known_pixels_decide_on_their_region() -> None:
     labels[3, 3:6], labels[3, 20:23] = 1, 0
     found = jgmm.segment(image, 2, labels=labels, smooth=True, min_region=10, merge=1.0)
     assert (found.labels == (np.arange(30) < 15)).all()
+
+
+@pytest.mark.parametrize("more", [{"merge": 1e6}, {"n_regions": 1}, jgmm.image.RECOMMENDED])
+def test_what_is_said_to_be_different_is_never_one_region(more: dict[str, Any]) -> None:
+    image, labels = two_halves()
+    image[0, 0] = 0  # so that the halves are all but alike
+    found = jgmm.segment(image, 3, labels=labels, **more)
+    for region in range(found.regions.max() + 1):
+        assert len({*labels[found.regions == region].tolist()} - {-1}) <= 1
+    mine = labels >= 0
+    np.testing.assert_array_equal(found.labels[mine], labels[mine])
+    np.testing.assert_array_equal(found.known, labels)
+    assert found.regions.max() + 1 == found.hierarchy.fewest == 2
+    # The same of a model that is applied, and of no scribbles one region.
+    again = jgmm.apply(found, image, labels=labels)
+    np.testing.assert_array_equal(again.regions, found.regions)
+    alone = jgmm.apply(found, image)
+    assert alone.known is None
+    assert alone.regions.max() == 0
+    plain = jgmm.segment(image, 3, labels=labels)
+    assert plain.hierarchy.fewest == 2
+    cropped = dataclasses.replace(plain, known=None)
+    assert cropped.hierarchy.fewest == 1
 
 
 def test_wrong_labels() -> None:

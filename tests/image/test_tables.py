@@ -10,7 +10,9 @@ import pytest
 from skimage.measure import regionprops
 
 import jgmm
+from jgmm.image import Image
 from jgmm.image.borders import neighbours
+from jgmm.image.display import display_of
 from jgmm.image.indexed import write_indexed_png
 from jgmm.image.table import region_table, write_table
 
@@ -84,6 +86,71 @@ def test_units_are_those_of_the_image_and_codes_are_as_shown() -> None:
     low, high = (int(np.flatnonzero(table["red"] == value)[0]) for value in (-400, 1200))
     assert (table["hex"][low], table["hex"][high]) == ("#000000", "#ffffff")
     np.testing.assert_array_equal(found.original[..., 0], elevation)
+
+
+def scene(n: int, kind: str = "uint16") -> np.ndarray:
+    """Two kinds of ground in n bands, of which the last tells most."""
+    ground = np.kron([[0, 1, 0], [1, 0, 1]], np.ones((5, 6)))[..., None]
+    levels = 400 + 90.0 * np.arange(n) + ground * 200 * np.arange(1, n + 1)
+    return (levels + RNG.normal(0, 9, levels.shape)).astype(kind)
+
+
+@pytest.mark.parametrize("n", [2, 4, 6])
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_tables_have_all_bands(n: int, kind: str, masked: bool) -> None:
+    image = scene(n, kind)
+    mask = np.ones(image.shape[:2], bool)
+    mask[:2, :3] = not masked
+    found = jgmm.segment(image, 2, features="bands", mask=mask, max_iter=20, search="none")
+    names = [f"band_{i + 1}" for i in range(n)]
+    np.testing.assert_array_equal(found.bands[mask], image[mask])
+    for parts, table in ((found.labels, found.table()), (found.regions, found.region_table())):
+        assert "red" not in table
+        moments = [name for name in table if name.startswith(("var_", "cov_"))]
+        assert len(moments) == n * (n + 1) / 2
+        for i in range(parts.max() + 1):
+            inside = image[parts == i].astype(float)
+            means = [table[name][i] for name in names]
+            np.testing.assert_allclose(means, inside.mean(axis=0), atol=0.006)
+            cov = np.cov(inside.T, bias=True)
+            for a, one in enumerate(names):
+                assert table[f"var_{one}"][i] == pytest.approx(cov[a, a], rel=1e-5)
+                for b, other in enumerate(names[a + 1 :], a + 1):
+                    expected = pytest.approx(cov[a, b], rel=1e-5, abs=1e-6)
+                    assert table[f"cov_{one}_{other}"][i] == expected
+    # The colour is that of the pictures, of the first three bands.
+    shown = display_of(found.original, mask)(found.image)[..., :3]
+    for i, code in enumerate(found.table()["hex"]):
+        (colour,) = {*map(tuple, shown[found.labels == i].tolist())}
+        assert code == f"#{bytes(colour).hex()}"
+
+
+def test_bands_are_called_as_the_file_says() -> None:
+    def columns(*names: str) -> list[str]:
+        image = Image(scene(len(names)), None, Path("x.tif"), band_names=names)
+        found = jgmm.segment(image, 2, features="bands", max_iter=20, search="none")
+        return [name for name in found.table() if not name.startswith(("var", "cov"))][4:-10]
+
+    assert columns("B2", "B3", "B4", "B8") == ["B2", "B3", "B4", "B8"]
+    assert columns("nir", "swir", "B4") == ["nir", "swir", "B4"]
+    assert columns("", "", "") == ["red", "green", "blue"]
+    # A name twice, or one that another column has, is no name.
+    for names in (("a", "a"), ("a", "x"), ("a", "var_a"), ("a", "b_c", "a_b", "c")):
+        assert columns(*names) == [f"band_{i + 1}" for i in range(len(names))]
+
+
+def test_of_very_many_bands_there_are_variances_alone() -> None:
+    found = jgmm.segment(scene(17), 2, features="bands", covariance_type="diag", search="none")
+    table = found.table()
+    assert sum(name.startswith("var_") for name in table) == 17
+    assert not any(name.startswith("cov_") for name in table)
+    assert sum(name.startswith("cov_") for name in _table_of(scene(16))) == 16 * 15 / 2
+
+
+def _table_of(image: np.ndarray) -> dict[str, np.ndarray]:
+    options = {"covariance_type": "diag", "search": "none"}
+    return jgmm.segment(image, 2, features="bands", **options).table()
 
 
 def test_one_region_has_no_neighbours(tmp_path: Path) -> None:

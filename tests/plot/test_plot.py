@@ -101,6 +101,18 @@ def test_fits_and_sweeps_are_drawn_as_their_histories_and_criteria() -> None:
         np.testing.assert_allclose(line.get_ydata(), np.min(np.asarray(values), axis=1)[[1, 2, 0]])
     assert "BIC, least at k =" in texts(ax)
     assert "ICL, least at k =" in texts(ax)
+    families = jgmm.sweep_families(X, [3, 2], ["full", "VEI", "EII"], n_restarts=2, max_iter=20)
+    for ax, name in (
+        (plot.criteria(families), "bic"),
+        (plot.criteria(families, families.curves("icl")), "icl"),
+    ):
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert [n.split(",")[0] for n in names] == ["full", "VEI", "EII"]
+        for line, family in zip(ax.lines[::2], ("full", "VEI", "EII"), strict=True):
+            values = np.asarray(getattr(families[family], name)).min(axis=1)
+            np.testing.assert_allclose(line.get_ydata(), values[::-1])
+            np.testing.assert_array_equal(line.get_xdata(), [2, 3])
+        assert ax.get_ylabel().startswith("BIC" if name == "bic" else "criterion")
     ax = plot.criteria(sweep, {"AIC": sweep.aic})
     np.testing.assert_allclose(
         ax.lines[0].get_ydata(), np.min(np.asarray(sweep.aic), axis=1)[[1, 2, 0]]
@@ -192,7 +204,7 @@ def test_what_is_wrong_is_said() -> None:
         plot.learning_curve([NAN, 1.0])
     with pytest.raises(ValueError, match="at least one"):
         plot.learning_curves({})
-    with pytest.raises(ValueError, match="or a SweepResult, got none"):
+    with pytest.raises(ValueError, match="or the result of a sweep, got none"):
         plot.criteria([1, 2])
     with pytest.raises(ValueError, match=r"none for \[3\]"):
         plot.comparison(np.zeros((2, 2)), {3: np.zeros((2, 2))}, {})

@@ -49,6 +49,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def scribbled(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with two strokes that tell two of the fields that are alike apart."""
+    import imageio.v3 as iio
+    import jax
+
+    folder = tmp_path_factory.mktemp("scribbled")
+    strokes = np.zeros((60, 60, 3), np.uint8)
+    strokes[10:12, 4:12], strokes[40:44, 45:55] = (255, 0, 0), (0, 255, 0)
+    iio.imwrite(folder / "strokes.png", strokes)
+    run = ["segment", str(made.parents[2] / NAME), "-k", "3", "-q", "--labels", "strokes.png"]
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(False):
+        patch.setattr("jgmm.cli.runtime.prepare", lambda debug=False: None)
+        patch.chdir(folder)
+        with jax.numpy_dtype_promotion("standard"):
+            assert cli.main([*run, "--search", "none", "--max-iter", "30"]) == 0
+    return folder / "jgmm-out" / Path(NAME).stem / "report.html"
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -121,6 +140,28 @@ def test_regions_are_as_many_as_asked_for(seen: Seen) -> None:
     assert page.locator("#count").inner_text() == "2"
     page.locator('input[name="view"][value="segments"]').check()
     assert "segments" in page.locator("#h-list").inner_text()
+
+
+def test_regions_of_different_scribbles_stay_apart(browser: Any, scribbled: Path) -> None:
+    opened = Seen(browser, scribbled)
+    page = opened.page
+    page.locator('input[name="view"][value="regions"]').check()
+    slider = page.locator("#regions")
+    assert slider.get_attribute("min") == "2"
+    slider.fill("2")
+    assert page.locator("#rows tbody tr").count() == 2
+    assert "At least 2 stay apart, as known labels differ" in page.locator("#specks").inner_text()
+    about = page.locator("#about")
+    page.locator("h1").scroll_into_view_if_needed()
+    box = page.locator("#stage").bounding_box()
+    said = set()
+    for x, y in ((8, 11), (50, 42)):
+        page.mouse.move(box["x"] + x / 60 * box["width"], box["y"] + y / 60 * box["height"])
+        said.add(about.inner_text())
+    # Each is of the segment whose stroke is in it.
+    assert sorted(text.split("of segment ")[1][0] for text in said) == ["0", "1"]
+    opened.context.close()
+    assert opened.wrong == []
 
 
 def test_wiping_certainty_and_curves(seen: Seen) -> None:

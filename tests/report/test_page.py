@@ -178,6 +178,24 @@ def test_what_the_page_holds_is_what_was_found(
             assert len(pairs) == 5
 
 
+@pytest.mark.parametrize(("merge", "stride"), [(0.0, 1), (0.0, 3), (1e6, 1), (1e6, 3)])
+def test_a_page_keeps_apart_what_scribbles_do(merge: float, stride: int) -> None:
+    labels = np.full(IMAGE.shape[:2], -1)
+    labels[4, 5:30] = 1  # thinner than a stride
+    labels[34:38, 5:45] = 0
+    one = jgmm.segment(IMAGE, 3, labels=labels, merge=merge, max_iter=20, search="none", tol=1e-3)
+    show = display_of(IMAGE)
+    scene = scene_of(one, segment_table(one, show), show, stride)
+    n = len(scene["regions"])
+    name = np.arange(n)
+    for gone, kept in reversed(scene["merges"]):
+        name[gone] = name[kept]
+    ends = {int(name[leaf]): set() for leaf in range(n)}
+    for leaf in scene["known"]:
+        ends[int(name[leaf])].add(scene["regions"][leaf][1])
+    assert sorted(ends.values(), key=str) == [{0}, {1}]
+
+
 def test_masks_and_large_images(tmp_path: Path) -> None:
     mask = np.ones(IMAGE.shape[:2], bool)
     mask[:7] = False

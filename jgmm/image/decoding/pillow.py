@@ -29,6 +29,7 @@ class Decoded(NamedTuple):
     pages: list[tuple[NdArray, NdArray | None]]
     total: int  # how many there are in the file
     bands: int = 0  # how many pages of the file are bands of one image, as nothing names them
+    names: tuple[str, ...] = ()  # of the channels of the first of these pages, alpha apart
 
 
 def wanted(page: int | None, total: int, source: Path) -> Sequence[int]:

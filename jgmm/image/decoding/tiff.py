@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jgmm.image.band_names import names_in
 from jgmm.image.decoding.packed import refuse_overfull
 from jgmm.image.decoding.pillow import (
     Decoded,
@@ -110,7 +111,8 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
                     raise
                 return _by_pillow(source, head, page, series.series, error)
             pages.append(_image(series, arrays[id(series)], index))
-    return Decoded(pages, len(places), chosen[0][0].page_bands)
+        names = band_names(chosen[0][0].series.keyframe)
+    return Decoded(pages, len(places), chosen[0][0].page_bands, names)
 
 
 def _by_pillow(
@@ -168,15 +170,26 @@ def parted(
     there = _has_data(array, nodata)
     if keyframe.photometric == 0 and array.dtype.kind in "bu":  # white is 0
         array = ~array
-    extra = tuple(keyframe.extrasamples)
-    coded = [place for place, kind in enumerate(extra) if kind in (1, 2)]  # alpha channels
-    alpha = None
-    if coded and interleaved:
-        place = array.shape[2] - len(extra) + coded[0]
+    alpha, place = None, alpha_in(keyframe, array.shape[2])
+    if place is not None and interleaved:
         array, alpha = np.delete(array, place, axis=2), array[:, :, place] != 0
     if there is None:
         return array, alpha
     return array, there if alpha is None else there & alpha
+
+
+def alpha_in(keyframe: Any, channels: int) -> int | None:
+    """Which of the channels is alpha; None for none."""
+    extra = tuple(keyframe.extrasamples)
+    coded = [place for place, kind in enumerate(extra) if kind in (1, 2)]
+    return channels - len(extra) + coded[0] if coded else None
+
+
+def band_names(keyframe: Any) -> tuple[str, ...]:
+    """What the file calls the channels of a page, alpha apart; () where it names none."""
+    names = names_in(keyframe)
+    alpha = alpha_in(keyframe, len(names))
+    return tuple(name for i, name in enumerate(names) if i != alpha)
 
 
 def _has_data(array: NdArray, nodata: float | None) -> NdArray | None:

@@ -7,7 +7,7 @@ const scenes = new Map(Object.entries(data.scenes).map(([k, raw]) => {
 const stage = by("stage"), wipe = by("wipe"), regions = by("regions"), certainty = by("certainty");
 let scene, shown, lit = -1, kept = -1;
 
-const short = (v, digits = 3) => (Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(digits))));
+const short = (v, digits = 3) => (Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en").replaceAll(",", "\u202f") : String(Number(v.toPrecision(digits))));
 const percent = (share) => (100 * share).toFixed(share < 0.01 ? 2 : 1) + "%";
 const list = (values, digits) => values.map((v) => short(v, digits)).join(", ");
 const picked = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value;
@@ -109,6 +109,7 @@ function fill() {
   const word = picked("view") === "regions" ? "Region" : "Segment";
   by("what").textContent = word;
   by("h-list").textContent = `${shown.parts.length} ${word.toLowerCase()}${shown.parts.length === 1 ? "" : "s"}`;
+  by("rows").classList.toggle("many", scene.bands.length > 3);
   body.replaceChildren();
   bar.replaceChildren();
   shown.parts.forEach((part, i) => {
@@ -164,9 +165,10 @@ function draw() {
   const some = picked("view") === "regions";
   shown = some ? scene.cut(Number(regions.value)) : scene.segments();
   by("count").textContent = regions.value;
-  by("specks").textContent = scene.specks > 1
-    ? `Regions are joined from up to ${scene.most}; parts of fewer than ${scene.specks} pixels are absorbed first.`
-    : `Regions are joined from up to ${scene.most}.`;
+  const specks = scene.specks > 1 ? `; parts of fewer than ${scene.specks} pixels are absorbed first` : "";
+  const why = scene.known.length ? "as known labels differ or nothing connects them" : "as nothing connects them";
+  const apart = scene.fewest > 1 ? ` At least ${scene.fewest} stay apart, ${why}.` : "";
+  by("specks").textContent = `Regions are joined from up to ${scene.most}${specks}.${apart}`;
   lit = -2;
   kept = -1;
   paintCut();

@@ -27,7 +27,7 @@ class Scene {
 
   hex(mean) {
     const code = (v) => Math.round(255 * Math.min(1, Math.max(0, (v - this.black) / (this.white - this.black))));
-    const [r, g, b] = mean.length === 3 ? mean : [mean[0], mean[0], mean[0]];
+    const [r, g, b] = mean.length < 3 ? [mean[0], mean[0], mean[0]] : mean;
     return "#" + [r, g, b].map((v) => code(v).toString(16).padStart(2, "0")).join("");
   }
 
@@ -44,10 +44,11 @@ class Scene {
     const name = Int32Array.from({ length: this.most }, (_, i) => i);
     const taken = this.merges.slice(0, Math.max(0, this.most - n));
     for (let t = taken.length - 1; t >= 0; t--) name[taken[t][0]] = name[taken[t][1]];
-    const groups = new Map();
+    const groups = new Map(), known = new Set(this.known);
     for (let leaf = 0; leaf < this.most; leaf++) {
       const [share, segment, ...moments] = this.regions[leaf];
-      const one = { share, votes: new Map([[segment, share]]), mean: [], variance: [] };
+      const power = share + (known.has(leaf) ? 1 : 0);  // known labels outvote all others
+      const one = { share, votes: new Map([[segment, power]]), mean: [], variance: [] };
       for (let i = 0; i < moments.length; i += 2) { one.mean.push(moments[i]); one.variance.push(moments[i + 1]); }
       const there = groups.get(name[leaf]);
       if (!there) { groups.set(name[leaf], one); continue; }
@@ -58,7 +59,7 @@ class Scene {
         there.mean[i] += w * step;
       }
       there.share += share;
-      there.votes.set(segment, (there.votes.get(segment) ?? 0) + share);
+      there.votes.set(segment, (there.votes.get(segment) ?? 0) + power);
     }
     const order = [...groups.entries()].sort((a, b) => b[1].share - a[1].share);
     const at = new Map(order.map(([key], i) => [key, i]));
