@@ -6,6 +6,8 @@ what the component expects of the others, with its uncertainty, takes their plac
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 from jax import Array
 from jax.lax import linalg
@@ -14,6 +16,8 @@ from jgmm._struct import struct
 from jgmm.data.products import dot, einsum
 from jgmm.data.samples import Block
 from jgmm.families.kernels import Kernel, Moments, Sums, Whitened
+
+_FEW = 6  # features, of which each is a few operations of a program on vectors
 
 
 @struct
@@ -61,40 +65,94 @@ class MatrixGapKernel(Kernel):
     covariances: Array  # [K, D, D]
 
     def evaluate(self, block: Block) -> Whitened:
-        """The expected whitened samples, from a factorisation for each sample.
-
-        With O the projection on what is observed and A = O Σ O + (1 - O), that is
-        Lᵀ O A⁻¹ O (x - μ), and its covariance is 1 - Lᵀ O A⁻¹ O L.
-        """
+        """The expected whitened samples, and their covariances."""
         mask = _mask(block)
-        o = mask.T
-        d = self.means.shape[1]
-        eye = jnp.eye(d, dtype=mask.dtype)
+        gaps = mask[:, None] * (block.features[:, None] - self.means.T[:, :, None])
         lower = jnp.linalg.cholesky(self.covariances)
-        inner = self.covariances[:, None] * o[:, :, None] * o[:, None, :]
-        factor = jnp.linalg.cholesky(inner + (1 - o)[:, :, None] * eye)
-        gap = o * (block.features.T - self.means[:, None])
-        sides = jnp.concatenate([o[:, :, None] * lower[:, None], gap[..., None]], axis=-1)
-        solved = linalg.triangular_solve(factor, sides, left_side=True, lower=True)
-        a, u = solved[..., :d], solved[..., d]
+        if len(mask) <= _FEW:
+            y, spread, half_log_det = _by_features(lower, gaps, mask)
+        else:
+            y, spread, half_log_det = _by_factors(self.covariances, lower, gaps, mask)
         return Whitened(
-            energy=-0.5 * jnp.sum(u**2, axis=-1),
-            half_log_det=jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1),
+            energy=-0.5 * jnp.sum(y**2, axis=0),
+            half_log_det=half_log_det,
             n_observed=jnp.sum(mask, axis=0),
-            y=einsum("ksij,ksi->jks", a, u),
-            spread=eye - einsum("ksij,ksil->ksjl", a, a),  # [K, S, D, D]
+            y=y,
+            spread=spread,  # [D, D, K, S]
         )
 
     def sums(self, block: Block, whitened: Whitened, u: Array, r: Array) -> Sums:
         """The moments themselves."""
-        y = whitened.y
-        scatters = einsum("ks,iks,jks->kij", u, y, y) + einsum("ks,ksij->kij", r, whitened.spread)
-        return jnp.sum(u, axis=1), einsum("ks,iks->ki", u, y), scatters
+        y, spread = whitened.y, whitened.spread
+        assert y is not None
+        assert spread is not None
+        scatters = jnp.sum(u * y[:, None] * y + r * spread, axis=-1)
+        return jnp.sum(u, axis=1), einsum("ks,iks->ki", u, y), jnp.moveaxis(scatters, -1, 0)
 
     def moments(self, total: Sums) -> Moments:
         """As they are."""
         counts, shifts, scatters = total
         return counts, shifts, scatters
+
+
+def _by_features(lower: Array, gaps: Array, mask: Array) -> tuple[Array, Array, Array]:
+    """What is expected of y, its covariance, and half the log determinant of what was observed.
+
+    A feature is l·y + μ, with l its row in L: y becomes known along l. Of rows that are made
+    orthogonal to those before (Gram and Schmidt, twice, which is enough: Giraud et al. 2005) what
+    is known adds up, and in all other directions the covariance stays 1. Everything is vectors
+    [K, S], one for each entry.
+
+    Args:
+        lower: [K, D, D].
+        gaps: [D, K, S], of what was observed from the means; 0 else.
+        mask: [D, S], 1 where observed.
+    """
+    d, nothing = len(mask), jnp.zeros_like(gaps[0])
+    known: list[list[Array]] = []  # directions [K, S] each, 0 where not observed
+    y, half_log_det = [nothing] * d, nothing
+    for j in range(d):
+        row = [nothing + lower[:, j, i, None] if i <= j else nothing for i in range(d)]
+        gap = gaps[j] - _product(row, y)
+        for direction in 2 * known:
+            along = _product(direction, row)
+            row = [a - along * b for a, b in zip(row, direction, strict=True)]
+        length = jnp.sqrt(jnp.where(mask[j] > 0, _product(row, row), 1))
+        new = [a * mask[j] / length for a in row]
+        y = [a + b * gap / length for a, b in zip(y, new, strict=True)]
+        half_log_det = half_log_det + jnp.log(length)
+        known.append(new)
+    spread = [
+        [float(i == j) - sum(new[i] * new[j] for new in known) for j in range(d)] for i in range(d)
+    ]
+    return jnp.stack(y), jnp.stack([jnp.stack(row) for row in spread]), half_log_det
+
+
+def _product(a: list[Array], b: list[Array]) -> Array:
+    return functools.reduce(jnp.add, (x * y for x, y in zip(a, b, strict=True)))
+
+
+def _by_factors(
+    covariances: Array, lower: Array, gaps: Array, mask: Array
+) -> tuple[Array, Array, Array]:
+    """The same as `_by_features`, by a factorisation for each sample.
+
+    With O the projection on what is observed and A = O Σ O + (1 - O), that is
+    Lᵀ O A⁻¹ O (x - μ), and its covariance is 1 - Lᵀ O A⁻¹ O L.
+    """
+    d, o = len(mask), mask.T
+    eye = jnp.eye(d, dtype=mask.dtype)
+    inner = covariances[:, None] * o[:, :, None] * o[:, None, :]
+    factor = jnp.linalg.cholesky(inner + (1 - o)[:, :, None] * eye)
+    seen = o[:, :, None] * lower[:, None]
+    sides = jnp.concatenate([seen, gaps.transpose(1, 2, 0)[..., None]], axis=-1)
+    solved = linalg.triangular_solve(factor, sides, left_side=True, lower=True)
+    a, u = solved[..., :d], solved[..., d]
+    return (
+        einsum("ksij,ksi->jks", a, u),
+        jnp.moveaxis(eye - einsum("ksij,ksil->ksjl", a, a), (2, 3), (0, 1)),
+        jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1),
+    )
 
 
 def _mask(block: Block) -> Array:

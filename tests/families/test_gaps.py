@@ -13,6 +13,7 @@ from examples import DTYPES, FAMILIES, TOLERANCE, D, K, X, cast, plain, start
 import jgmm
 from jgmm.data.programs import program
 from jgmm.data.samples import Block
+from jgmm.families.gaps import _by_factors, _by_features
 from jgmm.mixture.posterior import log_joint, normalise
 
 S = 16
@@ -110,3 +111,17 @@ def test_what_stands_in_a_gap_is_no_matter(family: str) -> None:
     by_features = slope(block_of(np.float64)).features
     np.testing.assert_array_equal(np.asarray(by_features).T[~SEEN], 0)
     assert (np.asarray(by_features).T[SEEN] != 0).all()
+
+
+@pytest.mark.parametrize("d", [1, 4])
+def test_of_few_and_of_many_features_the_same_is_expected(d: int) -> None:
+    rng = np.random.default_rng(6)
+    factors = rng.normal(size=(K, d, d)) + 1e-4 * np.eye(d)
+    covariances = jnp.asarray(factors @ factors.transpose(0, 2, 1))
+    mask = jnp.asarray((rng.random((d, S)) < 0.7).astype(float))
+    gaps = mask[:, None] * rng.normal(size=(d, K, S))
+    lower = jnp.linalg.cholesky(covariances)
+    few = program()(_by_features)(lower, gaps, mask)
+    many = program()(_by_factors)(covariances, lower, gaps, mask)
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
