@@ -50,7 +50,7 @@ from jgmm.cli.terminal import OutputError, Terminal, UnheardError
 from jgmm.cli.together import expect_found, expect_joint, expect_suited, not_both
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
-from jgmm.families.table import NAMES as FAMILIES
+from jgmm.families.table import names as family_names
 from jgmm.fitting.options import SEARCHES
 from jgmm.image.recipe import NAMES as FEATURES
 
@@ -90,7 +90,7 @@ def segment(
     ks: Ks = _KS,
     output: Folder = Path("jgmm-out"),
     covariance: Annotated[
-        str, one_of(FAMILIES, "Covariances of the components")
+        str, one_of(family_names(), "Covariances of the components")
     ] = Options.covariance,
     rank: Annotated[
         int | None, count(1, 10**4, "Loadings of a component, of factor and ppca.")

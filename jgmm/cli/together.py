@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from jgmm.cli.options import Options
-from jgmm.fitting.variational import FAMILIES as VARIATIONAL
+from jgmm.families.table import conjugate_names
 
 
 def not_both(first: str, one: object, second: str, other: object) -> None:
@@ -35,9 +35,10 @@ def expect_suited(options: Options, recommended: bool) -> None:
         raise typer.BadParameter(
             f"expected Gaussian components with --bayes, got {options.distribution}"
         )
-    if options.bayes and options.covariance not in VARIATIONAL:
+    conjugate = conjugate_names()
+    if options.bayes and options.covariance not in conjugate:
         raise typer.BadParameter(
-            f"expected one of {', '.join(VARIATIONAL)} with --bayes, got {options.covariance}",
+            f"expected one of {', '.join(conjugate)} with --bayes, got {options.covariance}",
             param_hint="'--covariance'",
         )
 

@@ -188,6 +188,7 @@ class Full(Matrices):
     """Any covariance for each component, [K, D, D]."""
 
     name = "full"
+    conjugate = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         """[K, D, D]."""
@@ -210,6 +211,7 @@ class Tied(Matrices):
     """One covariance for all components, [1, D, D]."""
 
     name = "tied"
+    conjugate = True
     shared = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:

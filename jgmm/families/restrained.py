@@ -33,6 +33,12 @@ class Restrained(Family):
     restrained = True
 
     @property
+    def in_common(self) -> list[str]:
+        """What is the same for all components, in words."""
+        parts = zip(("volume", "shape", "orientation"), self.name, strict=True)
+        return [part for part, letter in parts if letter == "E"]
+
+    @property
     def kinds(self) -> str:
         """The letters of volumes and shapes."""
         return self.name[:2]

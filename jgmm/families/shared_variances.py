@@ -12,6 +12,7 @@ class EII(Spherical):
     """One variance for all components and features, [1, 1]."""
 
     name = "EII"
+    conjugate = True
     shared = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -35,6 +36,7 @@ class EEI(Diag):
     """A variance for each feature, that all components share, [1, D]."""
 
     name = "EEI"
+    conjugate = True
     shared = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:

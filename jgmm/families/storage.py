@@ -38,6 +38,8 @@ class Storage(abc.ABC):
     """Whether features are independent within a component."""
     restrained: ClassVar[bool] = False
     """Whether not all that can be stored is of the family."""
+    conjugate: ClassVar[bool] = False
+    """Whether Wisharts, or gammas for each variance, are a conjugate prior of the precisions."""
     sketched: ClassVar[bool] = False
     """Whether spreads are sketches, which only go with the covariances they were taken under."""
 

@@ -30,13 +30,21 @@ SYNONYMS = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 _OF_ONE_FEATURE = {"E": "tied", "V": "full"}
 # Those of a rank, which is a part of their name: factor(3).
 OF_RANK: dict[str, type[Factor]] = {kind.kind: kind for kind in (Factor, Ppca)}
-NAMES = (*FAMILIES, *SYNONYMS, *_OF_ONE_FEATURE, *OF_RANK)
-
 # mclust's fourteen, in its order, by the names that they have here.
 MCLUST = tuple(
     SYNONYMS.get(name, name)
     for name in "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
 )
+
+
+def names() -> tuple[str, ...]:
+    """All that a caller may name."""
+    return (*FAMILIES, *SYNONYMS, *_OF_ONE_FEATURE, *OF_RANK)
+
+
+def conjugate_names() -> tuple[str, ...]:
+    """The families that have a conjugate prior; see `Family.conjugate`."""
+    return tuple(name for name, family in FAMILIES.items() if family.conjugate)
 
 
 def family_of(
@@ -51,7 +59,7 @@ def family_of(
         return name
     if (named := re.fullmatch(r"(\w+)\((\d{1,6})\)", str(name))) and named[1] in OF_RANK:
         return _of_rank(named[1], int(named[2]), argument, n_features)
-    name = one_of(argument, name, NAMES)
+    name = one_of(argument, name, names())
     if name in OF_RANK:
         raise ValueError(
             f"{argument}: expected {name} with a rank, as {name}(3) or by rank=3, got {name} alone"
@@ -97,20 +105,29 @@ def with_rank(name: Any, rank: Any) -> Any:
     return f"{name}({as_count('rank', rank)})"
 
 
-def families_of(names: Any, n_features: int, argument: str = "covariance_types") -> list[str]:
-    """The names of several families; "mclust" stands for all that mclust has.
+def families_of(
+    asked: Any, n_features: int, argument: str = "covariance_types"
+) -> dict[str, Family]:
+    """Several families by name; "mclust" stands for all that mclust has.
 
     Raises:
         ValueError: an unknown name, one family twice, or none.
     """
-    if isinstance(names, str):
-        one_of(argument, names, ("mclust",))
+    if isinstance(asked, str):
+        one_of(argument, asked, ("mclust",))
         # Of one feature there are but two.
-        names = MCLUST if n_features > 1 else tuple(_OF_ONE_FEATURE)
-    found = [family_of(name, argument, n_features).name for name in names]
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"{argument}: expected different families, got {list(names)}")
+        asked = MCLUST if n_features > 1 else tuple(_OF_ONE_FEATURE)
+    families = [family_of(name, argument, n_features) for name in asked]
+    found = {family.name: family for family in families}
+    if not found or len(found) < len(families):
+        raise ValueError(f"{argument}: expected different families, got {list(asked)}")
     return found
+
+
+def named(name: str, shape: tuple[int, ...], argument: str = "family") -> Family:
+    """The family of covariances of a shape, by its name, without a rank that the shape tells."""
+    rank = shape[-1] - 1 if name in OF_RANK and shape else None
+    return family_of(with_rank(name, rank), argument)
 
 
 def inferred(shape: tuple[int, ...], n_components: int, n_features: int) -> Family:

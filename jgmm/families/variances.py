@@ -148,6 +148,7 @@ class Diag(Variances):
     """A variance for each component and feature, [K, D]."""
 
     name = "diag"
+    conjugate = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         """[K, D]."""
@@ -194,6 +195,7 @@ class Spherical(Variances):
     """One variance for each component, [K, 1]."""
 
     name = "spherical"
+    conjugate = True
     isotropic = True
 
     def of_matrices(self, matrices: Any) -> Any:

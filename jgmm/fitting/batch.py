@@ -29,9 +29,8 @@ from jgmm.families.family import Family
 from jgmm.families.floor import at_floor
 from jgmm.fitting import given, starts
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import Run
+from jgmm.solvers.iterate import Run, StoppingRule
 from jgmm.solvers.stages import Stage, run_stages
-from jgmm.solvers.stopping import Gain
 
 T = TypeVar("T")
 
@@ -158,7 +157,7 @@ def iterated(
     mixtures: Mixture,
     keys: Array,
     prior: Prior | None,
-    stop: Gain,
+    stop: StoppingRule,
     stages: tuple[Stage, ...],
     capacity: int,
     mesh: Mesh | None,

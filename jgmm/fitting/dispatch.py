@@ -25,8 +25,7 @@ from jgmm.fitting.path import along, never_falling
 from jgmm.fitting.running import Numbers, no_longer, prior_of, run
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import Run
-from jgmm.solvers.stopping import Gain
+from jgmm.solvers.iterate import Run, StoppingRule
 
 T = TypeVar("T")
 
@@ -154,7 +153,7 @@ def _from_found(
     return after_search(runs, found.way) if request.n_told else runs
 
 
-def left(request: Request) -> Gain:
+def left(request: Request) -> StoppingRule:
     """The stopping rule of runs behind a search."""
     return no_longer(request, 0, request.max_iter - request.n_told)
 

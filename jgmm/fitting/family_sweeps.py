@@ -94,9 +94,12 @@ def sweep_families(
         (1, 1)
     """
     n_features = np.shape(pixels)[-1] if np.ndim(pixels) else 0
-    names = families_of(covariance_types, n_features)
+    families = families_of(covariance_types, n_features)
     with unheard():
-        sweeps = {name: sweep(pixels, ks, covariance_type=name, **options) for name in names}
+        sweeps = {
+            name: sweep(pixels, ks, covariance_type=family, **options)
+            for name, family in families.items()
+        }
     if all(_checks.all_concrete(result) for result in sweeps.values()):
         statuses = np.concatenate([result.statuses() for result in sweeps.values()])
         asked = {"max_iter": options.get("max_iter"), "tol": options.get("tol", 1.0)}

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.family import Family
 from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
@@ -26,7 +27,7 @@ def fit(
     key: Array | int | None = None,
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
-    covariance_type: str = "full",
+    covariance_type: str | Family = "full",
     rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",

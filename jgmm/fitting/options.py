@@ -37,6 +37,7 @@ from jgmm.fitting.sizes import search_of, subsample_size
 from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
+from jgmm.solvers.iterate import StoppingRule
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
@@ -54,7 +55,7 @@ class Choices:
     key: Array | int | None = None
     weights: ArrayLike | None = None
     init: str | Mixture | FitLike | ArrayLike = "kmeans"
-    covariance_type: str = "full"
+    covariance_type: str | Family = "full"
     distribution: str = "gaussian"
     degrees_of_freedom: ArrayLike | str = "free"
     n_restarts: int = 1
@@ -87,7 +88,7 @@ class FitOptions:
 class Settings:
     """What is traced: changing it does not compile again."""
 
-    stop: Gain
+    stop: StoppingRule
     init: Mixture | Array | None  # given to start from
     priors: dict[int, Prior | None]  # for each k, in the data's units
 

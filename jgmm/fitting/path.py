@@ -41,9 +41,8 @@ from jgmm.fitting.running import (
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
 from jgmm.mixture.components import take
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import Run
+from jgmm.solvers.iterate import Run, StoppingRule
 from jgmm.solvers.stages import Stage
-from jgmm.solvers.stopping import Gain
 
 _TRIED = 8  # mixtures near a neighbour
 # Runs a few steps on a subsample from mixtures [L], and says their objectives there [L].
@@ -100,7 +99,7 @@ def _on_all_cores(request: Request, s: int) -> tuple[_Runs, _Judge]:
     """Runs of one of the numbers of components."""
     every, some = whole(request.problem, request.options.cut), subsample_of(request)
 
-    def run(problem: Problem, stop: Gain, mixtures: Mixture) -> tuple[Mixture, Any]:
+    def run(problem: Problem, stop: StoppingRule, mixtures: Mixture) -> tuple[Mixture, Any]:
         n, n_threads = len(mixtures.weights), request.n_threads
         return brief_runs(request, problem, (s,), request.keys[:1], mixtures, n, stop, n_threads)
 
@@ -128,7 +127,7 @@ def _walked(
     values: Array,
     key: Array,
     prior: Prior | None,
-    brief: Gain,
+    brief: StoppingRule,
     stages: tuple[Stage, ...],
     cut: Cut,
     order: tuple[int, ...],

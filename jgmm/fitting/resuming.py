@@ -39,8 +39,7 @@ from jgmm.fitting.options import Choices, Request, as_int32
 from jgmm.fitting.running import Numbers, prior_of, tell
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import RUNNING, Loop, Solver, begun, ended, turned
-from jgmm.solvers.stopping import Gain
+from jgmm.solvers.iterate import RUNNING, Loop, Solver, StoppingRule, begun, ended, turned
 
 _WORD = 0x9E3779B1  # of Fibonacci hashing, odd
 
@@ -124,7 +123,7 @@ def _lanes(request: Request, mixtures: Mixture) -> Loop:
 
 
 @program("solver", "capacity", once=True)
-def _begun(mixtures: Mixture, stop: Gain, solver: Solver, capacity: int) -> Loop:
+def _begun(mixtures: Mixture, stop: StoppingRule, solver: Solver, capacity: int) -> Loop:
     """Climbs from mixtures [1, R], before their first turns."""
 
     def one(mixture: Mixture) -> Loop:
@@ -159,7 +158,7 @@ def _advanced(
     problem: Problem,
     loops: Loop,
     prior: Prior | None,
-    stop: Gain,
+    stop: StoppingRule,
     until: Array,
     solver: Solver,
     mesh: Mesh | None,

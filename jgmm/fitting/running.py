@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 from jax import Array
 
 from jgmm.data import monitor
-from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
 from jgmm.em.prior import Prior
@@ -21,9 +19,8 @@ from jgmm.fitting.batch import iterated, over
 from jgmm.fitting.options import Request, as_int32
 from jgmm.fitting.population import MOST_LANES
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import Run
+from jgmm.solvers.iterate import Run, StoppingRule
 from jgmm.solvers.stages import Stage, run_stages
-from jgmm.solvers.stopping import Gain
 
 Numbers = Sequence[int]  # which of a request's numbers of components
 
@@ -34,7 +31,7 @@ def run(
     rows: Numbers,
     keys: Array,
     mixtures: Mixture,
-    stop: Gain | None = None,
+    stop: StoppingRule | None = None,
 ) -> Run[Mixture]:
     """Runs from mixtures [S, R] with keys [R]; on a CPU from one, as from one of many."""
     if request.sequential:
@@ -51,7 +48,7 @@ def run_lanes(
     keys: Array,
     mixtures: Mixture,
     n: int,
-    stop: Gain | None = None,
+    stop: StoppingRule | None = None,
     n_threads: int = 1,
 ) -> Run[Mixture]:
     """Runs from the first ``n`` of mixtures [1, L] with one key, results [1, n] on the host.
@@ -110,7 +107,7 @@ def brief_runs(
     keys: Array,
     mixtures: Mixture,
     n: int,
-    stop: Gain,
+    stop: StoppingRule,
     n_threads: int,
 ) -> tuple[Mixture, Any]:
     """Where runs from the first ``n`` of mixtures [L] end, and their objectives [n]; on the host.
@@ -124,7 +121,7 @@ def brief_runs(
 
 
 def brief_runs_within(
-    problem: Problem, mixtures: Mixture, stages: tuple[Stage, ...], stop: Gain, key: Array
+    problem: Problem, mixtures: Mixture, stages: tuple[Stage, ...], stop: StoppingRule, key: Array
 ) -> tuple[Mixture, Array]:
     """The same of all mixtures [L], inside of a program."""
 
@@ -148,7 +145,7 @@ def _iterated(
     rows: Numbers,
     keys: Array,
     mixtures: Mixture,
-    stop: Gain | None,
+    stop: StoppingRule | None,
     lanes: Span | None = None,
 ) -> Run[Mixture]:
     options = request.options
@@ -171,15 +168,9 @@ def _widened(leaf: Any) -> Any:
     return np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], axis=1) if more else leaf
 
 
-def no_longer(request: Request, tol: float, max_iter: int) -> Gain:
+def no_longer(request: Request, tol: float, max_iter: int) -> StoppingRule:
     """The stopping rule of a run that need not be nearer to its optimum than ``tol``."""
-    stop = request.settings.stop
-    least = stop.tol.dtype.type(tol) if isinstance(stop.tol, np.ndarray) else tol
-    return dataclasses.replace(
-        stop,
-        tol=module_of(stop.tol).maximum(stop.tol, least),
-        max_iter=as_int32(min(request.max_iter, max_iter)),
-    )
+    return request.settings.stop.relaxed(tol, as_int32(min(request.max_iter, max_iter)))
 
 
 def prior_of(request: Request, rows: Numbers) -> Prior | None:

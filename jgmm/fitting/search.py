@@ -39,9 +39,8 @@ from jgmm.fitting.running import (
     prior_of,
 )
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import choose
+from jgmm.solvers.iterate import StoppingRule, choose
 from jgmm.solvers.stages import Stage
-from jgmm.solvers.stopping import Gain
 
 
 @struct
@@ -53,7 +52,7 @@ class Searched:
     value: Array  # [S, R], their objective over all samples
 
 
-def after_moves(request: Request) -> Gain:
+def after_moves(request: Request) -> StoppingRule:
     """When a run after a move stops."""
     assert request.options.plan is not None
     return no_longer(request, *request.options.plan.after_moves)
@@ -107,11 +106,11 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     some = subsample_of(request)
     floor, size = np.asarray(request.problem.floor.variances), n_samples(every)
 
-    def run(mixtures: Mixture, n: int, stop: Gain, problem: Problem) -> tuple[Mixture, Any]:
+    def run(mixtures: Mixture, n: int, stop: StoppingRule, problem: Problem) -> tuple[Mixture, Any]:
         n_threads = request.n_threads if request.n_fits == 1 else 1
         return brief_runs(request, problem, rows, keys, mixtures, n, stop, n_threads)
 
-    def survivors_of(mixtures: Mixture, n: int, stop: Gain) -> tuple[Mixture, Any]:
+    def survivors_of(mixtures: Mixture, n: int, stop: StoppingRule) -> tuple[Mixture, Any]:
         best, values = run(mixtures, n, stop, some)
         return survivors(best, worth(best, values, size), plan.n_parents)
 
@@ -168,8 +167,8 @@ def searched(
     n_rounds: Any,
     keys: Array,
     prior: Prior | None,
-    brief: Gain,
-    briefer: Gain,
+    brief: StoppingRule,
+    briefer: StoppingRule,
     kind: str,
     stages: tuple[Stage, ...],
     cut: Cut,
@@ -184,7 +183,7 @@ def searched(
         floor, size = problem.floor.variances, n_samples(every)
 
         def one(used: Array, n_rounds: Array, key: Array) -> Searched:
-            def survivors_of(mixtures: Mixture, stop: Gain) -> tuple[Mixture, Array]:
+            def survivors_of(mixtures: Mixture, stop: StoppingRule) -> tuple[Mixture, Array]:
                 best, values = brief_runs_within(some, mixtures, stages, stop, key)
                 return survivors(best, worth(best, values, size), plan.n_parents)
 

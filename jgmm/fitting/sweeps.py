@@ -24,6 +24,7 @@ from jgmm.em.curve import colour_of, curve_svg
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult, floor_notes, of_components
+from jgmm.families.family import Family
 from jgmm.families.table import with_rank
 from jgmm.fitting.batch import whole
 from jgmm.fitting.delivery import cannot_converge
@@ -172,7 +173,7 @@ def sweep(
     key: Array | int | None = None,
     weights: ArrayLike | None = None,
     init: str = "kmeans",
-    covariance_type: str = "full",
+    covariance_type: str | Family = "full",
     rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",

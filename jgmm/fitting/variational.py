@@ -19,23 +19,21 @@ from jgmm.data.origin import less, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
 from jgmm.em.problem import Problem
-from jgmm.families.table import family_of
+from jgmm.families.family import Family
+from jgmm.families.table import conjugate_names, family_of
 from jgmm.fitting.batch import over, started
 from jgmm.fitting.beliefs import above, as_mean, as_scale
 from jgmm.fitting.delivery import told
 from jgmm.fitting.options import SEARCHES, Choices, Request, read
 from jgmm.fitting.population import comparable
 from jgmm.mixture.mixture import FitLike, Mixture, standardize, unstandardize
-from jgmm.solvers.iterate import Solver, iterate
+from jgmm.solvers.iterate import Solver, StoppingRule, iterate
 from jgmm.solvers.merging import Merging
-from jgmm.solvers.stopping import Gain
 from jgmm.variational.posterior import VariationalPosterior, resized
 from jgmm.variational.problem import Asked, VariationalProblem, prior_for, prior_outside
 from jgmm.variational.result import VariationalResult
 from jgmm.variational.weights import WEIGHT_PRIORS, WeightPrior
 from jgmm.variational.wishart import wishart_of
-
-FAMILIES = ("full", "tied", "diag", "spherical", "EEI", "EII")
 
 
 @told
@@ -46,7 +44,7 @@ def fit_variational(
     key: Array | int | None = None,
     weights: ArrayLike | None = None,
     init: str | Mixture | FitLike | VariationalResult | ArrayLike = "kmeans",
-    covariance_type: str = "full",
+    covariance_type: str | Family = "full",
     weight_concentration_prior_type: str = "dirichlet_process",
     weight_concentration_prior: ArrayLike | None = None,
     mean_precision_prior: ArrayLike | None = None,
@@ -123,7 +121,11 @@ def fit_variational(
         2 [500. 500.   0.   0.   0.   0.]
     """
     k = _checks.as_count("k", k)
-    family = family_of(_checks.one_of("covariance_type", covariance_type, (*FAMILIES,)))
+    family = family_of(covariance_type)
+    if not family.conjugate:
+        raise ValueError(
+            f"covariance_type: expected one of {', '.join(conjugate_names())}, got {family.name}"
+        )
     kind = _checks.one_of(
         "weight_concentration_prior_type", weight_concentration_prior_type, WEIGHT_PRIORS
     )
@@ -216,7 +218,7 @@ def _climbed(
     starts: Mixture | VariationalPosterior,
     used: Array,
     asked: Asked,
-    stop: Gain,
+    stop: StoppingRule,
     weight_prior: WeightPrior,
     solver: Solver,
     capacity: int,

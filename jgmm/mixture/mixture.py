@@ -18,7 +18,7 @@ from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.distributions import STUDENT_T, distribution_of
 from jgmm.families.family import Family
 from jgmm.families.kernels import Kernel
-from jgmm.families.table import OF_RANK, family_of, inferred, with_rank
+from jgmm.families.table import inferred, named
 from jgmm.mixture import shown, validation
 
 P = TypeVar("P", bound=Any)  # means and covariances of a family
@@ -79,9 +79,7 @@ class Mixture(Shown):
         if family is None and all(map(_has_shape, (self.means, self.covariances))):
             family = inferred(self.covariances.shape, self.n_components, self.n_features)
         elif isinstance(family, str):
-            shape = getattr(self.covariances, "shape", ())
-            rank = shape[-1] - 1 if family in OF_RANK and shape else None
-            family = family_of(with_rank(family, rank), "family")
+            family = named(family, getattr(self.covariances, "shape", ()))
         object.__setattr__(self, "family", family)
         distribution: Any = self.distribution
         if isinstance(distribution, str):

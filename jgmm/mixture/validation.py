@@ -13,7 +13,6 @@ from jgmm import _checks
 _NAMES = ("weights", "means", "covariances")
 _SUM = 2e-3  # so far from 1 weights may sum, which people write with few digits
 _APART = 1e-3  # so far covariances may be from those that share what their family shares
-_PARTS = ("volume", "shape", "orientation")
 
 
 def as_parameter(name: str, value: Any) -> Any:
@@ -134,8 +133,7 @@ def _check_membership(family: Any, covariances: Any, weights: Any) -> None:
         near = family.member(used, weights[weights > 0])
     size = np.abs(used).max(axis=tuple(range(1, used.ndim)), keepdims=True)
     if (np.abs(near - used) > _APART * size).any():
-        shared = [part for part, letter in zip(_PARTS, family.name, strict=True) if letter == "E"]
         raise ValueError(
-            f"mixture: expected {family.name} covariances, of one {' and one '.join(shared)}, got "
-            "others"
+            f"mixture: expected {family.name} covariances, of one "
+            f"{' and one '.join(family.in_common)}, got others"
         )

@@ -6,7 +6,7 @@ anything that the solver evaluates.
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +70,9 @@ class StoppingRule(Protocol):
 
     def converged(self, gain: Array) -> Array:
         """Whether so much, gained since the last test, is little enough."""
+
+    def relaxed(self, tol: float, max_iter: Any) -> Self:
+        """The rule of a run that need not come nearer than ``tol``, nor take more steps."""
 
 
 @struct

@@ -11,8 +11,7 @@ from jax import Array, lax
 
 from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import Run, Solver, choose, iterate
-from jgmm.solvers.stopping import Gain
+from jgmm.solvers.iterate import Run, Solver, StoppingRule, choose, iterate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,24 +26,24 @@ def run_stages(
     problem: Problem,
     start: Mixture,
     stages: tuple[Stage, ...],
-    stop: Gain,
+    stop: StoppingRule,
     capacity: int,
     key: Array,
 ) -> Run[Mixture]:
     """From ``start`` through all stages, each from the best mixture of the one before."""
     run = _stage(problem, start, stages[0], stop, capacity, key)
     for stage in stages[1:]:
-        left = dataclasses.replace(stop, max_iter=stop.max_iter - run.n_iter)
+        left = stop.relaxed(0, stop.max_iter - run.n_iter)
         run = _joined(run, _stage(problem, run.best, stage, left, capacity, key))
     return run
 
 
 def _stage(
-    problem: Problem, start: Mixture, stage: Stage, stop: Gain, capacity: int, key: Array
+    problem: Problem, start: Mixture, stage: Stage, stop: StoppingRule, capacity: int, key: Array
 ) -> Run[Mixture]:
     if stage.n_steps is not None:
         most = jnp.asarray(stage.n_steps, stop.max_iter.dtype)
-        stop = dataclasses.replace(stop, max_iter=jnp.minimum(most, stop.max_iter))
+        stop = stop.relaxed(0, jnp.minimum(most, stop.max_iter))
     run = iterate(problem, stage.solver, start, stop, capacity, key)
     return run if stage.solver.keeps_best else _settled(problem, start, run)
 

@@ -1,8 +1,12 @@
-"""Stopping rules. A new one is a class here with the three parts of `StoppingRule`."""
+"""Stopping rules. A new one is a class here with the parts of `StoppingRule`."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jgmm._struct import struct
@@ -24,6 +28,10 @@ class Gain:
         """A loss is no gain either."""
         return gain < self.tol
 
+    def relaxed(self, tol: float, max_iter: Any) -> Gain:
+        """With a larger tolerance, where it is."""
+        return dataclasses.replace(self, tol=_at_least(self.tol, tol), max_iter=max_iter)
+
 
 @struct
 class Change:
@@ -40,3 +48,16 @@ class Change:
     def converged(self, gain: Array) -> Array:
         """Up or down."""
         return jnp.abs(gain) < self.tol
+
+    def relaxed(self, tol: float, max_iter: Any) -> Change:
+        """With a larger tolerance, where it is."""
+        return dataclasses.replace(self, tol=_at_least(self.tol, tol), max_iter=max_iter)
+
+
+def _at_least(tol: Any, least: float) -> Any:
+    """On the host for what is there."""
+    if least == 0:
+        return tol
+    if isinstance(tol, np.ndarray):
+        return np.maximum(tol, tol.dtype.type(least))
+    return jnp.maximum(tol, least)

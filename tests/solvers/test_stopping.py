@@ -38,6 +38,16 @@ def test_a_change_may_be_a_loss() -> None:
     np.testing.assert_array_equal(rule.converged(gains), [False, True, True, True, False])
 
 
+@pytest.mark.parametrize("rule", [gain(tol=1e-3), change(tol=1e-3, previous=2.0)])
+def test_a_relaxed_rule_is_the_same_with_less_asked(rule: Any) -> None:
+    for tol, expected in ((0, 1e-3), (1e-6, 1e-3), (0.1, 0.1)):
+        relaxed = rule.relaxed(tol, np.int32(7))
+        assert type(relaxed) is type(rule)
+        assert relaxed.tol == pytest.approx(expected)
+        assert relaxed.max_iter == 7
+        assert relaxed.origin().value == rule.origin().value
+
+
 def test_a_climb_that_is_carried_on_may_end_at_once() -> None:
     """The value before it says that nothing was gained."""
     before = float(HILL.height(START))

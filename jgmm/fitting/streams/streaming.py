@@ -13,6 +13,7 @@ from jgmm._status import warn_of_status
 from jgmm.data.interruptible import interruptible
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
+from jgmm.families.family import Family
 from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.options import Choices
@@ -28,7 +29,7 @@ def fit_stream(
     *,
     key: Array | int | None = None,
     init: str | Mixture | FitLike | ArrayLike = "kmeans",
-    covariance_type: str = "full",
+    covariance_type: str | Family = "full",
     rank: int | None = None,
     distribution: str = "gaussian",
     degrees_of_freedom: ArrayLike | str = "free",

@@ -131,7 +131,7 @@ def read(
         choices,
         key=prng_key,
         init=init,
-        covariance_type=family.name,
+        covariance_type=family,
         n_restarts=n_restarts,
         max_iter=max_iter,
     )
