@@ -31,6 +31,7 @@ class Restrained(Family):
     """A family named by mclust's three letters, beside `Diag` or `Full` as the way to store it."""
 
     restrained = True
+    conjugate = False
 
     @property
     def in_common(self) -> list[str]:

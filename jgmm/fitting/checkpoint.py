@@ -14,6 +14,7 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._atomic import write_whole
+from jgmm.families.family import Family
 from jgmm.fitting.options import Choices
 
 T = TypeVar("T")
@@ -135,7 +136,9 @@ def about(data: Any, k: int, choices: Choices) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A count as JSON takes it, whoever made it."""
+    """A count, whoever made it, or a family, as JSON takes it."""
+    if isinstance(value, Family):
+        return value.name
     return value.item() if hasattr(value, "item") else value
 
 

@@ -38,7 +38,7 @@ BAD_OPTIONS = [
     ("--recommended --noise-model potts", "expected one of --recommended and"),
     ("--labels x.png --noise-model potts", "expected one of --labels and"),
     ("--bayes --noise-model potts", "expected one of --bayes and"),
-    ("--bayes --covariance VEV", "expected one of full, tied, diag, spherical, EEI, EII with"),
+    ("--bayes --covariance VEV", "expected one of full, tied, diag, spherical, EII, EEI with"),
     ("x.png --labels x.png", "expected one image for --labels, got 2"),
     ("-k 3,x", "whole numbers"),
     ("-k 3,", "whole numbers"),
