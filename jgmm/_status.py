@@ -1,6 +1,6 @@
 """How an iteration ended, as a value, and what is warned of, at the line of the caller.
 
-One bad lane of a vmap must not hurt the others: so a status is a value first.
+One bad fit of a vmap must not hurt the others: so a status is a value first.
 """
 
 from __future__ import annotations

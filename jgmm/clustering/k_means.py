@@ -22,7 +22,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.data.origin import near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, Samples, block_size
-from jgmm.data.subsample import few_and_all, pool_blocks
+from jgmm.data.subsample import few_and_all, subsample_blocks
 
 
 @struct
@@ -79,7 +79,7 @@ def _kmeans(
     placed: Placed, keys: Array, tol: Array, max_iter: Array, k: int, size: int, mesh: Mesh | None
 ) -> KMeansResult:
     n_devices = 1 if mesh is None else mesh.size
-    spare = pool_blocks(len(placed.rows.features) // n_devices, n_devices, size)
+    spare = subsample_blocks(len(placed.rows.features) // n_devices, n_devices, size)
 
     def best_of(samples: Samples, keys: Array, tol: Array, max_iter: Array) -> KMeansResult:
         frame = measure(samples, isotropic=True)
@@ -87,11 +87,11 @@ def _kmeans(
         used = jnp.ones(k, bool)
         # Rounding moves a centroid back and forth by so much for ever.
         rounding = 4 * float(np.finfo(tol.dtype).eps)
-        pool, parts = few_and_all(samples, jax.random.key(0), spare)
+        few, parts = few_and_all(samples, jax.random.key(0), spare)
         tol = jnp.maximum(tol, k * samples.n_features * rounding**2)
 
         def one(key: Array) -> tuple[Clusters, Array]:
-            clusters = cluster(parts, pool, k, used, key, tol, max_iter)
+            clusters = cluster(parts, few, k, used, key, tol, max_iter)
             return clusters, inertia(clusters.centroids, used, parts[-1])
 
         if len(keys) == 1:  # without vmap, under which every step would re-seed empty clusters

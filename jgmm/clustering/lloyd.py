@@ -134,7 +134,7 @@ class Clusters:
 
 
 def run(
-    centroids: Array, used: Array, samples: Samples, pool: Rows, tol: Array, max_iter: Array
+    centroids: Array, used: Array, samples: Samples, few: Rows, tol: Array, max_iter: Array
 ) -> Clusters:
     """Lloyd's steps until the centroids shift by less than ``tol`` in all (squared).
 
@@ -142,7 +142,7 @@ def run(
         centroids: the start, [K, D].
         used: which of them take part, [K].
         samples: all of them.
-        pool: some of them, from which empty clusters are re-seeded, one in each step.
+        few: some of them, from which empty clusters are re-seeded, one in each step.
         tol: in squared units of the samples.
         max_iter: steps at most.
     """
@@ -152,7 +152,7 @@ def run(
         stats = assign(at, used, samples)
         empty = used & (stats.counts == 0)
         stats = lax.cond(
-            jnp.any(empty), lambda s: _refill(at, s, empty, used, pool), lambda s: s, stats
+            jnp.any(empty), lambda s: _refill(at, s, empty, used, few), lambda s: s, stats
         )
         moved = update(at, stats)
         return Clusters(
@@ -170,14 +170,14 @@ def run(
 
 
 def _refill(
-    centroids: Array, stats: LloydStats, empty: Array, used: Array, pool: Rows
+    centroids: Array, stats: LloydStats, empty: Array, used: Array, few: Rows
 ) -> LloydStats:
-    """The first empty cluster given the sample of the pool that is farthest from all centroids."""
-    distances = squared_distances(centroids, pool.features.T)
+    """The first empty cluster given, of a few samples, the farthest from all centroids."""
+    distances = squared_distances(centroids, few.features.T)
     distances = jnp.where((used & ~empty)[:, None], distances, jnp.inf)
-    nearest = jnp.where(pool.weights > 0, jnp.min(distances, axis=0), 0)
+    nearest = jnp.where(few.weights > 0, jnp.min(distances, axis=0), 0)
     far = jnp.argmax(nearest)
-    sample, weight = pool.features[far], pool.weights[far]
+    sample, weight = few.features[far], few.weights[far]
     can = (nearest[far] > 0) & jnp.isfinite(nearest[far])
     index = jnp.arange(len(centroids))
     gains = (index == jnp.argmax(empty)).astype(weight.dtype)
@@ -191,7 +191,7 @@ def _refill(
 
 def cluster(
     parts: Sequence[Samples],
-    pool: Rows,
+    few: Rows,
     k: int,
     used: Array,
     key: Array,
@@ -202,7 +202,7 @@ def cluster(
 
     Args:
         parts: in a frame where they are of order one; all of them last.
-        pool: some of the samples, from which centroids are chosen.
+        few: some of the samples, from which centroids are chosen.
         k: K.
         used: which of the K take part, [K].
         key: a PRNG key.
@@ -210,12 +210,12 @@ def cluster(
         max_iter: Lloyd steps at most over each part.
     """
     start = Clusters(
-        centroids=plus_plus(pool.features.T, pool.weights, k, key),
-        shift=jnp.asarray(jnp.inf, pool.weights.dtype),
+        centroids=plus_plus(few.features.T, few.weights, k, key),
+        shift=jnp.asarray(jnp.inf, few.weights.dtype),
         n_iter=jnp.zeros((), jnp.int32),
     )
 
     def on(clusters: Clusters, part: Samples) -> Clusters:
-        return run(clusters.centroids, used, part, pool, tol, max_iter)
+        return run(clusters.centroids, used, part, few, tol, max_iter)
 
     return in_turn(on, start, parts)

@@ -58,30 +58,30 @@ def gathered(rows: Rows, axis: Axis | None) -> Rows:
     return Rows(features=both[:, :-1], weights=both[:, -1])
 
 
-def pool_blocks(length: int, n_devices: int, size: int) -> int:
-    """Blocks of ``size`` for a pool of ``length`` samples on each device; 0 where it is all."""
+def subsample_blocks(length: int, n_devices: int, size: int) -> int:
+    """Blocks of ``size`` for a subsample of ``length`` on each device; 0 where it is all."""
     most = _MOST // n_devices
     return 0 if padded_length(length) <= most else -(-most // size)
 
 
 def few_and_all(samples: Samples, key: Array, spare: int) -> tuple[Rows, list[Samples]]:
-    """A pool of the samples; and first those, where they are fewer, and then all.
+    """A subsample of the samples; and first those, where they are fewer, and then all.
 
     Args:
         samples: with ``spare`` blocks behind, where not all are visited.
         key: a PRNG key.
-        spare: see `pool_blocks`.
+        spare: see `subsample_blocks`.
     """
     axis = samples.layout.axis
     some = subsample(samples, key, gather=False)
-    pool = gathered(some, axis)
+    rows = gathered(some, axis)
     if spare == 0:
-        return pool, [samples]
+        return rows, [samples]
     few = make_samples(some, samples.block_size, axis=axis)
     if not isinstance(samples.visited, Span):  # to join them would be a copy of all
-        return pool, [few, samples]
+        return rows, [few, samples]
     both = append(samples, few)
-    return pool, [both.behind(spare, len(some.weights)), both.front(spare)]
+    return rows, [both.behind(spare, len(some.weights)), both.front(spare)]
 
 
 def _fraction(i: Array, r: Array | int, m: int) -> Array:

@@ -161,16 +161,16 @@ def iterated(
     stages: tuple[Stage, ...],
     capacity: int,
     mesh: Mesh | None,
-    lanes: Span | None = None,
+    chosen: Span | None = None,
 ) -> Run[Mixture]:
     """The runs from mixtures [S, R] with keys [R], in the frame.
 
-    With ``lanes`` S is 1, and only these of the R are run, one after the other: one program for
+    With ``chosen`` S is 1, and only these of the R are run, one after the other: one program for
     any number of runs.
     """
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Run[Mixture]:
-        mixtures, keys, prior, stop, lanes = arguments
+        mixtures, keys, prior, stop, chosen = arguments
         problem = with_prior(problem.on(samples), prior)
         keys = jnp.broadcast_to(keys, mixtures.weights.shape[:2])
 
@@ -178,9 +178,9 @@ def iterated(
             run = run_stages(problem, first, stages, stop, capacity, key)
             return dataclasses.replace(run, state=())
 
-        return each(one, mixtures, keys) if lanes is None else _some(one, lanes, mixtures, keys)
+        return each(one, mixtures, keys) if chosen is None else _some(one, chosen, mixtures, keys)
 
-    arguments = (mixtures, keys, prior, stop, lanes)
+    arguments = (mixtures, keys, prior, stop, chosen)
     runs: Run[Mixture] = over_blocks(on_device, problem.samples, mesh, problem.on(None), *arguments)
     return runs
 
@@ -215,34 +215,34 @@ def each(function: Callable[..., T], *arguments: Any) -> T:
         alone = function(*jax.tree.map(lambda leaf: leaf[0], flat))
         found: T = jax.tree.map(lambda leaf: leaf[None], alone)
     else:
-        found = over(lambda lane: function(*lane), flat)
+        found = over(lambda one: function(*one), flat)
     every: T = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
     return every
 
 
-def over(function: Callable[[Any], T], lanes: Any) -> T:
-    """``function`` of each lane.
+def over(function: Callable[[Any], T], batch: Any) -> T:
+    """``function`` of each of a batch.
 
-    On a CPU in turn: cond branches, and no lane runs until the slowest ends.
+    On a CPU in turn: cond branches, and none runs until the slowest ends.
     """
     if jax.default_backend() == "cpu":
-        return lax.map(function, lanes)
-    return jax.vmap(function)(lanes)
+        return lax.map(function, batch)
+    return jax.vmap(function)(batch)
 
 
-def _some(function: Callable[..., T], lanes: Span, *arguments: Any) -> T:
+def _some(function: Callable[..., T], chosen: Span, *arguments: Any) -> T:
     """The same for some of arguments with leading axes [1, R], in turn; zeros for the others."""
     flat = jax.tree.map(lambda leaf: leaf[0], arguments)
     shapes = jax.eval_shape(lambda leaves: function(*jax.tree.map(lambda x: x[0], leaves)), flat)
     n = len(jax.tree.leaves(flat)[0])
     nothing = jax.tree.map(lambda s: jnp.zeros((n, *s.shape), s.dtype), shapes)
 
-    def visit(lane: Array, found: T) -> T:
-        one = function(*jax.tree.map(lambda leaf: leaf[lane], flat))
-        kept: T = jax.tree.map(lambda every, leaf: every.at[lane].set(leaf), found, one)
+    def visit(place: Array, found: T) -> T:
+        one = function(*jax.tree.map(lambda leaf: leaf[place], flat))
+        kept: T = jax.tree.map(lambda every, leaf: every.at[place].set(leaf), found, one)
         return kept
 
-    found = lax.fori_loop(lanes.start, lanes.start + lanes.n, visit, nothing)
+    found = lax.fori_loop(chosen.start, chosen.start + chosen.n, visit, nothing)
     every: T = jax.tree.map(lambda leaf: leaf[None], found)
     return every
 

@@ -102,7 +102,7 @@ def fit(
             begin with a run on a subsample, and of restarts only the best of these goes on; the
             history then begins where that ends. False to see the whole way from the start.
         order: "weight" numbers the components by decreasing weight, so that fits of different
-            data, such as the lanes of a vmap, compare; None as the start had them.
+            data, such as the fits of a vmap, compare; None as the start had them.
         checkpoint: outside of traces, a file that the fit is kept in once it has its start, a
             search included, and as it goes on from there. The same call goes on from the file, to
             the same result to the bit as without a break, when the one before was ended by

@@ -27,13 +27,13 @@ _TINY = float(np.finfo(np.float32).tiny)
 _EAGER = 0.25  # the chance that the pair of components that costs least is taken
 
 
-def lots(n_rounds: int, n_lanes: int) -> npt.NDArray[np.float32]:
-    """Numbers from 0 to 1 that say which move is made in which lane of a round [rounds, lanes, 3].
+def lots(n_rounds: int, batch: int) -> npt.NDArray[np.float32]:
+    """Numbers from 0 to 1 that say which moves a round makes [rounds, batch, 3].
 
     They fill the cube evenly: multiples of irrational numbers (Weyl 1916), here powers of the root
     of x⁴ = x + 1.
     """
-    numbers = 1 + np.arange(n_rounds * n_lanes).reshape(n_rounds, n_lanes)
+    numbers = 1 + np.arange(n_rounds * batch).reshape(n_rounds, batch)
     steps = 1.2207440846057596 ** -np.arange(1.0, 4.0)
     return (0.5 + numbers[..., None] * steps).astype(np.float64).__mod__(1).astype(np.float32)
 

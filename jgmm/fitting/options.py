@@ -230,14 +230,14 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
     del array  # of large data one copy less
     placed, mesh = place(rows, spread=spread)
     keys = restart_keys(choices.key, n_restarts if given.by_name else 1)
-    # Lanes of a vmap all run until the slowest ends. On a CPU nothing is gained by that.
+    # Fits of a vmap all run until the slowest ends. On a CPU nothing is gained by that.
     traced = not _checks.all_concrete((placed, floor, dof, stop, priors, keys, given.value))
     sequential = jax.default_backend() == "cpu" and not traced
     # Of samples with gaps each has matrices of its own, so that more components cost more.
     numbers = placed.rows.features.size * (d if incomplete and not family.independent else 1)
     most = round_up(max(ks), numbers) if sequential else max(ks)
     given = given.padded(most)
-    # On a CPU lanes go one after the other, under a trace too.
+    # On a CPU fits go one after the other, under a trace too.
     side_by_side = 1 if jax.default_backend() == "cpu" else len(ks) * len(keys)
     _checks.one_of("search", choices.search, SEARCHES)
     few, plan = None, None

@@ -36,7 +36,7 @@ from jgmm.fitting.running import (
     no_longer,
     objectives_within,
     prior_of,
-    run_lanes,
+    run_batch,
 )
 from jgmm.fitting.search import Searched, after_moves, n_samples, problems, subsample_of
 from jgmm.mixture.components import take
@@ -134,7 +134,7 @@ def _walked(
     ks: tuple[int, ...],
     mesh: Mesh | None,
 ) -> tuple[Mixture, Array]:
-    """The same as one program, for traces, and where lanes go side by side."""
+    """The same as one program, for traces, and where mixtures go side by side."""
     table = np.array([(a, b, ks[a], ks[b]) for a, b in _steps(order)], np.int32)
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> tuple[Mixture, Array]:
@@ -258,7 +258,7 @@ def _parted(request: Request, a: int, b: int, fewer: Run[Mixture]) -> Run[Mixtur
     where = request, problem, (b,), request.keys[:1]
     ends, values = brief_runs(*where, tried, _TRIED, after_moves(request), request.n_threads)
     first = best_of(ends, values, n_samples(problem))
-    runs = run_lanes(*where, jax.tree.map(lambda leaf: leaf[None, first, None], ends), 1)
+    runs = run_batch(*where, jax.tree.map(lambda leaf: leaf[None, first, None], ends), 1)
     found: Run[Mixture] = jax.tree.map(lambda leaf: leaf[0, 0], runs)
     return found if found.value.value >= fewer.value.value else None
 

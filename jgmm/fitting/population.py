@@ -20,7 +20,7 @@ from jgmm.solvers.iterate import choose
 _APART = 2e-4
 # S, and the variance from which on it is charged, both of that of the data.
 _SPREAD, _NARROW = 3e-4, 1e-5
-MOST_LANES = 12  # of a program
+LARGEST_BATCH = 12  # of a program
 # Pairs of components are compared by their covariances: so many numbers at most.
 _MOST_COMPARED = 1 << 22
 
@@ -32,7 +32,7 @@ class Plan:
     n_components: int  # K, at most
     thorough: bool  # the samples are so few that a step costs little
     n_starts: int = 6
-    n_lanes: int = MOST_LANES  # mixtures in a round, those that go on and those that are tried
+    batch: int = LARGEST_BATCH  # mixtures in a round, those that go on and those that are tried
     n_parents: int = 3  # those that go on, at most
 
     def rounds_for(self, k: int) -> int:
@@ -142,15 +142,15 @@ def descendants(parents: Mixture, n: Any, lots: Any, floor: Any) -> Mixture:
         found = list(singly)
         with np.errstate(all="ignore"):  # a mixture that is none is judged by its objective
             merges = [merges_of(parent) for parent in singly]
-            for lane in range(n, len(lots)):
-                found.append(move(singly[lane % n], merges[lane % n], floor, lots[lane]))
+            for place in range(n, len(lots)):
+                found.append(move(singly[place % n], merges[place % n], floor, lots[place]))
         stacked: Mixture = jax.tree.map(lambda *leaf: np.stack(leaf), *found)
         return stacked
 
-    def one(lane: Any, lot: Any) -> Mixture:
-        parent = jax.tree.map(lambda leaf: leaf[lane % n], parents)
-        return choose(lane < n, parent, move(parent, merges_of(parent), floor, lot))
+    def one(place: Any, lot: Any) -> Mixture:
+        parent = jax.tree.map(lambda leaf: leaf[place % n], parents)
+        return choose(place < n, parent, move(parent, merges_of(parent), floor, lot))
 
-    lanes = np.arange(len(lots), dtype=np.int32)
-    tried: Mixture = jax.vmap(one)(lanes, lots)
+    places = np.arange(len(lots), dtype=np.int32)
+    tried: Mixture = jax.vmap(one)(places, lots)
     return tried

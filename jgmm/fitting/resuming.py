@@ -59,24 +59,24 @@ def fit_kept(
     """
     checkpoint = Checkpoint(path, every)
     judged = judges_first(request)
-    lanes = dataclasses.replace(request, keys=request.keys[:1]) if judged else request
+    going_on = dataclasses.replace(request, keys=request.keys[:1]) if judged else request
     known = about(digest(summed(request.problem)), request.ks[0], choices)
-    kept = checkpoint.begin(known, jax.eval_shape(lambda: _nothing(lanes)))
+    kept = checkpoint.begin(known, jax.eval_shape(lambda: _nothing(going_on)))
     if kept is None:
         if (who := monitor.listener()) is not None:
-            who.expect(n_runs(lanes))
-        first, way = (judged_first(request), _no_way(lanes)) if judged else _found(lanes)
-        kept = _lanes(lanes, first), way
+            who.expect(n_runs(going_on))
+        first, way = (judged_first(request), _no_way(going_on)) if judged else _found(going_on)
+        kept = _begun_batch(going_on, first), way
         checkpoint.write(kept)
     loops, way = kept
     while (np.asarray(loops.status) == RUNNING).any():
-        loops = _on(lanes, loops, every)
+        loops = _on(going_on, loops, every)
         checkpoint.write((loops, way))
     runs = dataclasses.replace(ended(loops), state=())
-    tell(lanes, whole(lanes.problem, lanes.options.cut), (0,), runs)
-    if lanes.n_told:
+    tell(going_on, whole(going_on.problem, going_on.options.cut), (0,), runs)
+    if going_on.n_told:
         runs = after_search(runs, way)
-    return best_fit(lanes, finish(lanes, (0,), runs))
+    return best_fit(going_on, finish(going_on, (0,), runs))
 
 
 def _found(request: Request) -> tuple[Mixture, Any]:
@@ -103,22 +103,22 @@ def _no_way(request: Request) -> Any:
 
 def _nothing(request: Request) -> tuple[Loop, Any]:
     """Of the shapes of what is kept."""
-    problem, lanes = request.problem, (1, len(request.keys))
+    problem, batch = request.problem, (1, len(request.keys))
     k, d, dtype = request.n_components, problem.frame.center.shape[-1], problem.weight.dtype
     shaped = problem.distribution.shaped
     empty = build(
         Mixture,
-        weights=np.zeros((*lanes, k), dtype),
-        means=np.zeros((*lanes, k, d), dtype),
-        covariances=np.zeros((*lanes, *problem.family.shape(k, d)), dtype),
+        weights=np.zeros((*batch, k), dtype),
+        means=np.zeros((*batch, k, d), dtype),
+        covariances=np.zeros((*batch, *problem.family.shape(k, d)), dtype),
         family=problem.family,
         distribution=problem.distribution,
-        degrees_of_freedom=np.zeros((*lanes, k), dtype) if shaped else None,
+        degrees_of_freedom=np.zeros((*batch, k), dtype) if shaped else None,
     )
-    return _lanes(request, empty), _no_way(request)
+    return _begun_batch(request, empty), _no_way(request)
 
 
-def _lanes(request: Request, mixtures: Mixture) -> Loop:
+def _begun_batch(request: Request, mixtures: Mixture) -> Loop:
     return _begun(mixtures, left(request), _solver(request), request.options.capacity)
 
 

@@ -17,7 +17,7 @@ from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
 from jgmm.fitting.batch import iterated, over
 from jgmm.fitting.options import Request, as_int32
-from jgmm.fitting.population import MOST_LANES
+from jgmm.fitting.population import LARGEST_BATCH
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run, StoppingRule
 from jgmm.solvers.stages import Stage, run_stages
@@ -35,13 +35,13 @@ def run(
 ) -> Run[Mixture]:
     """Runs from mixtures [S, R] with keys [R]; on a CPU from one, as from one of many."""
     if request.sequential:
-        return run_lanes(request, problem, rows, keys, mixtures, 1, stop)
+        return run_batch(request, problem, rows, keys, mixtures, 1, stop)
     runs = _iterated(request, problem, rows, keys, mixtures, stop)
     tell(request, problem, rows, runs)
     return runs
 
 
-def run_lanes(
+def run_batch(
     request: Request,
     problem: Problem,
     rows: Numbers,
@@ -66,8 +66,8 @@ def run_lanes(
     wide = jax.tree.map(_widened, jax.device_get(mixtures))
 
     def some(first: int, last: int) -> Run[Mixture]:
-        lanes = Span(start=as_int32(first), n=as_int32(last - first))
-        found = _iterated(request, problem, rows, keys, wide, stop, lanes)
+        chosen = Span(start=as_int32(first), n=as_int32(last - first))
+        found = _iterated(request, problem, rows, keys, wide, stop, chosen)
         host: Run[Mixture] = jax.device_get(found)
         return jax.tree.map(lambda leaf: leaf[:, first:last], host)
 
@@ -112,10 +112,10 @@ def brief_runs(
 ) -> tuple[Mixture, Any]:
     """Where runs from the first ``n`` of mixtures [L] end, and their objectives [n]; on the host.
 
-    The arguments are those of `run_lanes`.
+    The arguments are those of `run_batch`.
     """
-    lanes = jax.tree.map(lambda leaf: leaf[None], mixtures)
-    runs = run_lanes(request, problem, rows, keys, lanes, n, stop, n_threads)
+    batch = jax.tree.map(lambda leaf: leaf[None], mixtures)
+    runs = run_batch(request, problem, rows, keys, batch, n, stop, n_threads)
     ends: tuple[Mixture, Any] = jax.tree.map(lambda leaf: leaf[0], (runs.best, runs.value.value))
     return ends
 
@@ -146,7 +146,7 @@ def _iterated(
     keys: Array,
     mixtures: Mixture,
     stop: StoppingRule | None,
-    lanes: Span | None = None,
+    chosen: Span | None = None,
 ) -> Run[Mixture]:
     options = request.options
     return iterated(
@@ -158,13 +158,13 @@ def _iterated(
         options.stages,
         options.capacity,
         request.mesh,
-        lanes,
+        chosen,
     )
 
 
 def _widened(leaf: Any) -> Any:
-    """An array [1, R, ...] with as many lanes as the program has."""
-    more = MOST_LANES - leaf.shape[1]
+    """An array [1, R, ...] with as many mixtures as the program has."""
+    more = LARGEST_BATCH - leaf.shape[1]
     return np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], axis=1) if more else leaf
 
 

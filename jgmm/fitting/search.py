@@ -131,9 +131,9 @@ def _on_host(request: Request, rows: Numbers, keys: Array) -> Searched:
     parents, n = survivors_of(first, plan.n_starts, no_longer(request, *plan.from_starts))
     told = [_leader(first), _leader(parents)]
     n_rounds = plan.rounds_for(max(request.ks[s] for s in rows))
-    for lot in lots(n_rounds, plan.n_lanes):
+    for lot in lots(n_rounds, plan.batch):
         tried = descendants(parents, int(n), lot, floor)
-        parents, n = survivors_of(tried, plan.n_lanes, after_moves(request))
+        parents, n = survivors_of(tried, plan.batch, after_moves(request))
         told.append(_leader(parents))
     told += [told[-1]] * (plan.n_rounds - n_rounds)
     told.append(jax.tree.map(lambda leaf: leaf[1:n], parents))
@@ -175,7 +175,7 @@ def searched(
     plan: Plan,
     mesh: Mesh | None,
 ) -> Searched:
-    """The same as one program, for fits [S, R]: for traces, and where lanes go side by side."""
+    """The same as one program, for fits [S, R]: for traces, and where mixtures go side by side."""
 
     def on_device(samples: Samples, problem: Problem, *arguments: Any) -> Searched:
         used, n_rounds, keys, prior, brief, briefer = arguments
@@ -202,7 +202,7 @@ def searched(
 
             state = survivors_of(first, brief)
             told = [_leader(first), _leader(state[0])]
-            table = jnp.asarray(lots(plan.n_rounds, plan.n_lanes))
+            table = jnp.asarray(lots(plan.n_rounds, plan.batch))
             rounds = jnp.arange(plan.n_rounds, dtype=jnp.int32), table
             state, leaders = lax.scan(moved, state, rounds)
             told += [leaders, jax.tree.map(lambda leaf: leaf[1:], state[0])]

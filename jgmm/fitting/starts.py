@@ -69,32 +69,32 @@ def from_means(problem: Problem, means: Array, used: Array) -> Mixture:
 def kmeans(problem: Problem, used: Array, key: Array) -> Mixture:
     """The mixture of the clusters that k-means finds: their shares, means and covariances.
 
-    It looks for them among as many samples as a pool has.
+    It looks for them among as many samples as a subsample has.
     """
     k, dtype = len(used), problem.weight.dtype
     tol, max_iter = jnp.asarray(_TOL, dtype), jnp.asarray(_MAX_ITER, jnp.int32)
-    pool = subsample(problem.samples, key)
-    parts = [make_samples(pool, block_size(k, problem.samples.n_features, dtype))]
-    found = lloyd.cluster(parts, pool, k, used, key, tol, max_iter)
+    few = subsample(problem.samples, key)
+    parts = [make_samples(few, block_size(k, problem.samples.n_features, dtype))]
+    found = lloyd.cluster(parts, few, k, used, key, tol, max_iter)
     origin = spheres(found.centroids, used, problem.family)
     return _estimate(problem, origin, statistics(origin, problem.samples, hard(origin)))
 
 
 def kmeans_plus_plus(problem: Problem, used: Array, key: Array) -> Mixture:
     """Means that k-means++ chooses among the samples."""
-    pool = subsample(problem.samples, key)
-    means = plus_plus(pool.features.T, pool.weights, len(used), key)
+    few = subsample(problem.samples, key)
+    means = plus_plus(few.features.T, few.weights, len(used), key)
     return from_means(problem, means, used)
 
 
 def random_from_data(problem: Problem, used: Array, key: Array) -> Mixture:
     """Means that are different samples, drawn with probability proportional to their weight."""
-    pool_key, noise_key = jax.random.split(key)
-    pool = subsample(problem.samples, pool_key)
+    few_key, noise_key = jax.random.split(key)
+    few = subsample(problem.samples, few_key)
     # The largest of log weight + Gumbel noise are a draw without replacement (Vieira 2014).
-    noise = jax.random.gumbel(noise_key, pool.weights.shape, pool.weights.dtype)
-    _, index = lax.top_k(jnp.log(pool.weights) + noise, len(used))
-    return from_means(problem, pool.features[index], used)
+    noise = jax.random.gumbel(noise_key, few.weights.shape, few.weights.dtype)
+    _, index = lax.top_k(jnp.log(few.weights) + noise, len(used))
+    return from_means(problem, few.features[index], used)
 
 
 def random(problem: Problem, used: Array, key: Array) -> Mixture:

@@ -194,7 +194,7 @@ def sweep(
     """Fit mixtures of several numbers of components, each from several starts.
 
     One compiled program serves all of them, by padding to the largest k with components of
-    weight 0. On accelerators they run side by side, as lanes of a vmap; on a CPU in turn.
+    weight 0. On accelerators they run side by side, as a vmap; on a CPU in turn.
 
     With ``search="none"`` every fit is what `fit` gives for that k and key: restart r of R takes
     the key ``jax.random.split(key, R)[r]``, or ``key`` itself if R is 1. Where a subsample comes

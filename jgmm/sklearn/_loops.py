@@ -146,8 +146,8 @@ def _lloyd(
         rounding = centers.size * (4 * float(np.finfo(tol.dtype).eps)) ** 2
         least = jnp.maximum(tol / frame.scale[0] ** 2, rounding)
         start = (centers - frame.center) / frame.scale
-        pool = subsample(inside, jax.random.key(0))
-        last = lloyd.run(start, used, inside, pool, least, max_iter)
+        few = subsample(inside, jax.random.key(0))
+        last = lloyd.run(start, used, inside, few, least, max_iter)
         return (
             last.centroids * frame.scale + frame.center,
             lloyd.inertia(last.centroids, used, inside) * frame.scale[0] ** 2,
