@@ -25,7 +25,7 @@ from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import concluded, expectation
 from jgmm.fitting.options import as_int32, delivered
-from jgmm.fitting.streams.climbing import finished, problem_of, seen_of, start_of
+from jgmm.fitting.streams.exact import finished, problem_of, seen_of, start_of
 from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run

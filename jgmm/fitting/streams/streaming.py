@@ -18,7 +18,7 @@ from jgmm.families.table import with_rank
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.options import Choices
 from jgmm.fitting.progress import shown
-from jgmm.fitting.streams import climbing, stepwise
+from jgmm.fitting.streams import exact, stepwise
 from jgmm.fitting.streams.wishes import read
 from jgmm.mixture.mixture import FitLike, Mixture
 
@@ -145,7 +145,7 @@ def fit_stream(
     every = _checks.as_count("every", every)
     if passes is not None and checkpoint is not None:
         raise ValueError("checkpoint: expected None with passes, of which none is kept")
-    fitted = climbing.fitted if passes is None else stepwise.fitted
+    fitted = exact.fitted if passes is None else stepwise.fitted
     with shown(progress):
         result = interruptible(lambda: fitted(wishes, checkpoint, every))
     on_purpose = cannot_converge({"max_iter": max_iter, "tol": tol})
