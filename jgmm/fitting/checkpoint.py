@@ -27,14 +27,14 @@ DATA = "the data"
 
 
 class Checkpoint:
-    """The file of the climbs of one call."""
+    """The file of the runs of one call."""
 
     def __init__(self, path: str | os.PathLike[str], every: int) -> None:
         """Nothing is read or written yet.
 
         Args:
             path: of the file.
-            every: turns between two writes.
+            every: steps between two writes.
         """
         self._path = Path(path)
         self.every = every
@@ -46,7 +46,7 @@ class Checkpoint:
         """What is in the file; None where there is no file.
 
         Args:
-            about: what the climbs depend on.
+            about: what the runs depend on.
             like: a tree of the same shapes.
 
         Raises:
@@ -115,7 +115,7 @@ class Checkpoint:
 
 
 def about(data: Any, k: int, choices: Choices) -> dict[str, Any]:
-    """What climbs depend on, to compare.
+    """What runs depend on, to compare.
 
     Args:
         data: what JSON takes, and tells data apart.

@@ -80,7 +80,7 @@ class _Bar:
 
 
 def left_of(history: Any, tol: float, most: int) -> float:
-    """How many more steps a climb may take, at most ``most``; infinity where it is too early.
+    """How many more steps a run may take, at most ``most``; infinity where it is too early.
 
     Told from its last gains: those of EM shrink by the same factor from step to step, once it is
     near the optimum.

@@ -39,7 +39,7 @@ from jgmm.fitting.options import Choices, Request, as_int32
 from jgmm.fitting.running import Numbers, prior_of, tell
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import RUNNING, Loop, Solver, StoppingRule, begun, ended, turned
+from jgmm.solvers.iterate import RUNNING, Loop, Solver, StoppingRule, begun, ended, stepped
 
 _WORD = 0x9E3779B1  # of Fibonacci hashing, odd
 
@@ -124,7 +124,7 @@ def _begun_batch(request: Request, mixtures: Mixture) -> Loop:
 
 @program("solver", "capacity", once=True)
 def _begun(mixtures: Mixture, stop: StoppingRule, solver: Solver, capacity: int) -> Loop:
-    """Climbs from mixtures [1, R], before their first turns."""
+    """Runs from mixtures [1, R], before their first steps."""
 
     def one(mixture: Mixture) -> Loop:
         # EM and SQUAREM begin without the data, and draw nothing.
@@ -134,7 +134,7 @@ def _begun(mixtures: Mixture, stop: StoppingRule, solver: Solver, capacity: int)
 
 
 def _on(request: Request, loops: Loop, every: int) -> Loop:
-    """The climbs [1, R] up to the next multiple of ``every`` turns, or to their ends."""
+    """The runs [1, R] up to the next multiple of ``every`` steps, or to their ends."""
     running = np.asarray(loops.status) == RUNNING
     done = int(np.asarray(loops.n_evaluated)[running].max())
     until = as_int32((done // every + 1) * every)
@@ -172,7 +172,7 @@ def _advanced(
         def one(loop: Loop) -> Loop:
             further: Loop = lax.while_loop(
                 lambda s: (s.status == RUNNING) & (s.n_evaluated < until),
-                lambda s: turned(problem, solver, stop, s),
+                lambda s: stepped(problem, solver, stop, s),
                 loop,
             )
             return further

@@ -99,7 +99,7 @@ def fit_variational(
         missing: "nan" takes NaN features as missing; "error" refuses them.
         labels: known components of pixels, integers [...] with -1 for unknown. Without any,
             components are numbered by decreasing weight.
-        search: "best" tries, where the climb has settled, whether the bound is higher with two
+        search: "best" tries, where the run has settled, whether the bound is higher with two
             components merged, for pairs that are alike; these steps count as others. It begins
             where a step gains less than 1e-5, whatever ``tol``. "none" does not, nor is there
             a search where K D is above 2,048.
@@ -184,7 +184,7 @@ def _fitted(
         # On the host nothing is compiled for it.
         starts = jax.device_get(starts) if _checks.all_concrete(starts) else starts
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
-    found = _climbed(
+    found = _fits(
         request.problem,
         starts,
         used,
@@ -213,7 +213,7 @@ def _fitted(
 
 
 @program("weight_prior", "solver", "capacity", "mesh")
-def _climbed(
+def _fits(
     problem: Problem,
     starts: Mixture | VariationalPosterior,
     used: Array,

@@ -59,7 +59,7 @@ class Foretelling(Solver, Protocol):
 
 
 class StoppingRule(Protocol):
-    """When a climb has converged."""
+    """When a run has converged."""
 
     @property
     def max_iter(self) -> Array:
@@ -77,7 +77,7 @@ class StoppingRule(Protocol):
 
 @struct
 class Run(Generic[T]):
-    """How a climb ended."""
+    """How a run ended."""
 
     best: T  # or the last, of a solver that keeps that
     value: Compensated[Array]  # its objective
@@ -89,7 +89,7 @@ class Run(Generic[T]):
 
 @struct
 class Loop:
-    """A climb under way."""
+    """A run under way."""
 
     state: Any
     best: Any
@@ -105,7 +105,7 @@ def iterate(
 ) -> Run[T]:
     """Climb from ``start`` until the stopping rule says so.
 
-    Every turn is one pass over the data: the solver evaluates a point and makes the next.
+    Every step is one pass over the data: the solver evaluates a point and makes the next.
 
     Args:
         problem: what the solver climbs.
@@ -118,7 +118,7 @@ def iterate(
     loop = begun(problem, solver, start, stop, capacity, key)
     return ended(
         lax.while_loop(
-            lambda s: s.status == RUNNING, lambda s: turned(problem, solver, stop, s), loop
+            lambda s: s.status == RUNNING, lambda s: stepped(problem, solver, stop, s), loop
         )
     )
 
@@ -126,7 +126,7 @@ def iterate(
 def begun(
     problem: Any, solver: Solver, start: T, stop: StoppingRule, capacity: int, key: Array
 ) -> Loop:
-    """A climb before its first turn; see `iterate`."""
+    """A run before its first step; see `iterate`."""
     origin = stop.origin()
     low = jnp.full_like(origin.value, -jnp.inf)
     return Loop(
@@ -140,8 +140,8 @@ def begun(
     )
 
 
-def turned(problem: Any, solver: Solver, stop: StoppingRule, s: Loop) -> Loop:
-    """The climb after one more turn."""
+def stepped(problem: Any, solver: Solver, stop: StoppingRule, s: Loop) -> Loop:
+    """The run after one more step."""
     state, step = solver.step(problem, s.state)
     first = s.n_evaluated == 0
     finite = jnp.isfinite(step.value.value)
@@ -169,7 +169,7 @@ def turned(problem: Any, solver: Solver, stop: StoppingRule, s: Loop) -> Loop:
 
 
 def ended(loop: Loop) -> Run[Any]:
-    """How a climb ended."""
+    """How a run ended."""
     return Run(
         best=loop.best,
         value=loop.value,

@@ -1,4 +1,4 @@
-"""A climb that, where it has settled, tries whether fewer components do as well.
+"""A run that, where it has settled, tries whether fewer components do as well.
 
 Two components that share a Gaussian are an optimum that no step leads away from (Ueda and
 Ghahramani 2002). So pairs that are alike are merged, one pair after the other; where a few steps

@@ -1,6 +1,6 @@
-"""The loop of a climb on the host, where each pass over the data is a loop of its own there.
+"""The loop of a run on the host, where each pass over the data is a loop of its own there.
 
-The solver, the stopping rule and the turn are those of `jgmm.solvers.iterate`.
+The solver, the stopping rule and the step are those of `jgmm.solvers.iterate`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from jgmm.data.programs import program
 from jgmm.em.problem import Problem
 from jgmm.em.statistics import concluded
 from jgmm.mixture.mixture import Mixture
-from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, StoppingRule, turned
+from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, StoppingRule, stepped
 
 
 @program("solver", "incomplete", once=True)
-def _turned(
+def _stepped(
     problem: Problem,
     total: Compensated[Any],
     stop: StoppingRule,
@@ -27,10 +27,10 @@ def _turned(
 ) -> Loop:
     point: Mixture = solver.ahead(loop.state)
     told = concluded(point, point.kernel(gaps=incomplete), total)
-    return turned(problem.on(told), solver, stop, loop)
+    return stepped(problem.on(told), solver, stop, loop)
 
 
-def climb(
+def run(
     problem: Problem,
     solver: Foretelling,
     stop: StoppingRule,
@@ -40,7 +40,7 @@ def climb(
     *,
     incomplete: bool = False,
 ) -> Loop:
-    """A climb to its end.
+    """A run to its end.
 
     Args:
         problem: without samples.
@@ -48,11 +48,11 @@ def climb(
         stop: see `StoppingRule`.
         loop: where it begins, or goes on.
         total_of: a pass over the data under a mixture in the frame: see `jgmm.em.passes`.
-        after: called after each turn.
+        after: called after each step.
         incomplete: some features were not observed.
     """
     while int(loop.status) == RUNNING:
         total = total_of(solver.ahead(loop.state))
-        loop = _turned(problem, total, stop, loop, solver, incomplete)
+        loop = _stepped(problem, total, stop, loop, solver, incomplete)
         after(loop)
     return loop

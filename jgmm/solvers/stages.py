@@ -1,4 +1,4 @@
-"""A climb by one solver after the other, such as an optimizer and then EM."""
+"""A run by one solver after the other, such as an optimizer and then EM."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from jgmm.fitting.streams.wishes import Wishes
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.em import Em
 from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, Run, begun, ended
-from jgmm.solvers.passes import climb
+from jgmm.solvers.passes import run
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stopping import Gain
 
@@ -76,7 +76,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
             checkpoint.write(loop)
         _tell(wishes, problem, loop, seen.shares)
 
-    loop = climb(
+    loop = run(
         problem,
         solver,
         stop,
@@ -91,14 +91,14 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
 
 
 def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
-    """What a climb depends on."""
+    """What a run depends on."""
     frame = digest((seen.frame, seen.origin))
     data = [seen.n, seen.n_features, seen.dtype.name, seen.weight, seen.checksum, frame]
     return {**about(data, wishes.k, wishes.choices), "chunk": wishes.chunk}
 
 
 def _tell(wishes: Wishes, problem: Problem, loop: Loop, shares: Any) -> None:
-    """Say how far the climb has come, if anybody listens."""
+    """Say how far the run has come, if anybody listens."""
     if (who := monitor.listener()) is None:
         return
     known = problem.on(_told(loop.value, shares))
@@ -219,7 +219,7 @@ def _begun(
 
 @program(once=True)
 def finished(problem: Problem, run: Run[Mixture], shares: Array | None) -> FitResult:
-    """The result of a climb, around the origin.
+    """The result of a run, around the origin.
 
     Args:
         problem: without samples.

@@ -97,7 +97,7 @@ def fit_stream(
             come in no order, or nearly so, and in many chunks.
         chunk: how many samples are worked on at a time; None means about a million numbers. It
             sets the memory that is taken.
-        checkpoint: a file that the climb is kept in. The same call goes on from there, to the same
+        checkpoint: a file that the run is kept in. The same call goes on from there, to the same
             result to the bit, when the one before was ended by whatever; after its end it gives
             the result again. A file of other data or other options is refused.
         every: steps between two writes of that file, which is written whole or not at all.
