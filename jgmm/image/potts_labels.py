@@ -21,8 +21,7 @@ from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
-from jgmm.image.field import as_samples, e_step, objective
-from jgmm.image.potts import AVERAGES, average
+from jgmm.image.field import AVERAGES, as_samples, average, e_step, objective
 from jgmm.image.spatial import as_mask
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture, conform
