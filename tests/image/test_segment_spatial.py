@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -188,6 +189,16 @@ def test_wrong_options() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(options))):
             jgmm.segment(image, 2, **options)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"prior": "weak"}, {"accelerate": False}, {"search": "none"}],
+    ids=lambda m: next(iter(m)),
+)
+def test_a_noise_model_refuses_what_it_has_no_use_for(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(more))}: expected none with noise_model"):
+        jgmm.segment(photograph(), 2, noise_model="potts", **more)
 
 
 def test_labels_agree_with_merged_regions() -> None:
