@@ -83,7 +83,13 @@ def potts_labels(
 def _infer(
     image: Samples, mixture: Mixture, starts: jax.Array, beta: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Labels and their probabilities [H, W], from the best of the starts [S, K, H, W]."""
+    """Labels and their probabilities [H, W], from the best of the starts [S, K, H, W].
+
+    The loop is not `jgmm.solvers.iterate`, for that judges by the objective, which at each sweep
+    would cost the densities of all pixels again. It is the labels that have to settle here, those
+    of every pixel, and the mean over all does not tell of the last few. So the rule asks for the
+    largest change of q, and the objective is taken once, to choose among the starts.
+    """
 
     def settle(q: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         def unsettled(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
