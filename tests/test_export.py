@@ -12,7 +12,9 @@ from examples import FAMILIES, D, K, N, X
 from jax import export
 
 import jgmm
+from jgmm.families import table
 
+EVERY = (*table.FAMILIES, *(f"{kind}(2)" for kind in table.OF_RANK))
 PIXELS = jax.ShapeDtypeStruct((N, D), jnp.float32)
 
 
@@ -20,8 +22,14 @@ def fit_of(family: str, **options: Any) -> Any:
     return jax.jit(lambda x: jgmm.fit(x, K, covariance_type=family, **options).mixture)
 
 
-@pytest.mark.parametrize("options", [{}, {"prior": "weak", "missing": "nan"}], ids=["", "gaps"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        *((family, {"search": "none"}) for family in EVERY),
+        *((family, {}) for family in FAMILIES),  # the search, and gaps, with all that they need
+        *((family, {"prior": "weak", "missing": "nan"}) for family in FAMILIES),
+    ],
+)
 def test_a_fit_is_exported_for_other_platforms(family: str, options: dict[str, Any]) -> None:
     """Lowered to operations that those have, none of which is a call of this machine's."""
     program = export.export(fit_of(family, **options), platforms=("cuda", "tpu"))(PIXELS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,9 +88,16 @@ def test_a_room_imports_only_from_floors_below_it(room: str) -> None:
                 assert parts[1] == room or below, f"{where} imports {name}"
             else:
                 # `import jgmm` or `from jgmm import <name that is no module>`: the whole package.
-                assert room in ("cli", "sklearn", "__main__") or parts[1:] == ["__version__"], (
-                    f"{where} imports the whole package"
-                )
+                assert parts[1:] == ["__version__"], f"{where} imports the whole package"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(p.parent for p in FILES if p.name == "__init__.py"), ids=lambda p: p.name
+)
+def test_a_folder_says_what_it_may_use(folder: Path) -> None:
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert said is not None
+    assert re.search(r"\b[Uu]ses\b", said)
 
 
 def test_importing_jgmm_is_light() -> None:

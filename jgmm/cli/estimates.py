@@ -12,6 +12,7 @@ from jgmm.cli.cutting import bands_of
 from jgmm.cli.fits import Monitor
 from jgmm.cli.options import Options
 from jgmm.image.bands import Banded
+from jgmm.image.recipe import n_features
 from jgmm.image.settings import CANDIDATES
 from jgmm.image.tiles import TILE
 
@@ -38,7 +39,8 @@ def samples_at_most(dtype: np.dtype, channels: int, pixels: int) -> int:
 def memory_of_fit(n_samples: int, channels: int, options: Options) -> int:
     """Bytes that a fit takes."""
     itemsize = np.dtype(options.dtype).itemsize
-    return memory.needed(n_samples, channels, few_colours=False, itemsize=itemsize)
+    d = n_features(options.features, channels)
+    return memory.needed(n_samples, d, few_colours=False, itemsize=itemsize)
 
 
 def seconds_of_fits(n_samples: int, channels: int, options: Options) -> tuple[float, float]:
@@ -49,7 +51,7 @@ def seconds_of_fits(n_samples: int, channels: int, options: Options) -> tuple[fl
         >>> round(few), round(many)
         (3, 32)
     """
-    d = 1 if options.features == "gray" else channels
+    d = n_features(options.features, channels)
     components = sum(options.ks or CANDIDATES)
     if options.search == "none" or options.bayes:  # otherwise one start goes on with all samples
         components *= options.restarts

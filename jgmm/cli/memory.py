@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jgmm.cli.options import JobError, Options
 from jgmm.image.files import Image
+from jgmm.image.recipe import n_features
 
 # Bytes as measured on images of 1 to 12 million pixels, rather too few: what is refused cannot fit.
 _PIXEL_OF_FEW_COLOURS, _FEATURE_OF_FEW_COLOURS = 55, 10
@@ -83,10 +84,9 @@ def expect_room(pages: Sequence[Image], options: Options, *, tiles: bool = False
     """
     height, width, channels = pages[0].pixels.shape
     place = options.features.endswith("+xy")
-    plain = options.features.removesuffix("+xy")
     taken = needed(
         sum(page.pixels.shape[0] * page.pixels.shape[1] for page in pages),
-        (1 if plain == "gray" else channels) + 2 * place,
+        n_features(options.features, channels),
         few_colours=pages[0].pixels.dtype.kind in "iu" and not place,
         itemsize=8 if options.dtype == "float64" else 4,
         spatial=bool(options.smooth or options.min_region or options.merge or options.regions),

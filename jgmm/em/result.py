@@ -38,7 +38,8 @@ class FitResult(Shown):
         objective: of this mixture []; restarts are compared by it.
         history: the objective of the start, after the stages of a search, and after every step
             [max_iter + 1], NaN after the last; `learning_curve` is without those.
-        n_iter: stages and steps [], each a pass over all pixels.
+        n_iter: stages of a search, which are many passes over the data each, and steps, which are
+            one pass over all pixels each, together [].
         status: how it ended [], a `Status` as int32.
         weight: of all pixels together [], their number if they have no weights; None if unknown.
         at_floor: which components ``reg_covar`` alone keeps from collapsing [K], because some

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jgmm.data.arrays import module_of
-from jgmm.data.products import along
+from jgmm.data.products import along, einsum
 from jgmm.data.samples import block_size
 from jgmm.families.floor import Floor, Ridge
 from jgmm.families.kernels import Kernel
@@ -161,7 +161,7 @@ class Family(Storage):
         """The same covariance for all components, the mean under ``weights`` [K]."""
         if self.shared:
             return covariances
-        mean = jnp.tensordot(weights, covariances, axes=1, precision=jax.lax.Precision.HIGHEST)
+        mean = einsum("k,k...->...", weights, covariances)
         return jnp.broadcast_to(mean, covariances.shape)
 
     def shared_out(self, matrices: Any, weights: Any, floor: Any = 0) -> Any:

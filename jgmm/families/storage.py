@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jgmm.data.arrays import module_of
+from jgmm.data.arrays import lengthened, module_of
 from jgmm.data.products import along
 
 
@@ -79,9 +79,7 @@ class Storage(abc.ABC):
 
     def pad(self, covariances: Any, k: int) -> Any:
         """For K components, the first repeated; on the host for NumPy arrays."""
-        more = 0 if self.shared else k - len(covariances)
-        xp = module_of(covariances)
-        return xp.concatenate([covariances, xp.repeat(covariances[:1], more, axis=0)])
+        return covariances if self.shared else lengthened(covariances, k)
 
     def per_component(self, leaf: Any, k: int) -> Any:
         """A covariance or an inner form of it for each of K components, [K, ...]."""

@@ -82,8 +82,9 @@ def fit(
             "shared", estimated, the same for all; or a number, which stays.
         n_restarts: fits from different starts by name, each with a search of its own; the one of
             highest objective is returned.
-        max_iter: steps at most, each a pass over all pixels; runs on a subsample before them may
-            take as many of their own, but no more than 200 each. 0 returns the start itself.
+        max_iter: steps at most, each a pass over all pixels. The runs before them, of a search and
+            of ``short_runs``, on a subsample or of few pixels on all of them, may take as many of
+            their own, but no more than 200 each. 0 returns the start itself.
         tol: stop when the log-likelihood per pixel gains less, in nats: per step, or per cycle of
             steps and extrapolation with ``accelerate``.
         reg_covar: least variance of a component along any direction, relative to the variance of

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import amend
+from jgmm.data.arrays import lengthened
 from jgmm.data.origin import Origin, less
 from jgmm.em.problem import Problem
 from jgmm.families.distribution import GAUSSIAN, Distribution
@@ -42,9 +43,7 @@ class Given:
             return dataclasses.replace(self, value=pad(jax.device_get(self.value), k))
         if self.value is None or isinstance(self.value, Mixture) or len(self.value) == k:
             return self
-        means = np.asarray(self.value)
-        more: Any = np.concatenate([means, np.repeat(means[:1], k - len(means), axis=0)])
-        return dataclasses.replace(self, value=more)
+        return dataclasses.replace(self, value=lengthened(np.asarray(self.value), k))
 
 
 def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:

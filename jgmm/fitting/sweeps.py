@@ -217,7 +217,7 @@ def sweep(
         distribution: see `fit`.
         degrees_of_freedom: see `fit`.
         n_restarts: R, starts for each k.
-        max_iter: steps at most.
+        max_iter: see `fit`; what is tried from the neighbours of a k is not counted either.
         tol: see `fit`.
         reg_covar: see `fit`.
         accelerate: see `fit`.

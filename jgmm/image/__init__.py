@@ -1,6 +1,7 @@
-"""The image side: files, colour features, distinct colours.
+"""Images: files, features of pixels, samples of their distinct colours, labels, regions, models.
 
-Importing this loads NumPy and JAX only; imageio, Pillow, tifffile and scikit-image load when used.
+Uses fitting and what is below it, but neither plot nor sklearn, which stand beside it. Importing
+this loads NumPy and JAX only; imageio, Pillow, tifffile and scikit-image load when used.
 """
 
 from jgmm.image.colours import unique_colours as unique_colours

@@ -72,6 +72,12 @@ class Feature:
     scale: float
     pointwise: bool = True
 
+    def n_features(self, channels: int) -> int:
+        """D of so many channels; as many, where it refuses them."""
+        if self.colour and channels not in (1, 3):
+            return channels
+        return self.compute(np.zeros((1, 1, channels), np.float32)).shape[-1]
+
 
 FEATURES: dict[str, Feature] = {
     "rgb": Feature(_rgb, colour=False, scale=1.0),

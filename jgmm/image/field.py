@@ -6,10 +6,12 @@ An image is samples in a frame whose blocks are its rows, with the mask as weigh
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpy.typing as npt
 from jax import lax
 
@@ -31,6 +33,7 @@ NdArray = npt.NDArray[Any]
 _NEWTON = 2  # steps for β in a round
 _MOST = 3.0  # the largest β: at it neighbours agree all but always
 _DIAGONAL = 0.5**0.5  # w of diagonal neighbours
+AVERAGES = 3, 5, 9  # pixels on a side, of the squares that starts see
 
 
 def as_samples(values: NdArray, inside: NdArray) -> Samples:
@@ -42,6 +45,26 @@ def as_samples(values: NdArray, inside: NdArray) -> Samples:
         visited=Everything(),
         layout=Layout(length=weights.size),
     )
+
+
+def average(values: NdArray, inside: NdArray, size: int) -> NdArray:
+    """Means over squares of so many pixels on a side, of those that take part."""
+    from scipy.ndimage import uniform_filter
+
+    masked = np.where(inside[..., None], values, values.dtype.type(0))
+    weight = uniform_filter(inside.astype(masked.dtype), size)[..., None]
+    mean: NdArray = uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3)
+    return mean
+
+
+def smoothed(values: NdArray, inside: NdArray) -> Iterator[jax.Array]:
+    """What starts are made of: means over squares [H, W, D], of pixels that take part.
+
+    Those tell classes apart where single pixels do not. Wide squares see classes that are rare,
+    narrow ones classes that are thin.
+    """
+    for size in AVERAGES:
+        yield _checks.as_array(average(values, inside, size))
 
 
 def _logs(image: Samples, mixture: Mixture) -> jax.Array:

@@ -28,7 +28,6 @@ starts; the objective cannot, because it is higher where a class was lost.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -40,6 +39,7 @@ from jax.typing import ArrayLike
 
 from jgmm import _checks
 from jgmm._struct import amend, struct
+from jgmm.data import monitor
 from jgmm.data.origin import near_origin, plus
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
@@ -49,7 +49,7 @@ from jgmm.families.family import Family
 from jgmm.families.floor import at_floor
 from jgmm.families.table import family_of
 from jgmm.fitting.fitting import fit
-from jgmm.fitting.options import history_capacity
+from jgmm.fitting.options import as_int32, history_capacity
 from jgmm.image.field import (
     NeighbourhoodEm,
     TiedProblem,
@@ -58,19 +58,19 @@ from jgmm.image.field import (
     e_step,
     heldout_log_likelihood,
     m_step,
+    smoothed,
 )
 from jgmm.image.settings import check_beta
 from jgmm.image.spatial import as_mask
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import FitLike, Mixture
-from jgmm.solvers.iterate import iterate
+from jgmm.solvers.iterate import choose, iterate
 from jgmm.solvers.stopping import Gain
 
 NdArray = npt.NDArray[Any]
 
 _ROUNDS, _STEPS = 9, 5  # with hidden pixels: one for each ninth of them, and steps of EM in each
 _COUNTED = 3  # the last rounds, whose hidden pixels decide between starts
-AVERAGES = 3, 5, 9  # pixels on a side
 
 
 @struct
@@ -111,7 +111,9 @@ def fit_potts(
         covariance_type: see `jgmm.fit`.
         distribution: see `jgmm.fit`.
         degrees_of_freedom: see `jgmm.fit`.
-        max_iter: steps at most.
+        max_iter: steps at most. Before them each start takes 45 of its own, pixels hidden, which
+            are not counted. 0 takes none of either: of a mixture that was given it returns that,
+            with labels and β inferred under it; otherwise the start that foretells best.
         tol: stop when a step gains less, in nats per pixel.
         reg_covar: see `jgmm.fit`.
         key: a JAX PRNG key, or an integer to make one of; None means 0.
@@ -124,7 +126,7 @@ def fit_potts(
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: shapes that do not fit, unknown names, values that are not finite.
+        ValueError: shapes that do not fit, unknown names, values that are not finite, tol < 0.
 
     Example:
         >>> import numpy as np
@@ -143,6 +145,7 @@ def fit_potts(
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     check_beta(beta)
+    stop = Gain(tol=_checks.as_nonnegative("tol", tol, values.dtype), max_iter=as_int32(max_iter))
     height, width, d = values.shape
     inside = as_mask(mask, (height, width))
     part = inside.astype(values.dtype)
@@ -156,8 +159,11 @@ def fit_potts(
         "init": init,
         "n_restarts": n_restarts,
     }
+    if (who := monitor.listener()) is not None:
+        who.expect(1)  # beside the starts
+    given = isinstance(init, Mixture) or hasattr(init, "mixture")
     rough, likely = [], []
-    for first in _smoothed(np.asarray(values), inside, init):
+    for first in [values] if given else smoothed(np.asarray(values), inside):
         rough.append(fit(first, k, weights=part, max_iter=0, **start).mixture)
         q = np.zeros((k, *image.weights.shape), values.dtype)
         found = np.asarray(responsibilities(rough[-1], first))
@@ -169,15 +175,16 @@ def fit_potts(
         _checks.as_array(np.stack(likely)),
         _checks.as_array(1.0 if isinstance(beta, str) else beta, values.dtype),
         jnp.broadcast_to(_checks.as_array(reg_covar, values.dtype), (d,)),
-        Gain(
-            tol=_checks.as_array(tol, values.dtype), max_iter=_checks.as_array(max_iter, jnp.int32)
-        ),
+        stop,
         family=family,
         capacity=history_capacity(max_iter),
         estimate=beta == "auto",
+        given=given,
     )
     mixture = amend(result.mixture, means=plus(result.mixture.means, origin))
     history = result.history[: max_iter + 1]
+    if who is not None:
+        who.hear(f"k = {k}, tied", float(result.objective), int(result.n_iter))
     result = dataclasses.replace(result, mixture=mixture, history=history)
     posterior = np.asarray(inferred)
     labels, sure = np.argmax(posterior, axis=0), np.max(posterior, axis=0)
@@ -189,30 +196,7 @@ def fit_potts(
     )
 
 
-def _smoothed(values: NdArray, inside: NdArray, init: Any) -> Iterator[jax.Array]:
-    """What starts are made of: means over squares, of pixels that take part.
-
-    Those tell classes apart where single pixels do not. Wide squares see classes that are rare,
-    narrow ones classes that are thin. A mixture is a start by itself.
-    """
-    if isinstance(init, Mixture) or hasattr(init, "mixture"):
-        yield _checks.as_array(values)
-        return
-    for size in AVERAGES:
-        yield _checks.as_array(average(values, inside, size))
-
-
-def average(values: NdArray, inside: NdArray, size: int) -> NdArray:
-    """Means over squares of so many pixels on a side, of those that take part."""
-    from scipy.ndimage import uniform_filter
-
-    masked = np.where(inside[..., None], values, values.dtype.type(0))
-    weight = uniform_filter(inside.astype(masked.dtype), size)[..., None]
-    mean: NdArray = uniform_filter(masked, (size, size, 1)) / np.maximum(weight, 1e-3)
-    return mean
-
-
-@program("family", "capacity", "estimate")
+@program("family", "capacity", "estimate", "given")
 def _fit(
     raw: Samples,
     starts: Mixture,
@@ -223,12 +207,17 @@ def _fit(
     family: Family,
     capacity: int,
     estimate: bool,
+    given: bool,
 ) -> tuple[FitResult, jax.Array, jax.Array]:
     problem = pose(raw, family, floor)
+    moves = stop.max_iter > 0
 
     def begin(start: tuple[Mixture, jax.Array]) -> _Tried:
-        mixture = m_step(problem, problem.standardize(start[0]), start[1])
-        return _hide_and_seek(problem, mixture, start[1], beta, estimate)
+        rough = problem.standardize(start[0])
+        mixture = m_step(problem, rough, start[1])  # of pixels, where that was of averages
+        if given:
+            mixture = choose(moves, mixture, rough)
+        return _hide_and_seek(problem, mixture, start[1], beta, estimate, moves)
 
     tried = lax.map(begin, (starts, likely))
     best = jnp.argmax(jnp.where(jnp.isfinite(tried.heldout), tried.heldout, -jnp.inf))
@@ -265,9 +254,17 @@ class _Tried:
 
 
 def _hide_and_seek(
-    problem: Problem, mixture: Mixture, q: jax.Array, beta: jax.Array, estimate: bool
+    problem: Problem,
+    mixture: Mixture,
+    q: jax.Array,
+    beta: jax.Array,
+    estimate: bool,
+    moves: jax.Array,
 ) -> _Tried:
-    """EM from a start, other pixels hidden in each round, and how well they are foretold."""
+    """EM from a start, other pixels hidden in each round, and how well they are foretold.
+
+    Unless the mixture ``moves`` its E-steps alone are taken.
+    """
     image = problem.samples
     row, column = (jnp.arange(n, dtype=jnp.int32) % 3 for n in image.weights.shape)
     ninth = 3 * row[:, None] + column
@@ -278,7 +275,7 @@ def _hide_and_seek(
         def turn(_: Any, state: tuple[Mixture, jax.Array]) -> tuple[Mixture, jax.Array]:
             mixture, q = state
             q = e_step(image, mixture, q, tried.beta, hidden)
-            return m_step(problem, mixture, jnp.where(hidden, 0, q)), q
+            return choose(moves, m_step(problem, mixture, jnp.where(hidden, 0, q)), mixture), q
 
         mixture, q = lax.fori_loop(0, _STEPS, turn, (tried.mixture, tried.q))
         beta = best_coupling(image, mixture, q, tried.beta, hidden) if estimate else tried.beta

@@ -21,8 +21,7 @@ from jgmm import _checks
 from jgmm._struct import amend
 from jgmm.data.programs import program
 from jgmm.data.samples import Samples
-from jgmm.image.field import as_samples, e_step, objective
-from jgmm.image.potts import AVERAGES, average
+from jgmm.image.field import AVERAGES, as_samples, average, e_step, objective
 from jgmm.image.spatial import as_mask
 from jgmm.mixture.density import responsibilities
 from jgmm.mixture.mixture import Mixture, conform
@@ -84,7 +83,13 @@ def potts_labels(
 def _infer(
     image: Samples, mixture: Mixture, starts: jax.Array, beta: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Labels and their probabilities [H, W], from the best of the starts [S, K, H, W]."""
+    """Labels and their probabilities [H, W], from the best of the starts [S, K, H, W].
+
+    The loop is not `jgmm.solvers.iterate`, for that judges by the objective, which at each sweep
+    would cost the densities of all pixels again. It is the labels that have to settle here, those
+    of every pixel, and the mean over all does not tell of the last few. So the rule asks for the
+    largest change of q, and the objective is taken once, to choose among the starts.
+    """
 
     def settle(q: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         def unsettled(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:

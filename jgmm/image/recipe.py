@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from jgmm._checks import LARGEST, as_number
 from jgmm.image.colours import unique_colours
-from jgmm.image.features import FEATURES, of_colours, quantisation, to_unit
+from jgmm.image.features import FEATURES, feature, of_colours, quantisation, to_unit
 
 NdArray = npt.NDArray[Any]
 Function = Callable[[NdArray], npt.ArrayLike]
@@ -115,6 +115,18 @@ class Recipe:
         content = asdict(self)
         del content["function"]
         return content
+
+
+def n_features(features: str, channels: int) -> int:
+    """How many features D one of `NAMES` makes of so many channels.
+
+    Example:
+      >>> n_features("gray+xy", 3), n_features("bands", 8)
+      (3, 8)
+    """
+    recipe = Recipe(features)
+    n = channels if recipe.base == "bands" else feature(recipe.base).n_features(channels)
+    return n + 2 * recipe.has_position
 
 
 def positions(height: int, width: int) -> NdArray:

@@ -155,7 +155,7 @@ def segment(
         distribution: see `jgmm.fit`: "student_t" for images with dead pixels or dust.
         degrees_of_freedom: see `jgmm.fit`.
         n_restarts: fits from different starts.
-        max_iter: steps at most.
+        max_iter: steps at most; with a ``noise_model`` see `jgmm.image.potts.fit_potts`.
         tol: stop when the objective gains less, in nats per pixel.
         reg_covar: least variance relative to the features'; None for the variance that rounding
             to the image's depth makes.
@@ -165,8 +165,8 @@ def segment(
             of its own.
         search: see `jgmm.fit`; None for "best", or for none with a ``noise_model``. With "none"
             the learning curve shows the whole way from the start.
-        progress: show a bar while mixtures are fitted; see `jgmm.fit`. Not of fits with a
-            ``noise_model``.
+        progress: show a bar while mixtures are fitted; see `jgmm.fit`. With a ``noise_model`` it
+            moves on after each start, and after the fit from the best of them.
 
     Returns:
         The label of each pixel, the image in mean colours, how certain each label is, connected

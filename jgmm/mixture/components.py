@@ -10,6 +10,7 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._struct import amend
+from jgmm.data.arrays import lengthened
 from jgmm.mixture.mixture import Mixture
 
 
@@ -56,16 +57,13 @@ def pad(mixture: Mixture, k: int) -> Mixture:
     more = k - mixture.n_components
     xp: Any = np if isinstance(mixture.means, np.ndarray) else jnp
 
-    def longer(leaf: Any) -> Any:
-        return xp.concatenate([leaf, xp.repeat(leaf[:1], more, axis=0)])
-
     dof = mixture.degrees_of_freedom
     return amend(
         mixture,
         weights=xp.concatenate([mixture.weights, xp.zeros(more, mixture.weights.dtype)]),
-        means=longer(mixture.means),
+        means=lengthened(mixture.means, k),
         covariances=mixture.family.pad(mixture.covariances, k),
-        degrees_of_freedom=None if dof is None else longer(dof),
+        degrees_of_freedom=None if dof is None else lengthened(dof, k),
     )
 
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jgmm import _checks
+from jgmm.data.products import einsum
 from jgmm.mixture.mixture import FitLike, Mixture, gaussian
 
 
@@ -155,7 +156,7 @@ def from_tfp(distribution: Any) -> Mixture:
 def _of_matrices(weights: Array, means: Array, factors: Array) -> Mixture:
     k, d = _sizes(weights, means)
     factors = _checks.as_array(factors).reshape(-1, d, d)
-    covariances = jnp.einsum("kij,klj->kil", factors, factors, precision=lax.Precision.HIGHEST)
+    covariances = einsum("kij,klj->kil", factors, factors)
     means = jnp.broadcast_to(_checks.as_array(means), (k, d))
     return Mixture(weights=_checks.as_array(weights), means=means, covariances=covariances)
 

@@ -6,6 +6,8 @@ figure. `save` writes either.
 
 In a Jupyter notebook the new figure is one of pyplot, shown at the end of the cell. Elsewhere
 pyplot is never touched, so that no backend is chosen, nothing leaks and any thread may draw.
+
+Uses fitting and what is below it.
 """
 
 from jgmm.plot._canvas import PALETTE as PALETTE

@@ -5,7 +5,7 @@
 They are scikit-learn's own classes with the work done by jgmm: parameters, attributes, checks,
 warnings and random draws are theirs, and so, for the same ``random_state``, are the answers.
 Beyond theirs: ``sample_weight`` for mixtures, `GaussianMixture.icl`, and a float32 that is safe.
-Needs the extra ``jgmm[sklearn]``.
+Needs the extra ``jgmm[sklearn]``. Uses fitting and what is below it.
 """
 
 from jgmm.sklearn._bayesian import BayesianGaussianMixture

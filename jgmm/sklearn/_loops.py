@@ -19,6 +19,7 @@ from jgmm import _checks
 from jgmm._status import Status
 from jgmm._struct import struct
 from jgmm.clustering import lloyd
+from jgmm.data.arrays import lengthened
 from jgmm.data.devices import Placed, gather_rows, over_rows, over_samples, place
 from jgmm.data.frame import measure
 from jgmm.data.frame import standardize as standardize_samples
@@ -190,5 +191,5 @@ def k_means(
 def pad_centers(centers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Centers repeated to one of few numbers, and which of them are to be used."""
     k = len(centers)
-    more = round_up(k, size) - k
-    return np.concatenate([centers, np.repeat(centers[:1], more, axis=0)]), np.arange(k + more) < k
+    most = round_up(k, size)
+    return lengthened(centers, most), np.arange(most) < k

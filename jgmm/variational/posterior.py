@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from jgmm._struct import amend, build, struct
-from jgmm.data.products import along
+from jgmm.data.products import along, einsum
 from jgmm.families.family import Family
 from jgmm.mixture.mixture import Mixture
 from jgmm.variational.weights import WeightPrior
@@ -59,7 +58,7 @@ class VariationalPosterior:
         if self.family.independent:
             scales = inverse**2 / self.family.entries(self.n_features)
         else:
-            scales = jnp.einsum("kji,kjl->kil", inverse, inverse, precision="highest")
+            scales = einsum("kji,kjl->kil", inverse, inverse)
         return scales / along(self.degrees_of_freedom, scales)
 
     def mixture(self, used: Array) -> Mixture:

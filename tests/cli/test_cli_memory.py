@@ -12,7 +12,7 @@ from pictures import picture, write
 
 from jgmm.cli import app as cli
 from jgmm.cli import memory
-from jgmm.cli.estimates import samples_at_most, seconds_of_fits
+from jgmm.cli.estimates import memory_of_fit, samples_at_most, seconds_of_fits
 from jgmm.cli.options import JobError, Options
 from jgmm.image import Image
 from jgmm.image.hierarchy import Cues, connected_parts, tree_of
@@ -74,7 +74,9 @@ def test_a_fit_is_expected_to_take_longer_the_more_there_is_to_fit() -> None:
     short = seconds_of_fits(1 << 20, 3, Options(ks=(4,), max_iter=5))
     assert short == pytest.approx((few / 2, few / 2 + ready[1]))
     assert seconds_of_fits(1 << 20, 8, Options(ks=(4,)))[0] == pytest.approx(few * 73 / 13)
-    assert seconds_of_fits(1 << 20, 8, Options(ks=(4,), features="gray"))[0] < few
+    assert seconds_of_fits(1 << 20, 3, Options(ks=(4,), features="gray"))[0] < few
+    by_features = [memory_of_fit(1 << 20, 3, Options(features=name)) for name in ("gray", "lab")]
+    assert by_features[0] < by_features[1]
     byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
     assert samples_at_most(byte, 1, 10**9) == 256
     assert samples_at_most(byte, 3, 10**9) == samples_at_most(word, 1, 10**9) == 1 << 24

@@ -11,6 +11,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import jgmm
+from jgmm.data import monitor
+from jgmm.image.field import smoothed
 from jgmm.image.potts import PottsResult, fit_potts
 from jgmm.image.potts_labels import potts_labels
 
@@ -180,3 +182,67 @@ def test_wrong_arguments() -> None:
         fit_potts(noisy, 4, beta="most")
     with pytest.raises(ValueError, match=r"\[H, W, D\]"):
         fit_potts(noisy[0], 4)
+    for tol in (-1, float("nan")):
+        with pytest.raises(ValueError, match="tol: expected a finite number of at least 0"):
+            fit_potts(noisy, 4, tol=tol)
+        with pytest.raises(ValueError, match="tol: expected a finite number of at least 0"):
+            jgmm.segment(noisy, 4, noise_model="potts", features="bands", tol=tol)
+
+
+def test_no_steps_leave_the_mixture_that_was_given() -> None:
+    truth, noisy = synthetic()
+    levels = np.arange(4)[:, None] / 3 + 0.02
+    mixture = jgmm.Mixture(np.array([0.4, 0.3, 0.2, 0.1]), levels, np.full((4, 1, 1), 0.05))
+    found = fit_potts(noisy, 4, init=mixture, max_iter=0)
+    assert int(found.fit.n_iter) == 0
+    assert found.fit.status == jgmm.Status.MAX_ITER
+    for name in ("weights", "means", "covariances"):
+        is_, was = getattr(found.fit.mixture, name), getattr(mixture, name)
+        np.testing.assert_allclose(is_, was, rtol=1e-5)
+    assert found.beta > 0.5
+    assert mislabelled(found.labels, truth) < 0.05
+
+
+def test_no_steps_leave_a_start() -> None:
+    """One that the labels of averages over squares make of the pixels."""
+    _, noisy = synthetic()
+    found = fit_potts(noisy, 4, max_iter=0)
+    starts, inside = [], np.ones(noisy.shape[:2], bool)
+    for first in smoothed(noisy, inside):
+        q = np.asarray(jgmm.responsibilities(jgmm.fit(first, 4, max_iter=0).mixture, first))
+        starts.append(np.einsum("hwk,hw->k", q, noisy[..., 0]) / np.sum(q, axis=(0, 1)))
+    means = np.asarray(found.fit.mixture.means)[:, 0]
+    assert min(np.abs(means - start).max() for start in starts) < 1e-3
+    after = fit_potts(noisy, 4, **COMMON).fit.mixture.means
+    assert np.abs(np.sort(means) - np.sort(np.asarray(after)[:, 0])).max() > 5e-3
+
+
+class Heard:
+    """What is said of how far work has come."""
+
+    def __init__(self) -> None:
+        self.expected, self.said = 0, list[tuple[str, int]]()
+
+    def expect(self, n: int) -> None:
+        self.expected += n
+
+    def hear(self, about: str, value: float, steps: int, left: float | None = None) -> None:
+        self.said.append((about, steps))
+
+
+def test_it_says_how_far_it_has_come() -> None:
+    _, noisy = synthetic(32)
+    heard = Heard()
+    with monitor.heard_by(heard):
+        found = fit_potts(noisy, 4, **COMMON)
+    assert len(heard.said) == heard.expected == 4  # three starts, and the fit itself
+    assert heard.said[-1] == ("k = 4, tied", int(found.fit.n_iter))
+
+
+def test_segment_shows_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    _, noisy = synthetic(32)
+    options: dict[str, Any] = {"features": "bands", "noise_model": "potts", **COMMON}
+    silent = jgmm.segment(noisy, 4, **options)
+    assert capsys.readouterr().err == ""
+    assert jgmm.segment(noisy, 4, progress=True, **options) == silent
+    assert "k = 4, tied" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 import jgmm
 from jgmm.image.display import display_of
-from jgmm.image.recipe import NAMES, from_metadata, recipe_of
+from jgmm.image.features import FEATURES, Feature
+from jgmm.image.recipe import NAMES, from_metadata, n_features, recipe_of
 from jgmm.image.samples import samples_of
 
 
@@ -190,6 +192,16 @@ def test_wrong_options() -> None:
             jgmm.segment(image, 2, **options)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"prior": "weak"}, {"accelerate": False}, {"search": "none"}],
+    ids=lambda m: next(iter(m)),
+)
+def test_a_noise_model_refuses_what_it_has_no_use_for(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(more))}: expected none with noise_model"):
+        jgmm.segment(photograph(), 2, noise_model="potts", **more)
+
+
 def test_labels_agree_with_merged_regions() -> None:
     result = jgmm.segment(photograph(), 3, smooth={"width": 0.03}, min_region=20, merge=3.0)
     for region in range(result.regions.max() + 1):
@@ -211,6 +223,21 @@ def test_the_recommended_settings_merge_with_others() -> None:
     assert found.fit.mixture.covariance_type == "diag"
     plain = {name: recommended[name] for name in ("features", "smooth")}
     assert found == jgmm.segment(image, 2, covariance_type="diag", **plain)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_how_many_features_there_are_is_known_beforehand(name: str, channels: int) -> None:
+    image = photograph(8, 8)[:, :, :channels]
+    made = recipe_of(name, image).of_image(image, np.float32)
+    assert n_features(name, channels) == made.shape[-1]
+
+
+def test_a_kind_of_features_that_is_added_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = Feature(lambda unit: np.concatenate([unit, unit], axis=-1), colour=False, scale=1.0)
+    monkeypatch.setitem(FEATURES, "twice", twice)
+    assert n_features("twice", 4) == 8
+    assert n_features("twice+xy", 4) == 10
 
 
 def test_a_segmentation_is_a_short_table_and_a_start() -> None:

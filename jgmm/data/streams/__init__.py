@@ -1,1 +1,4 @@
-"""Data that come block by block: sources, chunks of what they give, counts, a sample."""
+"""Data that come block by block: sources, chunks of what they give, counts, a sample.
+
+Uses the rest of data.
+"""

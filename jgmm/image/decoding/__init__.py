@@ -2,7 +2,7 @@
 
 imageio's plugins for photographs and for TIFF rest on Pillow and tifffile, but leave out some of
 what those know: depth beyond 8 bits, axes, alpha and orientation. So those two are used directly,
-and imageio for whatever they do not read.
+and imageio for whatever they do not read. Uses `jgmm.image.limits` and `jgmm.image.band_names`.
 """
 
 from __future__ import annotations
