@@ -78,15 +78,20 @@ def held_out(found: NdArray, halvings: int) -> tuple[NdArray, NdArray]:
     """
     n = len(found)
     means, each, times = [], np.zeros((n, 3)), np.zeros((n, 1))
+    for chosen, measured in halves(n, halvings):
+        scales = best_scales(pooled(found[chosen]))
+        means.append(pooled(found[measured])[scales, range(3)])
+        each[measured] += found[measured][:, scales, range(3)]
+        times[measured] += 1
+    return np.mean(means, axis=0), each / np.maximum(times, 1)
+
+
+def halves(n: int, halvings: int) -> Iterator[tuple[NdArray, NdArray]]:
+    """Which of n photographs choose, and which are measured: each half by the other."""
     for seed in range(halvings):
         order = np.random.default_rng(seed).permutation(n)
-        halves = order[: n // 2], order[n // 2 :]
-        for chosen, measured in (halves, halves[::-1]):
-            scales, pooled = best_scales(_pooled(found[chosen])), _pooled(found[measured])
-            means.append(pooled[scales, range(3)])
-            each[measured] += found[measured][:, scales, range(3)]
-            times[measured] += 1
-    return np.mean(means, axis=0), each / np.maximum(times, 1)
+        yield order[: n // 2], order[n // 2 :]
+        yield order[n // 2 :], order[: n // 2]
 
 
 def best_scales(pooled: NdArray) -> NdArray:
@@ -94,7 +99,7 @@ def best_scales(pooled: NdArray) -> NdArray:
     return np.array([pooled[:, 0].argmax(), pooled[:, 1].argmin(), pooled[:, 2].argmax()])
 
 
-def _pooled(found: NdArray) -> NdArray:
+def pooled(found: NdArray) -> NdArray:
     """Of photographs [N, S, 4] the three measures [S, 3]; see `experiments.metrics.pooled`."""
     pixels = found[:, :1, 3]
     covering = (found[:, :, 0] * pixels).sum(axis=0) / pixels.sum()
@@ -108,15 +113,15 @@ def study(found: NdArray, halvings: int) -> dict[str, Any]:
     for name, one in zip(CUES, found, strict=True):
         measures, each = held_out(one, halvings)
         gain = each - before
-        pooled = _pooled(one)
-        scales = best_scales(pooled)
+        tuned = pooled(one)
+        scales = best_scales(tuned)
         figures[name] = {
             "held out": measures.tolist(),
             "gain": gain.mean(axis=0).tolist(),
             "error": (gain.std(axis=0, ddof=1) / math.sqrt(len(gain))).tolist(),
-            "tuned on all": pooled[scales, range(3)].tolist(),
+            "tuned on all": tuned[scales, range(3)].tolist(),
             "scales": SCALES[scales].tolist(),
-            "at each scale": pooled.tolist(),
+            "at each scale": tuned.tolist(),
         }
     return figures
 

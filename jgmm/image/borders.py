@@ -25,11 +25,11 @@ def local_means(values: NdArray, inside: NdArray) -> NdArray:
 
 
 def borders(
-    parts: NdArray, local: NdArray, n: int
+    parts: NdArray, local: NdArray, n: int, power: float
 ) -> tuple[list[int], list[int], list[int], list[float]]:
     """Pairs of parts i < j that touch, the number of pairs of pixels where they do, and the sum.
 
-    That is of squared differences between the local means [H, W, C], two pixels off either side,
+    That is of distances between the local means [H, W, C] to a power, two pixels off either side,
     or at the border where those are left out.
     """
     codes, steps = [], []
@@ -43,7 +43,7 @@ def borders(
         one = np.where(np.isnan(one), colours[row, column], one)
         other = np.where(np.isnan(other), colours[row + 1, column], other)
         difference = one - other
-        steps.append(np.sum(difference.astype(np.float64) ** 2, axis=-1))
+        steps.append(np.sum(difference.astype(np.float64) ** 2, axis=-1) ** (power / 2))
     code, inverse, lengths = np.unique(
         np.concatenate(codes), return_inverse=True, return_counts=True
     )

@@ -89,11 +89,11 @@ def test_merging_sees_no_border_of_a_mask() -> None:
     mask = np.ones((30, 40), bool)
     mask[:, 18:22] = False
     mask[14:16] = True
-    labels, colours = np.where(mask, halves, -1), 100 + 4.0 * halves[..., None]
-    near, far = (find_regions(labels, colours, merge=m) for m in (70, 60))
+    labels, colours = np.where(mask, halves, -1), 100 + 5.0 * halves[..., None]
+    near, far = (find_regions(labels, colours, merge=m) for m in (100, 96))
     assert (near.max(), far.max()) == (0, 1)
     spoilt = np.where(mask[..., None], colours, 0)
-    for m, expected in ((70, near), (60, far)):
+    for m, expected in ((100, near), (96, far)):
         np.testing.assert_array_equal(find_regions(labels, spoilt, merge=m), expected)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from jgmm.image.hierarchy import hierarchy_of
 from jgmm.image.regions import find_regions
 
 small = hnp.arrays(np.int64, (5, 7), elements=st.integers(-1, 2))
@@ -78,20 +79,38 @@ def test_small_regions_go_to_the_neighbour_of_the_nearest_colour() -> None:
     assert found[0].tolist() == [1, 1, 1, 0, 0, 0, 0]
 
 
-def test_merging_costs_what_mumford_and_shah_say() -> None:
-    # 12 and 9 pixels, colours 0 and 2, a border of 3: 12 * 9 / 21 * 4 / 3
+@pytest.mark.parametrize("apart", [5.0, 2.0])
+def test_merging_costs_what_mumford_and_shah_say(apart: float) -> None:
+    # 12 and 9 pixels, 5 apart, a border of 3: 12 * 9 / 21 * 5 ** 2 / 3; other steps to 1.25.
     labels = np.repeat([[0, 0, 0, 0, 1, 1, 1]], 3, axis=0)
-    cost = 12 * 9 / 21 * 4 / 3 / np.sqrt(21)
+    cost = 12 * 9 / 21 * apart * 5 * (apart / 5) ** 1.25 / 3 / np.sqrt(21)
     for factor, count in ((0.999, 2), (1.001, 1)):
-        found = find_regions(labels, 2 * grey(labels), merge=cost * factor)
+        found = find_regions(labels, apart * grey(labels), merge=cost * factor)
         assert found.max() + 1 == count
+
+
+def test_a_border_with_gaps_costs_less() -> None:
+    # Both have the same mean colours and nearly the same mean of squared steps: along one border
+    # all is 5 apart, along the other there is no step for 12 pixels of 16, and one of 10 for 4.
+    labels = np.repeat([[0] * 8 + [1] * 8], 16, axis=0)
+    even, gaps = 5.0 * grey(labels), 5.0 * grey(labels)
+    gaps[:12, 4:12] = 2.5
+    gaps[12:, 4:8], gaps[12:, 8:12] = -2.5, 7.5
+    gaps[:, :4] -= gaps[:, :8].mean() * 2
+    gaps[:, 12:] += (5 - gaps[:, 8:].mean()) * 2
+    for values in (even, gaps):
+        means = [values[labels == i].mean() for i in (0, 1)]
+        np.testing.assert_allclose(means, [0, 5], atol=1e-12)
+    costs = [hierarchy_of(labels, values).costs[0] for values in (even, gaps)]
+    assert costs[1] < 0.25 * costs[0]
 
 
 def test_the_cheapest_go_first() -> None:
     # 0 and 1 are nearer than 1 and 2; once they are one, 2 is too far to join.
     labels = np.repeat([[0] * 4 + [1] * 4 + [2] * 4], 4, axis=0)
     colours = np.select([labels == 0, labels == 1], [0.0, 1.0], 2.5)[..., None]
-    found = find_regions(labels, colours, merge=2 * 2.25 / np.sqrt(48) * 1.01)
+    limit = 2 * 1.5 * 5 * (1.5 / 5) ** 1.25 / np.sqrt(48)  # what joining 1 and 2 would cost
+    found = find_regions(labels, colours, merge=limit * 1.01)
     assert found[0].tolist() == [0] * 8 + [1] * 4
 
 
