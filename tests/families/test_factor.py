@@ -245,7 +245,7 @@ def test_lanes_of_a_vmap_are_fits() -> None:
         begin = start(NAMES[0])
         return jgmm.fit(x, K, covariance_type=NAMES[0], init=begin, max_iter=20, tol=0.0)
 
-    lanes = jax.vmap(one)(both)
+    lanes = program()(jax.vmap(one))(both)
     for i, x in enumerate(both):
         alone = one(x)
         np.testing.assert_allclose(lanes.log_likelihood[i], alone.log_likelihood, rtol=1e-9)

@@ -13,6 +13,7 @@ import pytest
 from examples import K, N, overlapping, start
 
 import jgmm
+from jgmm.data.programs import program
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -30,7 +31,7 @@ SHORT: dict[str, Any] = {"max_iter": 3, "tol": 0.0}
 SWEPT: dict[str, Any] = {"init": "random_from_data", "search": "none", **SHORT}
 
 
-@jax.jit
+@program()
 def settled(mixture: jgmm.Mixture, x: Any, w: Any) -> jgmm.Mixture:
     """Near the maximum, where there are standard errors."""
     return jax.lax.fori_loop(0, 500, lambda _, m: jgmm.em_step(m, x, w)[0], mixture)
@@ -95,7 +96,7 @@ def assert_same(actual: Any, expected: Any) -> None:
 @pytest.mark.parametrize("name", PURE)
 def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
     function = PURE[name]
-    together = jax.jit(jax.vmap(function))(MIXTURES, PIXELS, WEIGHTS, KEYS)
+    together = program()(jax.vmap(function))(MIXTURES, PIXELS, WEIGHTS, KEYS)
     second = jax.tree.map(lambda leaf: leaf[1], (MIXTURES, PIXELS, WEIGHTS, KEYS))
     alone = function(*second)
     assert_same(jax.tree.map(lambda leaf: leaf[1], together), alone)

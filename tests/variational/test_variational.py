@@ -14,6 +14,7 @@ import scipy.stats
 from examples import FAMILIES, K, cast, overlapping, start
 
 import jgmm
+from jgmm.data.programs import program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.em.problem import pose
 from jgmm.families.table import family_of
@@ -104,7 +105,7 @@ def test_the_bound_never_falls(family: str, kind: str, gaps: bool) -> None:
     bayes = problem_of(family, kind, x, None if labels is None else labels.astype(jnp.int32))
     rough = start(family, X, 6)
 
-    @jax.jit
+    @program()
     def climb(bayes: VariationalProblem, mixture: jgmm.Mixture) -> Any:
         first = bayes.start(bayes.problem.standardize(mixture))
 
