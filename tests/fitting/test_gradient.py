@@ -8,15 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from examples import FAMILIES, D, K, N, overlapping, start
+from examples import FAMILIES, K, N, overlapping, start
 
 import jgmm
-from jgmm.data.frame import Frame
-from jgmm.data.programs import program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.data.subsample import batches
-from jgmm.em.problem import Problem
-from jgmm.families.floor import Floor
 from jgmm.image import read_image
 
 X = overlapping()
@@ -33,30 +29,6 @@ def by_gradient(family: str, **options: Any) -> jgmm.FitResult:
 def em(family: str, **options: Any) -> jgmm.FitResult:
     options = {"max_iter": 3000, "tol": 1e-12, "accelerate": False, **options}
     return jgmm.fit(X, K, weights=W, init=start(family, X), covariance_type=family, **options)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_gradient_of_the_objective_is_that_of_the_score(family: str) -> None:
-    """Fisher's identity, against differentiation through the pass over the data."""
-    mixture = jax.tree.map(jnp.asarray, start(family, X))
-    problem = Problem(
-        samples=make_samples(Rows(features=jnp.asarray(X), weights=jnp.asarray(W)), 128),
-        weight=jnp.asarray(W.sum()),
-        frame=Frame(center=jnp.zeros(D), scale=jnp.ones(D)),
-        floor=Floor(variances=jnp.zeros(D)),
-        prior=None,
-        family=mixture.family,
-    )
-
-    @program()
-    def both(mixture: jgmm.Mixture, problem: Problem, x: Any, w: Any) -> Any:
-        ours = jax.value_and_grad(problem.objective)(mixture)
-        return ours, jax.value_and_grad(jgmm.score)(mixture, x, w)
-
-    (value, slope), (expected, direct) = both(mixture, problem, X, W)
-    np.testing.assert_allclose(value, expected, rtol=1e-12)
-    for a, b in zip(jax.tree.leaves(slope), jax.tree.leaves(direct), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
