@@ -16,7 +16,7 @@ from jgmm.data.samples import Rows, Samples, Span, make_samples, pad_rows
 
 # One program for each shape; eagerly each of its operations would be one.
 fewer = program("most")(_subsample.fewer)
-subsample = program("most")(_subsample.subsample)
+subsample = program("most", "gather")(_subsample.subsample)
 
 N = 240
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
