@@ -100,13 +100,8 @@ def _fixed_point(
 
 
 @_fixed_point.defjvp
+@program("incomplete")  # forwards, and outside of programs, one of its own, which compiles faster
 def _fixed_point_jvp(incomplete: bool, primals: Any, tangents: Any) -> Any:
-    return _pushed(primals, tangents, incomplete)
-
-
-@program("incomplete")
-def _pushed(primals: Any, tangents: Any, incomplete: bool) -> Any:
-    """The rule; forwards, outside of programs, a program of its own, which compiles faster."""
     rest, given, change = primals[2], primals[3], tangents[3]
     # By the rule itself, so that it has derivatives too.
     fitted, log_likelihood = _fixed_point(incomplete, *primals)
