@@ -16,6 +16,7 @@ import jax
 import pytest
 
 from jgmm.cli import runtime as _runtime
+from jgmm.data import executables as _executables
 
 # Programs that a shell starts in the background ignore interrupts, and so would those that tests
 # start and interrupt.
@@ -31,6 +32,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("jgmm")
 
+
+# So many maps of memory programs may be in one process, of the 65,530 that Linux gives: a file of
+# tests that finds the programs of those before it need not trace them again.
+_MOST_MAPS = 30_000
+_executables._MOST_MAPS = _MOST_MAPS  # half of it for users, who have other libraries too
 
 _PROGRAMS = "JGMM_TEST_PROGRAMS"  # the folder, for the processes that the run is shared out over
 
@@ -70,7 +76,7 @@ def _forget_programs() -> Iterator[None]:
     """
     yield
     maps = Path("/proc/self/maps")
-    if not maps.exists() or maps.read_bytes().count(b"\n") > 10_000:
+    if not maps.exists() or maps.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
 
 
