@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import reference
 
 import jgmm
+from jgmm.data.programs import program
 
 # Up to 256 samples are padded to one length, so all of N <= 256 is one program.
 N, D, K = 240, 3, 3
@@ -90,6 +92,49 @@ def plain_steps(
     """So many steps of plain EM from a given mixture."""
     given = {"max_iter": STEPS, "tol": 0.0, "reg_covar": 0.0, "accelerate": False} | options
     return jgmm.fit(x, K, init=mixture, covariance_type=family, **given)
+
+
+def assert_derivatives_are_right(
+    function: Callable[..., Any], arguments: Any, rtol: float, order: int = 1
+) -> None:
+    """Forwards and backwards they are finite differences; of order 2, those of a gradient.
+
+    One program has all of them, where `jax.test_util.check_grads` compiles four or more.
+    """
+    rng = np.random.default_rng(11)
+    ways = [
+        jax.tree.map(lambda leaf: rng.normal(size=np.shape(leaf)), arguments) for _ in range(order)
+    ]
+
+    def number(arguments: Any) -> jax.Array:
+        values = function(*arguments)
+        return jnp.sum(values * np.linspace(1, 2, values.size).reshape(values.shape))
+
+    def along(arguments: Any) -> jax.Array:
+        if order == 1:
+            return number(arguments)
+        products = jax.tree.map(jnp.vdot, ways[1], jax.grad(number)(arguments))
+        return sum(jax.tree.leaves(products))
+
+    @program()
+    def everything(arguments: Any) -> Any:
+        value, slope = jax.value_and_grad(along)(arguments)
+        _, forwards = jax.jvp(along, (arguments,), (ways[0],))
+        return value, slope, forwards
+
+    step = 1e-5
+    there, back = (
+        everything(jax.tree.map(lambda leaf, way, h=h: leaf + h * way, arguments, ways[0]))[0]
+        for h in (step, -step)
+    )
+    _, slope, forwards = everything(arguments)
+    backwards = sum(
+        np.vdot(way, leaf)
+        for way, leaf in zip(jax.tree.leaves(ways[0]), jax.tree.leaves(slope), strict=True)
+    )
+    assert abs(forwards) > 1e-3
+    np.testing.assert_allclose(forwards, (there - back) / (2 * step), rtol=rtol)
+    np.testing.assert_allclose(backwards, forwards, rtol=1e-9)
 
 
 def finite(tree: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +11,12 @@ import pytest
 
 from jgmm.data import subsample as _subsample
 from jgmm.data.fold import total_weight
+from jgmm.data.programs import program
 from jgmm.data.samples import Rows, Samples, Span, make_samples, pad_rows
 
 # One program for each shape; eagerly each of its operations would be one.
-fewer = jax.jit(_subsample.fewer, static_argnames="most")
-subsample = jax.jit(_subsample.subsample, static_argnames="most")
+fewer = program("most")(_subsample.fewer)
+subsample = program("most", "gather")(_subsample.subsample)
 
 N = 240
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -39,7 +39,7 @@ def numbered(weights: np.ndarray, size: int) -> Samples:
     return make_samples(Rows(features=index, weights=jnp.asarray(weights)), size)
 
 
-@partial(jax.jit, static_argnames="batch_size")
+@program("batch_size")
 def batch(samples: Samples, batch_size: int, key: jax.Array, i: int) -> Samples:
     return _subsample.batches(samples, batch_size, key)(jnp.asarray(i))
 

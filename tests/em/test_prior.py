@@ -12,6 +12,7 @@ from examples import FAMILIES, D, K, N, assert_mixtures_close, overlapping, plai
 
 import jgmm
 from jgmm import Prior, Status
+from jgmm.data.programs import program
 from jgmm.em.prior import log_density
 from jgmm.solvers.squarem import chart_of, mixture_at
 
@@ -62,7 +63,7 @@ def test_no_random_step_from_the_mode_is_uphill(family: str) -> None:
         mixture = mixture_at(chart, best.mixture)
         return jgmm.score(mixture, X, W) * W.sum() + log_density(PRIOR, mixture)
 
-    slope = jax.jit(jax.grad(objective))(chart_of(best.mixture))
+    slope = program()(jax.grad(objective))(chart_of(best.mixture))
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)) < 1e-2
 
 
@@ -89,17 +90,18 @@ def test_the_weak_prior_is_that_of_the_paper() -> None:
 
 
 def test_a_prior_is_equivariant_and_works_under_jit_and_vmap() -> None:
-    expected = jgmm.fit(X, K, prior="weak")
+    expected = jgmm.fit(X, K, prior="weak", search="none")
     scale = np.array([2.0, 1, 1])
-    moved = jgmm.fit(X * scale + 5, K, prior="weak")
+    moved = jgmm.fit(X * scale + 5, K, prior="weak", search="none")
     np.testing.assert_allclose(moved.mixture.means, expected.mixture.means * scale + 5)
     strengths = jnp.array([0.01, 5.0])
     prior = jgmm.weak_prior(X, K)
 
     def fit(strength: Any) -> jgmm.FitResult:
-        return jgmm.fit(X, K, prior=dataclasses.replace(prior, mean_strength=strength))
+        given = dataclasses.replace(prior, mean_strength=strength)
+        return jgmm.fit(X, K, prior=given, search="none")
 
-    lanes = jax.jit(jax.vmap(fit))(strengths)
+    lanes = program()(jax.vmap(fit))(strengths)
     np.testing.assert_allclose(lanes.log_likelihood[0], expected.log_likelihood, rtol=1e-8)
     assert lanes.log_likelihood[1] < lanes.log_likelihood[0]
     with pytest.raises(ValueError, match="prior: expected one of weak"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jgmm
+from jgmm.data.programs import program
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 3))
@@ -55,9 +56,9 @@ def test_they_move_with_their_components() -> None:
 
 
 def test_it_is_the_same_in_a_program_and_for_each_of_many() -> None:
-    one = jax.jit(fit)(jnp.asarray(X))
+    one = program()(lambda x: fit(x))(jnp.asarray(X))
     assert np.asarray(one.at_floor).tolist() == FLAT["full"]
-    two = jax.vmap(fit)(jnp.stack([X, X + 0.1 * RNG.normal(size=X.shape)]))
+    two = program()(jax.vmap(fit))(jnp.stack([X, X + 0.1 * RNG.normal(size=X.shape)]))
     assert np.asarray(two.at_floor).tolist() == [FLAT["full"], [False] * 3]
 
 

@@ -16,6 +16,7 @@ from examples import overlapping
 
 import jgmm
 from jgmm import Status
+from jgmm.data.programs import program
 from jgmm.data.subsample import fewer
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
@@ -129,7 +130,7 @@ def test_the_whole_way_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_short_runs")
 def test_under_jit_it_is_the_same() -> None:
-    traced = jax.jit(lambda x: fit(x, K, key=KEY, n_restarts=2))(X)
+    traced = program()(lambda x: fit(x, K, key=KEY, n_restarts=2))(X)
     eager = fit(X, K, key=KEY, n_restarts=2)
     np.testing.assert_allclose(traced.log_likelihood, eager.log_likelihood, rtol=1e-7)
 
@@ -188,7 +189,7 @@ def test_no_steps_of_a_sweep_are_the_starts() -> None:
     assert (starts.fits.n_iter == 0).all()
 
 
-@jax.jit
+@program()
 def steps_on_a_subsample(n_steps: Any) -> Any:
     """The likelihood of all after so many steps of plain EM on some.
 

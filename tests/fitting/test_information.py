@@ -9,6 +9,7 @@ import pytest
 from examples import FAMILIES, D, K, N, overlapping, start
 
 import jgmm
+from jgmm.data.programs import program
 
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
@@ -49,7 +50,7 @@ def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
         return result.mixture, jgmm.standard_errors(result.mixture, pixels)
 
     keys = jax.random.split(jax.random.key(3), 200)
-    mixtures, errors = jax.jit(jax.vmap(one))(keys)
+    mixtures, errors = program()(jax.vmap(one))(keys)
     for name in ("weights", "means", "covariances"):
         spread = np.std(getattr(mixtures, name), axis=0)
         ratio = np.median(getattr(errors, name), axis=0) / spread

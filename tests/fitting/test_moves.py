@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jgmm._struct import build
+from jgmm.data.programs import program
 from jgmm.families.table import FAMILIES
 from jgmm.fitting.moves import lots, merges_of, move
 from jgmm.fitting.population import descendants, survivors, worth
@@ -48,7 +49,7 @@ def test_lots_fill_the_cube_evenly() -> None:
 def test_moves_keep_to_the_family_and_the_floor(family: str) -> None:
     here = mixture(family)
     kind = here.family
-    traced = jax.jit(move)
+    traced = program()(move)
     for lot in lots(2, 10).reshape(-1, 3):
         moved = move(here, merges_of(here), FLOOR, lot)
         assert isinstance(moved.means, np.ndarray)

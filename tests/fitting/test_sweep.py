@@ -11,6 +11,7 @@ import pytest
 from examples import overlapping
 
 import jgmm
+from jgmm.data.programs import program
 
 X = overlapping().astype(np.float32)
 KS = (4, 1, 2)
@@ -65,7 +66,7 @@ def test_best_has_the_least_criterion(result: jgmm.SweepResult, criterion: str) 
 
 
 def test_under_jit_side_by_side_they_are_the_same(result: jgmm.SweepResult) -> None:
-    traced = jax.jit(lambda x: jgmm.sweep(x, KS, key=KEY, n_restarts=2, **OPTIONS))(X)
+    traced = program()(lambda x: jgmm.sweep(x, KS, key=KEY, n_restarts=2, **OPTIONS))(X)
     np.testing.assert_allclose(traced.fits.log_likelihood, result.fits.log_likelihood, rtol=1e-5)
     np.testing.assert_allclose(traced.bic, result.bic, rtol=1e-5)
 
@@ -123,7 +124,7 @@ def test_priors_gaps_and_labels_are_those_of_fit(name: str) -> None:
 def test_priors_gaps_and_labels_under_jit() -> None:
     given = {**INCOMPLETE["all"], **OPTIONS}
     eager = jgmm.sweep(GAPS, (4, 2), **given)
-    traced = jax.jit(lambda x: jgmm.sweep(x, (4, 2), **given))(GAPS)
+    traced = program()(lambda x: jgmm.sweep(x, (4, 2), **given))(GAPS)
     np.testing.assert_allclose(traced.fits.log_likelihood, eager.fits.log_likelihood, rtol=1e-5)
     np.testing.assert_allclose(traced.icl, eager.icl, rtol=1e-5)
     families = jgmm.sweep_families(GAPS, (4, 2), ["full"], **given)

@@ -36,6 +36,7 @@ class Case:
     weight: str = "none"
     dtype: str = "float32"
     family: str = "full"
+    search: str = "best"
 
     def pixels(self) -> np.ndarray:
         """[N, D]."""
@@ -101,6 +102,7 @@ CASES = st.builds(
     weight=st.sampled_from(WEIGHTS),
     dtype=st.sampled_from(["float32", "float64"]),
     family=st.sampled_from(["full", "tied", "diag", "spherical"]),
+    search=st.sampled_from(["best", "none"]),
 )
 
 
@@ -110,7 +112,9 @@ def check(case: Case) -> None:
     def fit() -> jgmm.FitResult:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", jgmm.FitWarning)
-            return jgmm.fit(x, K, weights=w, covariance_type=case.family, max_iter=60)
+            return jgmm.fit(
+                x, K, weights=w, covariance_type=case.family, search=case.search, max_iter=60
+            )
 
     if not (np.isfinite(x).all() and np.isfinite(w).all() and w.min() >= 0):
         with pytest.raises(ValueError, match="expected"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from jax import Array
 
 from jgmm._struct import struct
 from jgmm.data.compensated import Compensated, constant
+from jgmm.data.programs import program
 from jgmm.solvers.iterate import Run, Solver, Step, StoppingRule, iterate
 from jgmm.solvers.stopping import Gain
 
@@ -70,7 +70,7 @@ def gain(tol: float = 1e-6, max_iter: int = 40) -> Any:
     return Gain(tol=np.float64(tol), max_iter=np.int32(max_iter))
 
 
-@partial(jax.jit, static_argnames=("solver", "capacity"))
+@program("solver", "capacity")
 def iterated(
     solver: Solver,
     stop: StoppingRule,

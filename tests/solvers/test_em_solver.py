@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import pytest
 from examples import D, W, X, assert_mixtures_close, plain, start
 
 from jgmm._status import Status
+from jgmm.data.programs import program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.em.problem import Problem, pose
 from jgmm.families.floor import Ridge
@@ -30,12 +30,12 @@ def problem_of(family: str) -> Problem:
     return pose(make_samples(rows, 256), family_of(family), jnp.zeros(D))
 
 
-@partial(jax.jit, static_argnames="solver")
+@program("solver")
 def iterated(solver: Solver, problem: Problem, first: Mixture, stop: Any) -> Run:
     return iterate(problem, solver, first, stop, STEPS + 1, jax.random.key(0))
 
 
-@jax.jit
+@program()
 def by_hand(problem: Problem, first: Mixture) -> tuple[Mixture, Mixture, jax.Array]:
     """All mixtures on the way, the one after them, and their objectives."""
 

@@ -13,6 +13,7 @@ import pytest
 from examples import FAMILIES, D, K, N, overlapping, start
 
 import jgmm
+from jgmm.data.programs import _QUICK_LOOP, program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.em.problem import pose
 from jgmm.families.table import family_of
@@ -47,7 +48,7 @@ def summary(mixture: jgmm.Mixture) -> Any:
     return sum(jnp.sum(rng.normal(size=leaf.shape) * leaf) for leaf in leaves)
 
 
-@partial(jax.jit, static_argnames="case")
+@program("case")
 def fixed_point(case: Case, mixture: jgmm.Mixture, given: Any) -> jgmm.Mixture:
     """EM until nothing moves, by the loop that needs no rule."""
     x, w, reg, prior = given
@@ -156,7 +157,7 @@ def test_derivatives_with_missing_features_and_labels() -> None:
 
 
 def test_gradients_are_those_of_the_unrolled_loop_and_of_jvp() -> None:
-    """And jit is eager, and what a vmap gives are gradients."""
+    """And a program is as what is eager, and what a vmap gives are gradients."""
     best = solution(Case("diag"), (X, W, 1e-6, None))
 
     def loss(x: Any, w: Any) -> Any:
@@ -170,15 +171,15 @@ def test_gradients_are_those_of_the_unrolled_loop_and_of_jvp() -> None:
         mixture, _ = jax.lax.scan(step, best, None, length=300)
         return summary(mixture) + jgmm.score(mixture, x, w)
 
-    expected = jax.jit(jax.grad(unrolled, (0, 1)))(X, W)
+    expected = program()(jax.grad(unrolled, (0, 1)))(X, W)
     gradient = jax.grad(loss, (0, 1))
-    actual = gradient(X, W)
+    actual = program()(gradient)(X, W)
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * np.abs(b).max())
     dx, dw = overlapping(seed=8), W[::-1]
     _, forward = jax.jvp(loss, (X, W), (dx, dw))
     np.testing.assert_allclose(np.sum(actual[0] * dx) + actual[1] @ dw, forward, rtol=1e-9)
-    batch = jax.jit(jax.vmap(gradient))(np.stack([X, X[::-1]]), np.stack([W, W[::-1]]))
+    batch = program()(jax.vmap(gradient))(np.stack([X, X[::-1]]), np.stack([W, W[::-1]]))
     for a, b in zip(batch, actual, strict=True):
         np.testing.assert_allclose(a[0], b, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(a[1], b[::-1], rtol=1e-6, atol=1e-8)
@@ -192,7 +193,7 @@ def test_memory_does_not_grow_with_the_iterations() -> None:
             result = jgmm.fit(x, K, init=init, covariance_type="spherical", max_iter=max_iter)
             return result.mixture.means[0, 0]
 
-        compiled = jax.jit(jax.grad(mean)).lower(X).compile()
+        compiled = jax.jit(jax.grad(mean)).lower(X).compile(_QUICK_LOOP)
         return int(compiled.memory_analysis().temp_size_in_bytes)
 
     history = 8 * 8192

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,12 +11,13 @@ import pytest
 from hills import CAPACITY, HILL, PEAK, START, Ascent, Hill, gain, iterated, where
 
 from jgmm._status import Status
+from jgmm.data.programs import program
 from jgmm.solvers.iterate import Run
 from jgmm.solvers.stages import Stage, run_stages
 from jgmm.solvers.stopping import Gain
 
 
-@partial(jax.jit, static_argnames="stages")
+@program("stages")
 def through(stages: tuple[Stage, ...], stop: Gain, start: Any = START, hill: Hill = HILL) -> Run:
     return run_stages(hill, start, stages, stop, CAPACITY, jax.random.key(0))
 
