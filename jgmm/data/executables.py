@@ -20,6 +20,7 @@ from jgmm.data import kept, lapack
 
 # Of memory maps in the process, and where these cannot be counted, of programs.
 _MOST_MAPS, _MOST_PROGRAMS = 15_000, 200
+_LEAST = 16  # programs that are kept even where others than these take all the maps
 _MODES = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
@@ -126,7 +127,7 @@ def _let_go() -> None:
     maps = _count_maps()
     with _guard:
         if maps > _MOST_MAPS if maps else len(_programs) >= _MOST_PROGRAMS:
-            for _ in range(-(-len(_programs) // 2)):
+            for _ in range(min(-(-len(_programs) // 2), len(_programs) - _LEAST)):
                 _programs.popitem(last=False)
 
 

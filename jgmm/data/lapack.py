@@ -6,6 +6,7 @@ not lowered, and would find none.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import threading
@@ -16,10 +17,16 @@ import jax
 @functools.cache
 def begin() -> threading.Thread:
     """Start to import it, in a thread."""
-    name = "scipy.linalg.cython_lapack"
-    thread = threading.Thread(target=importlib.import_module, args=(name,), daemon=True)
+    thread = threading.Thread(target=_fetch, daemon=True)
     thread.start()
     return thread
+
+
+def _fetch() -> None:
+    # Where another thread is in the middle of SciPy this may find half of it. JAX imports it again,
+    # and says what is wrong.
+    with contextlib.suppress(Exception):
+        importlib.import_module("scipy.linalg.cython_lapack")
 
 
 @functools.cache

@@ -77,6 +77,7 @@ def test_where_there_are_many_the_longest_unused_go(monkeypatch: pytest.MonkeyPa
     for n in (1, 2, 3):
         work(X, power=n)
     work(X, power=1)
+    monkeypatch.setattr(executables, "_LEAST", 1)
     monkeypatch.setattr(executables, "_MOST_MAPS", 1)
     monkeypatch.setattr(executables, "_MOST_PROGRAMS", 3)
     work(X, power=4)
@@ -89,6 +90,18 @@ def test_where_there_are_many_the_longest_unused_go(monkeypatch: pytest.MonkeyPa
     work(X, power=2)
     work(X, power=3)
     assert traced == [1, 2, 3, 4, 2, 3]
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_few_stay_where_others_take_all_the_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a fit, which is a few programs, would be compiled anew each time."""
+    work, traced = counted()
+    monkeypatch.setattr(executables, "_MOST_MAPS", 1)
+    monkeypatch.setattr(executables, "_MOST_PROGRAMS", 1)
+    for _ in range(3):
+        for n in range(1, 9):
+            work(X, power=n)
+    assert traced == list(range(1, 9))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="maps are counted on Linux")
