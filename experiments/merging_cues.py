@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from experiments.metrics import covered, overlaps, rand_index, variation_of_info
 from experiments.segmentation_quality import DATA, photographs
 from jgmm.cli import runtime as _runtime
 from jgmm.image import RECOMMENDED, read_image
-from jgmm.image.hierarchy import Hierarchy, tree_of
+from jgmm.image.hierarchy import Cues, Hierarchy, tree_of
 from jgmm.image.samples import samples_of
 from jgmm.image.trees import described
 
@@ -36,13 +36,18 @@ SCALES = np.geomspace(0.5, 50, 60)  # values of ``merge``
 CUES = {"colours": (), "and textures": (0,), "and posteriors": (1,), "and both": (0, 1)}
 
 
-def trees_of(photograph: Path) -> Iterator[Hierarchy]:
-    """The hierarchies of a photograph, by each of the `CUES`."""
+def unmerged(photograph: Path) -> tuple[jgmm.Segmentation, NdArray, Cues]:
+    """A photograph cut into the parts that merging begins with, and what that goes by."""
     settings = dict(RECOMMENDED) | {"merge": 0.0}
     found = jgmm.segment(photograph, 10, **settings)
     samples = samples_of(read_image(photograph), found.setup.recipe)
     inside = found.parts >= 0
-    colours, cues = described(found.original, inside, found.fit.mixture, samples)
+    return found, *described(found.original, inside, found.fit.mixture, samples)
+
+
+def trees_of(photograph: Path) -> Iterator[Hierarchy]:
+    """The hierarchies of a photograph, by each of the `CUES`."""
+    found, colours, cues = unmerged(photograph)
     for taken in CUES.values():
 
         def some(parts: NdArray, taken: tuple[int, ...] = taken) -> list[NdArray]:
@@ -76,14 +81,36 @@ def held_out(found: NdArray, halvings: int) -> tuple[NdArray, NdArray]:
 
     ``found`` [N, S, 4] are the agreements of N photographs.
     """
-    n = len(found)
+    return chosen(found[None], halvings)
+
+
+def chosen(found: NdArray, halvings: int) -> tuple[NdArray, NdArray]:
+    """The same of agreements [C, N, S, 4] of which the other half chooses the row, too.
+
+    That of greatest covering plus PRI less a quarter of VoI, each at its best scale.
+    """
+    n = found.shape[1]
     means, each, times = [], np.zeros((n, 3)), np.zeros((n, 1))
-    for chosen, measured in halves(n, halvings):
-        scales = best_scales(pooled(found[chosen]))
-        means.append(pooled(found[measured])[scales, range(3)])
-        each[measured] += found[measured][:, scales, range(3)]
-        times[measured] += 1
+    for one, other in halves(n, halvings):
+        tuned = [pooled(row[one]) for row in found]
+        bests = [values[best_scales(values), range(3)] for values in tuned]
+        best = int(np.argmax([covering + pri - voi / 4 for covering, voi, pri in bests]))
+        scales = best_scales(tuned[best])
+        means.append(pooled(found[best][other])[scales, range(3)])
+        each[other] += found[best][other][:, scales, range(3)]
+        times[other] += 1
     return np.mean(means, axis=0), each / np.maximum(times, 1)
+
+
+def gains(held: tuple[NdArray, NdArray], before: NdArray) -> dict[str, Any]:
+    """What `held_out` gives, and what photographs gain [3] over others [N, 3], as lists."""
+    measures, each = held
+    gain = each - before
+    return {
+        "held out": measures.tolist(),
+        "gain": gain.mean(axis=0).tolist(),
+        "error": (gain.std(axis=0, ddof=1) / math.sqrt(len(gain))).tolist(),
+    }
 
 
 def halves(n: int, halvings: int) -> Iterator[tuple[NdArray, NdArray]]:
@@ -111,14 +138,10 @@ def study(found: NdArray, halvings: int) -> dict[str, Any]:
     figures = {}
     _, before = held_out(found[0], halvings)
     for name, one in zip(CUES, found, strict=True):
-        measures, each = held_out(one, halvings)
-        gain = each - before
         tuned = pooled(one)
         scales = best_scales(tuned)
         figures[name] = {
-            "held out": measures.tolist(),
-            "gain": gain.mean(axis=0).tolist(),
-            "error": (gain.std(axis=0, ddof=1) / math.sqrt(len(gain))).tolist(),
+            **gains(held_out(one, halvings), before),
             "tuned on all": tuned[scales, range(3)].tolist(),
             "scales": SCALES[scales].tolist(),
             "at each scale": tuned.tolist(),
@@ -126,14 +149,39 @@ def study(found: NdArray, halvings: int) -> dict[str, Any]:
     return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def measured(photograph: Path, truths: Sequence[NdArray]) -> list[NdArray]:
+    """What `agreements` says of the tree by each of the `CUES` [C, S, 4]."""
+    return [agreements(tree, truths) for tree in trees_of(photograph)]
+
+
+def options_of(description: str | None, halvings: int, arguments: Sequence[str] | None) -> Any:
+    """The options of a study of merging."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--limit", type=int, help="of photographs")
-    parser.add_argument("--halvings", type=int, default=10)
+    parser.add_argument("--halvings", type=int, default=halvings)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def run(
+    options: Any,
+    measured: Callable[[Path, Sequence[NdArray]], Any],
+    study: Callable[[NdArray, int], dict[str, Any]],
+    columns: Sequence[str],
+    more: Callable[[dict[str, Any]], Sequence[str]] = lambda figures: (),
+    **about: Any,
+) -> int:
+    """Run a study, and print a table.
+
+    Args:
+        options: see `options_of`.
+        measured: agreements [C, S, 4] of a photograph with what people drew.
+        study: figures of each row, of agreements [C, N, S, 4] and a number of halvings.
+        columns: the heads of the first, and of those after what was held out.
+        more: the cells of these.
+        about: what else the file of figures says.
+    """
     pairs = photographs(options.data)[: options.limit]
     if len(pairs) < 2:
         print(f"nothing to measure in {options.data}")
@@ -142,24 +190,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = []
     for photograph, drawn in pairs:
         with np.load(drawn) as file:
-            truths = list(file["segmentations"])
-        rows.append([agreements(tree, truths) for tree in trees_of(photograph)])
+            rows.append(measured(photograph, list(file["segmentations"])))
     figures = study(np.array(rows).swapaxes(0, 1), options.halvings)
+    heads = [columns[0], "covering", "VoI (bits)", "PRI", *columns[1:]]
     print(f"{len(pairs)} photographs\n")
-    print("| merged by | covering | VoI (bits) | PRI | tuned on all | scales |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(heads)} |")
+    print(f"|{' --- |' * len(heads)}")
     for name, one in figures.items():
         cells = [
             f"{value:.3f} ({gain:+.3f} ± {error:.3f})"
             for value, gain, error in zip(one["held out"], one["gain"], one["error"], strict=True)
         ]
-        tuned = " / ".join(f"{value:.3f}" for value in one["tuned on all"])
-        scales = ", ".join(f"{value:.1f}" for value in one["scales"])
-        print(f"| {name} | {' | '.join(cells)} | {tuned} | {scales} |")
+        print(f"| {' | '.join([name, *cells, *more(one)])} |")
     if options.json is not None:
-        content = {"photographs": len(pairs), "scales": SCALES.tolist(), "figures": figures}
+        content = {"photographs": len(pairs), **about, "figures": figures}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study of cues, and print a table."""
+    options = options_of(__doc__, 10, arguments)
+
+    def more(figures: dict[str, Any]) -> Sequence[str]:
+        tuned = " / ".join(f"{value:.3f}" for value in figures["tuned on all"])
+        return tuned, ", ".join(f"{value:.1f}" for value in figures["scales"])
+
+    columns = "merged by", "tuned on all", "scales"
+    return run(options, measured, study, columns, more, scales=SCALES.tolist())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jgmm.data import monitor
+from jgmm.data.arrays import lengthened
 from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
 from jgmm.em.prior import Prior
@@ -164,8 +165,7 @@ def _iterated(
 
 def _widened(leaf: Any) -> Any:
     """An array [1, R, ...] with as many mixtures as the program has."""
-    more = LARGEST_BATCH - leaf.shape[1]
-    return np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], axis=1) if more else leaf
+    return lengthened(leaf[0], LARGEST_BATCH)[None]
 
 
 def no_longer(request: Request, tol: float, max_iter: int) -> StoppingRule:

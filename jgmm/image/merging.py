@@ -154,9 +154,8 @@ class Graph:
                 near[other] = theirs[i] = length + more, step + steps
         self.borders[j] = {}
         if self._known:
-            self._known[i] = max(
-                self._known[i], self._known[j]
-            )  # one is unknown, or both are alike
+            # One is unknown, or both are alike.
+            self._known[i] = max(self._known[i], self._known[j])
             self._part(i)
         return i
 
