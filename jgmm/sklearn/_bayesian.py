@@ -54,16 +54,26 @@ class BayesianGaussianMixture(
     def _weigh(self, X: Any, weights: Any) -> None:
         """Priors of weighted samples, where they are made of samples."""
         w = np.asarray(weights, np.float64)
-        total = w.sum()
-        mean = w @ X / total
         if self.mean_prior is None:
-            self.mean_prior_ = mean.astype(X.dtype)
+            self.mean_prior_ = np.average(X, axis=0, weights=w).astype(X.dtype)
         if self.covariance_prior is None:
-            gaps = X - mean
-            scatter = (w[:, None] * gaps).T @ gaps / max(total - 1, total / 2)
-            family = family_of(self.covariance_type)
-            covariance = as_sklearn(family.of_matrices(scatter[None]), self.covariance_type)
-            self.covariance_prior_ = covariance if family.shared else covariance[0]
+            self.covariance_prior_ = self._covariance(X, w)
+
+    def _checkcovariance_prior_parameter(self, X: Any) -> None:
+        """scikit-learn's, which makes the priors of all covariance types to take one."""
+        if self.covariance_prior is None:
+            self.covariance_prior_ = self._covariance(X, np.ones(len(X)))
+        else:
+            super()._checkcovariance_prior_parameter(X)
+
+    def _covariance(self, X: Any, w: Any) -> Any:
+        """The unbiased covariance of weighted samples, as scikit-learn has it for its type."""
+        total = w.sum()
+        gaps = X - w @ X / total
+        scatter = (w[:, None] * gaps).T @ gaps / max(total - 1, total / 2)
+        family = family_of(self.covariance_type)
+        covariance = as_sklearn(family.of_matrices(scatter[None]), self.covariance_type)
+        return covariance if family.shared else covariance[0]
 
     def _start(self, X: Any, weights: Any, samples: Distinct, random_state: Any) -> Mixture:
         """Moments of the samples under drawn responsibilities, as a mixture."""

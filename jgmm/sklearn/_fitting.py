@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from jgmm.sklearn._blas import one_thread
 from jgmm.sklearn._distinct import Distinct, distinct
 
 
@@ -83,7 +84,8 @@ class Fitting(BaseMixture, Generic[S, R]):  # type: ignore[misc]
         Returns:
             The estimator itself.
         """
-        self._fit(X, sample_weight=sample_weight)
+        with one_thread():
+            self._fit(X, sample_weight=sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:

@@ -22,6 +22,7 @@ from jgmm.data.interruptible import interruptible
 from jgmm.data.programs import program
 from jgmm.data.samples import block_size, pad_rows
 from jgmm.sklearn import _loops
+from jgmm.sklearn._blas import one_thread
 from jgmm.sklearn._distinct import Distinct, distinct
 
 _label = program("size")(lloyd.label)
@@ -64,7 +65,8 @@ class KMeans(cluster.KMeans):  # type: ignore[misc]
             accept_large_sparse=False,
         )  # fmt: skip
         weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        return self._find(X, weights, distinct(X, weights))
+        with one_thread():
+            return self._find(X, weights, distinct(X, weights))
 
     def _find(self, X: Any, weights: Any, samples: Distinct) -> KMeans:
         """`fit`, of samples and weights that were checked.
