@@ -32,8 +32,12 @@ class Plan:
     n_components: int  # K, at most
     thorough: bool  # the samples are so few that a step costs little
     n_starts: int = 6
-    batch: int = LARGEST_BATCH  # mixtures in a round, those that go on and those that are tried
-    n_parents: int = 3  # those that go on, at most
+    n_parents: int = 3  # those that go on from a round, at most
+
+    @property
+    def batch(self) -> int:
+        """Mixtures in a round, those that go on and those that are tried."""
+        return 10 if self.thorough else LARGEST_BATCH
 
     def rounds_for(self, k: int) -> int:
         """How many rounds of moves it takes for K components."""
@@ -54,12 +58,12 @@ class Plan:
     @property
     def from_starts(self) -> tuple[float, int]:
         """The tolerance of runs from starts, and steps at most."""
-        return (1e-5, 100) if self.thorough else (1e-4, 50)
+        return 1e-4, 50
 
     @property
     def after_moves(self) -> tuple[float, int]:
         """The tolerance of runs after a move, and steps at most."""
-        return 1e-5, 16 if self.thorough else 8
+        return (1e-4, 16) if self.thorough else (1e-5, 8)
 
 
 def comparable(k: int, d: int) -> bool:
