@@ -51,7 +51,7 @@ from jgmm.cli.together import expect_found, expect_joint, expect_suited, not_bot
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import names as family_names
-from jgmm.fitting.options import SEARCHES
+from jgmm.fitting.choices import SEARCHES
 from jgmm.image.recipe import NAMES as FEATURES
 
 _KS = ",".join(map(str, Options.ks))

@@ -32,7 +32,7 @@ from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.delivery import fit_one
 from jgmm.fitting.given import of_given
 from jgmm.fitting.given import read as read_init
-from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
+from jgmm.fitting.options import delivered, floor_of, history_capacity, stop_of
 from jgmm.fitting.progress import left_of
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
@@ -50,10 +50,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     checkpoint = None if path is None else Checkpoint(path, every)
     seen = seen_of(wishes)
     problem = problem_of(wishes, seen)
-    stop = Gain(
-        tol=np.asarray(choices.tol, seen.dtype),  # type: ignore[arg-type]
-        max_iter=as_int32(choices.max_iter),
-    )
+    stop = stop_of(choices.tol, choices.max_iter, seen.dtype)
     solver: Foretelling = Squarem() if choices.accelerate else Em()
     capacity = history_capacity(choices.max_iter)
     loop = None
