@@ -23,7 +23,6 @@ from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.em.statistics import Elsewhere
-from jgmm.families.distribution import Distribution
 from jgmm.families.distributions import chosen
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
@@ -130,7 +129,7 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem[Elsewhere]:
     """The problem, but for its samples."""
     choices = wishes.choices
     weight: Any = np.asarray(seen.weight, seen.dtype)
-    distribution, dof = _shape_of(wishes, seen)
+    _, dof = chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
     return Problem(
         samples=Elsewhere(shares=seen.shares),
         weight=weight,
@@ -138,15 +137,9 @@ def problem_of(wishes: Wishes, seen: Survey) -> Problem[Elsewhere]:
         floor=Floor(variances=floor_of(choices.reg_covar, seen.n_features, seen.dtype)),
         prior=_prior_of(wishes, seen),
         family=wishes.family,
-        distribution=distribution,
+        distribution=wishes.distribution,
         degrees_of_freedom=dof,
     )
-
-
-def _shape_of(wishes: Wishes, seen: Survey) -> tuple[Distribution, Any]:
-    """The distribution, and degrees of freedom to begin with."""
-    choices = wishes.choices
-    return chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
 
 
 def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
@@ -175,9 +168,15 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
         features, mass, labels = seen.sample
         sampled = dataclasses.replace(wishes.choices, weights=mass, labels=labels, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
-    shape = (seen.n, seen.n_features)
-    distribution, _ = _shape_of(wishes, seen)
-    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin, distribution)
+    given = read_init(
+        start,
+        wishes.k,
+        (seen.n, seen.n_features),
+        wishes.family,
+        seen.dtype,
+        seen.origin,
+        wishes.distribution,
+    )
     assert isinstance(given.value, Mixture)
     return given.value
 
@@ -185,15 +184,15 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
 def _empty(wishes: Wishes, seen: Survey) -> Mixture:
     """A mixture of the shapes of the start."""
     k, d = wishes.k, seen.n_features
-    distribution, _ = _shape_of(wishes, seen)
+    shaped = wishes.distribution.shaped
     return build(
         Mixture,
         weights=np.zeros(k, seen.dtype),
         means=np.zeros((k, d), seen.dtype),
         covariances=np.zeros(wishes.family.shape(k, d), seen.dtype),
         family=wishes.family,
-        distribution=distribution,
-        degrees_of_freedom=np.zeros(k, seen.dtype) if distribution.shaped else None,
+        distribution=wishes.distribution,
+        degrees_of_freedom=np.zeros(k, seen.dtype) if shaped else None,
     )
 
 

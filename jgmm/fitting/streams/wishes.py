@@ -34,6 +34,7 @@ class Wishes:
     k: int
     key: Array
     family: Family
+    distribution: Distribution
     init: Any  # a name, a Mixture or means [K, D]
     choices: Choices  # of the fit to the sample
     passes: int | None  # of stepwise EM; None for full steps
@@ -93,6 +94,7 @@ def read(
         k=k,
         key=asked.key,
         family=family,
+        distribution=distribution,
         init=init,
         choices=dataclasses.replace(
             choices,
