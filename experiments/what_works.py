@@ -24,7 +24,7 @@ import numpy.typing as npt
 import jgmm
 from jgmm.families.distributions import DISTRIBUTIONS
 from jgmm.families.table import FAMILIES, MCLUST, OF_RANK, family_of
-from jgmm.fitting.options import Choices
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.streams import wishes
 
 PAGE = Path(__file__).with_name("FAMILIES.md")

@@ -166,9 +166,10 @@ def _mp4(frames: list[NdArray], seconds: list[float]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "film.mp4")
         rate = 1 / _SECONDS
+        shown = zip(frames, seconds, strict=True)
+        held = (frame for frame, length in shown for _ in range(round(length * rate)))
         with iio.get_writer(path, fps=rate, macro_block_size=2, format="FFMPEG") as opened:
             writer: Any = opened
-            for frame, length in zip(frames, seconds, strict=True):
-                for _ in range(round(length * rate)):
-                    writer.append_data(frame)
+            for frame in held:
+                writer.append_data(frame)
         return path.read_bytes()

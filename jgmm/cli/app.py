@@ -51,7 +51,7 @@ from jgmm.cli.together import expect_found, expect_joint, expect_suited, not_bot
 from jgmm.families.distributions import ESTIMATED
 from jgmm.families.distributions import NAMES as DISTRIBUTIONS
 from jgmm.families.table import names as family_names
-from jgmm.fitting.options import SEARCHES
+from jgmm.fitting.choices import SEARCHES
 from jgmm.image.recipe import NAMES as FEATURES
 
 _KS = ",".join(map(str, Options.ks))
@@ -243,7 +243,7 @@ def apply(
     if mask and len(found) > 1:
         raise typer.BadParameter(f"expected one image for --mask, got {len(found)}")
     try:
-        about = model_for(model)
+        file = model_for(model)
     except JobError as error:
         complain(str(error))
         return MENDABLE
@@ -258,7 +258,7 @@ def apply(
     done: list[tuple[str, Path, dict[str, Any]]] = []
 
     def work(source: Path, folder: Path) -> None:
-        said, result = apply_image(model, source, folder, about, options, terminal)
+        said, result = apply_image(file, source, folder, options, terminal)
         done.append((source.name, folder, result))
         terminal.line(said)
         terminal.line(f"wrote {folder}")

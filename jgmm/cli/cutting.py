@@ -91,6 +91,11 @@ def ahead(began: float, done: int, of: int) -> str:
     return f"{(time.perf_counter() - began) / done * (of - done):.0f} s left"
 
 
+def ends_a_tenth(i: int, of: int) -> bool:
+    """Whether another tenth of the work is done with its piece i."""
+    return (i + 1) * 10 // of > i * 10 // of
+
+
 def bands_with(
     models: Mapping[str, str], source: Path, folder: Path, told: Mapping[str, Any]
 ) -> Bands:
@@ -112,48 +117,13 @@ def cut(
     ``certainty_k3.tif`` how sure each is, from 0 to 255. Pixels left out have the largest number.
     """
     stride = max(1, -(-max(image.height, image.width) // REDUCED))
-    reduced: list[Image] = []
-    began, done = time.perf_counter(), len(bands.notes)
-    ranges = bands_of(image)
-    if done:
-        monitor.step(f"goes on after {done} of {len(ranges)} bands", done)
-    pending = 0
-    with process.parting("interrupted; the same command goes on from here"):
-        for i, (start, stop) in enumerate(ranges):
-            if i == done:  # to read again what is labelled is quick, and tells nothing of the rest
-                began = time.perf_counter()
-            band = image.rows(start, stop)
-            skip = -start % stride
-            alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-            pixels = band.pixels[skip::stride, ::stride].copy()
-            reduced.append(dataclasses.replace(band, pixels=pixels, alpha=alpha))
-            if i < done:
-                continue
-            pictures, note = _labelled(band, models)
-            bands.add(pictures, note)
-            pending += 1
-            if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
-                said = ahead(began, i + 1 - done, len(ranges) - done)
-                monitor.step(f"labelled {stop:,} of {image.height:,} rows, {said}", pending)
-                pending = 0
+    whole = _stacked(_label_bands(image, models, bands, monitor, stride))
     counted = {k: _sum(bands.notes, k) for k in models}
     n_pixels = sum(int(note["pixels"]) for note in bands.notes)
-    whole = _stacked(reduced)
-    show = display_of(whole.pixels, whole.alpha)
-    show = dataclasses.replace(show, mask=None)
+    show = dataclasses.replace(display_of(whole.pixels, whole.alpha), mask=None)
     for k in models:
         table = counted[k].table(show, columns_of(whole.pixels.shape[2], whole.band_names))
-        palette = None
-        if k < 256:
-            palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
-        shape = (image.height, image.width)
-        dtype = _depth(k)
-        place = geo.tags_of(source, shape, nodata=np.iinfo(dtype).max)
-        bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette, place)
-        place = geo.tags_of(source, shape)
-        bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape, tags=place)
-        write_table(folder / f"segments_k{k}.csv", table)
-    total = image.height * image.width
+        _write(k, table, image, source, folder, bands)
     bands.path.unlink()
     return Cut(
         whole,
@@ -167,7 +137,7 @@ def cut(
             "channels": whole.pixels.shape[2],
             "dtype": str(whole.pixels.dtype),
             "pixels": n_pixels,
-            "pixels_left_out": total - n_pixels,
+            "pixels_left_out": image.height * image.width - n_pixels,
             "distinct_colours": None,
             "pages_taken": [whole.page],
             "pages": whole.pages,
@@ -177,11 +147,62 @@ def cut(
     )
 
 
+def _label_bands(
+    image: Banded, models: Mapping[int, ImageModel], bands: Bands, monitor: Monitor, stride: int
+) -> list[Image]:
+    """Label what is not labelled yet; of all bands every so manieth row and column."""
+    reduced: list[Image] = []
+    began, done = time.perf_counter(), len(bands.notes)
+    ranges = bands_of(image)
+    if done:
+        monitor.step(f"goes on after {done} of {len(ranges)} bands", done)
+    pending = 0
+    with process.parting("interrupted; the same command goes on from here"):
+        for i, (start, stop) in enumerate(ranges):
+            if i == done:  # to read again what is labelled is quick, and tells nothing of the rest
+                began = time.perf_counter()
+            band = image.rows(start, stop)
+            reduced.append(thinned(band, start, stride))
+            if i < done:
+                continue
+            pictures, note = _labels_of(band, models)
+            bands.add(pictures, note)
+            pending += 1
+            if ends_a_tenth(i, len(ranges)):
+                said = ahead(began, i + 1 - done, len(ranges) - done)
+                monitor.step(f"labelled {stop:,} of {image.height:,} rows, {said}", pending)
+                pending = 0
+    return reduced
+
+
+def thinned(band: Image, start: int, stride: int) -> Image:
+    """Every so manieth row, counted from that of the image, and column of a band from ``start``."""
+    skip = -start % stride
+    alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
+    pixels = band.pixels[skip::stride, ::stride].copy()  # or the band would stay with them
+    return dataclasses.replace(band, pixels=pixels, alpha=alpha)
+
+
+def _write(
+    k: int, table: Mapping[str, NdArray], image: Banded, source: Path, folder: Path, bands: Bands
+) -> None:
+    """The pictures of all pixels, where the image lies, and the table."""
+    palette = None
+    if k < 256:
+        palette = np.array([list(bytes.fromhex(code[1:])) for code in table["hex"]], np.uint8)
+    shape, dtype = (image.height, image.width), _depth(k)
+    place = geo.tags_of(source, shape, nodata=np.iinfo(dtype).max)
+    bands.write(folder / f"segmented_k{k}.tif", f"labels{k}", shape, dtype, palette, place)
+    place = geo.tags_of(source, shape)
+    bands.write(folder / f"certainty_k{k}.tif", f"certainty{k}", shape, tags=place)
+    write_table(folder / f"segments_k{k}.csv", table)
+
+
 def _depth(k: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if k < 256 else np.uint16
 
 
-def _labelled(
+def _labels_of(
     band: Image, models: Mapping[int, ImageModel]
 ) -> tuple[dict[str, NdArray], dict[str, Any]]:
     """Labels and certainty of a band by each model, and what is summed."""

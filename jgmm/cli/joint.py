@@ -101,9 +101,7 @@ def _fit(pool: Pool, output: Path, options: Options, monitor: Monitor) -> _Joint
     samples = samples_for(image, options.features, options.covariance, counts=counts)
     offered = numbers_for(samples, options)
     name = f"{pool.images} images"
-    with outputs.writing_to(output), outputs.drawing() as draw:
-        for old in ("summary.json", web.INDEX):
-            (output / old).unlink(missing_ok=True)
+    with outputs.writing_to(output, "summary.json", web.INDEX), outputs.drawing() as draw:
         total = {"images": pool.images, "pixels": int(counts.sum()), "samples": len(counts)}
         about = f"{total['pixels']:,} pixels, {total['samples']:,} different"
         monitor.begin(name, about, len(offered) * options.restarts + pool.images)
@@ -157,18 +155,15 @@ def _cut(joint: _Joint, source: Path, folder: Path, options: Options) -> dict[st
     samples = samples_for(image, joint.recipe, options.covariance)
     show = dataclasses.replace(joint.show, mask=image.alpha)
     pictures: dict[int, NdArray] = {}
-    report = web.report_of(image, show, len(joint.fits)) if options.report else None
-    with outputs.writing_to(folder), outputs.drawing() as draw:
-        for old in ("summary.json", web.REPORT):
-            (folder / old).unlink(missing_ok=True)
+    report = web.report_of(image, show, len(joint.fits), options)
+    with outputs.writing_to(folder, "summary.json", web.REPORT), outputs.drawing() as draw:
         for k, fit in joint.fits.items():
             found = segmentation_by(fit.mixture, samples, options.spatial)
             mean = np.where(found.labels[..., None] < 0, 0, joint.colours[k][found.labels])
             found = dataclasses.replace(found, fit=fit, image=mean.astype(found.image.dtype))
             shown = dataclasses.replace(show, mask=None)(joint.colours[k])
             pictures[k], table = outputs.write_all(folder, k, found, image, show, shown)
-            if report is not None:
-                report.add(found, table)
+            report.add(found, table)
         original = outputs.shown(show, image, image.pixels)
         path = folder / "comparison.png"
         draw(outputs.draw_comparison, original, pictures, joint.fits, path)
@@ -180,7 +175,6 @@ def _cut(joint: _Joint, source: Path, folder: Path, options: Options) -> dict[st
             **joint.fitted.content(joint.fits, options),
             "seconds": round(time.perf_counter() - start, 4),
         }
-        if report is not None:
-            report.write(folder, "", joint.fits, content, options, above="../")
+        report.write(folder, "", joint.fits, content, above="../")
         summary.write_json(folder / "summary.json", content)
     return content

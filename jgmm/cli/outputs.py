@@ -216,12 +216,17 @@ def draw_comparison(
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Make the folder, see that it can be written to, and name it in what goes wrong."""
+def writing_to(folder: Path, *old: str) -> Iterator[None]:
+    """Make the folder, see that it can be written to, and name it in what goes wrong.
+
+    The files ``old``, which say that a run came to its end, are removed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for name in old:
+            (folder / name).unlink(missing_ok=True)
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise JobError(

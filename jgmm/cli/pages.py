@@ -29,16 +29,19 @@ _OF_EACH = ("segmented", "labels", "regions", "overlay", "certainty")
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a page will show of an image, gathered k by k."""
+    """What a page will show of an image, gathered k by k; nothing where none is asked for."""
 
     image: Image
     show: Display
     stride: int
+    options: Options
     scenes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     merged: set[int] = dataclasses.field(default_factory=set)  # k of which there is a contour map
 
     def add(self, found: Segmentation, table: Mapping[str, NdArray]) -> None:
         """One more k, with the table of its segments."""
+        if not self.options.report:
+            return
         if not found.setup.spatial.as_drawn:
             self.merged.add(found.fit.mixture.n_components)
         self.scenes.append(scene_of(found, table, self.show, self.stride))
@@ -49,7 +52,6 @@ class Report:
         pictures: str,
         fits: Mapping[int, FitResult],
         summary: Mapping[str, Any],
-        options: Options,
         above: str = "",
     ) -> None:
         """Write `report.html`.
@@ -57,6 +59,8 @@ class Report:
         Seen from there, ``pictures`` is where those of the image are, and ``above`` where the files
         about the fits are. Where a model was applied, there are no fits.
         """
+        if not self.options.report:
+            return
         reduced = "reduced_by" in summary
         general = [f"{above}learning_curves.png", "comparison.png"] if fits else []
         if len(summary.get("chosen_from", [])) > 1:
@@ -73,13 +77,13 @@ class Report:
             own = [above + each.format(k=k) for each in own]
             if reduced:  # what is of all pixels lies here
                 own += [each.format(k=k) for each in _OF_TILES]
-            if options.animate is not None:
-                own.append(f"animation_k{k}.{options.animate}")
+            if self.options.animate is not None:
+                own.append(f"animation_k{k}.{self.options.animate}")
             files.append((f"k = {k}", [*names, *tables, *own]))
         write_report(
             folder / REPORT,
             title=self.image.source.name,
-            command=options.command,
+            command=self.options.command,
             photograph=photograph_of(shown(self.show, self.image, self.image.pixels), self.stride),
             scenes=self.scenes,
             histories={k: np.asarray(fit.history).tolist() for k, fit in fits.items()},
@@ -90,9 +94,9 @@ class Report:
         )
 
 
-def report_of(image: Image, show: Display, n_pictures: int) -> Report:
+def report_of(image: Image, show: Display, n_pictures: int, options: Options) -> Report:
     """The beginning of a page about an image cut in so many ways."""
-    return Report(image, show, stride_for(image.pixels.shape[:2], n_pictures))
+    return Report(image, show, stride_for(image.pixels.shape[:2], n_pictures), options)
 
 
 def index_of(output: Path, done: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> None:

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,8 +19,7 @@ from jgmm._status import Status
 from jgmm.em.result import FitResult
 from jgmm.fitting.sweeps import SweepResult
 from jgmm.image.files import Image
-from jgmm.image.model import ImageModel
-from jgmm.image.model_file import made_in
+from jgmm.image.model_file import ModelFile
 from jgmm.image.samples import Samples
 from jgmm.image.scribbles import Scribbles
 from jgmm.mixture.mixture import Mixture
@@ -90,13 +88,13 @@ def made_by(options: Any) -> dict[str, Any]:
     return {"made": {"seed": options.seed, "jgmm": __version__}}
 
 
-def model_summary(path: Path, about: ImageModel) -> dict[str, Any]:
+def model_summary(file: ModelFile) -> dict[str, Any]:
     """The model that was applied, with its settings under the names of options."""
-    mixture, spatial = about.mixture, about.setup.spatial
-    made = made_in(path)
+    mixture, setup, made = file.model.mixture, file.model.setup, file.made
+    spatial = setup.spatial
     return {
-        "model": path_text(path),
-        "features": about.setup.recipe.features,
+        "model": path_text(file.path),
+        "features": setup.recipe.features,
         "k": mixture.n_components,
         "fitted": {
             "covariance": mixture.covariance_type,
@@ -110,8 +108,8 @@ def model_summary(path: Path, about: ImageModel) -> dict[str, Any]:
             "regions": spatial.n_regions,
             "seed": made.get("seed"),
             "jgmm": made.get("jgmm"),
-            "channels": about.setup.channels,
-            "image_dtype": about.setup.dtype,
+            "channels": setup.channels,
+            "image_dtype": setup.dtype,
         },
     }
 

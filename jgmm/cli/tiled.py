@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ import numpy.typing as npt
 
 from jgmm.cli import outputs, summary
 from jgmm.cli import pages as web
-from jgmm.cli.cutting import Cut, ahead, bands_of, bands_with, cut, identity_of, left
+from jgmm.cli.cutting import (
+    Cut,
+    ahead,
+    bands_of,
+    bands_with,
+    cut,
+    ends_a_tenth,
+    identity_of,
+    left,
+    thinned,
+)
 from jgmm.cli.estimates import FITTED, counts_colours, expect, expect_fits
 from jgmm.cli.fits import Monitor
 from jgmm.cli.fitted import fit_all
@@ -26,14 +36,14 @@ from jgmm.cli.options import JobError, Options, numbers_for, samples_for
 from jgmm.em.result import FitResult
 from jgmm.image.bands import Banded, banded, size_of
 from jgmm.image.display import display_of
-from jgmm.image.files import Image
 from jgmm.image.model import ImageModel
-from jgmm.image.model_file import load_model
+from jgmm.image.model_file import ModelFile, load_model
 from jgmm.image.segmentation import Segmentation, segmentation_by
 from jgmm.image.stack import Pool
 from jgmm.image.tiles import Bands
 
 NdArray = npt.NDArray[Any]
+_REDUCED = "reduced/"  # where pictures of a smaller image are, seen from the results
 LARGE = 100_000_000  # pixels, above which an image is worked on tile by tile
 
 
@@ -50,7 +60,7 @@ def is_tiled(source: Path, options: Options) -> bool:
 
 
 def apply_tiled(
-    model: Path, source: Path, folder: Path, about: ImageModel, options: Options, monitor: Monitor
+    file: ModelFile, source: Path, folder: Path, options: Options, monitor: Monitor
 ) -> dict[str, Any]:
     """Segment a large image by a model; see `jgmm.cli.commands.apply_job`.
 
@@ -60,60 +70,32 @@ def apply_tiled(
     Raises:
         JobError: an image that does not suit the model, or a folder that cannot be written to.
     """
-    k = about.mixture.n_components
-    told = {**about.setup.to_metadata(), **summary.mixture_summary(about.mixture)}
+    model, mixture = file.model, file.model.mixture
+    k = mixture.n_components
+    told = {**model.setup.to_metadata(), **summary.mixture_summary(mixture)}
     told["page"] = options.page
     with (
-        jax.enable_x64(about.mixture.means.dtype == np.float64),
+        jax.enable_x64(mixture.means.dtype == np.float64),
         banded(source, options.page) as image,
-        outputs.writing_to(folder),
+        outputs.writing_to(folder, "summary.json", web.REPORT),
     ):
-        for old in ("summary.json", web.REPORT):
-            (folder / old).unlink(missing_ok=True)
         bands = Bands(folder / outputs.LABELLED, identity_of(source, told))
         expect(image, source, left(image, bands), monitor)
-        found = cut(image, source, folder, {k: about}, bands, monitor)
-        small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
-        report = web.report_of(small, show, 1) if options.report else None
-
-        def each(_: int, segments: Segmentation, __: NdArray, table: Any) -> None:
-            if report is not None:
-                report.add(segments, table)
-
-        write_reduced(folder / "reduced", {k: about}, found, each)
+        found = cut(image, source, folder, {k: model}, bands, monitor)
+        report = _report_of(found, options)
+        for _, segments, _, table in _reduced(folder, {k: model}, found):
+            report.add(segments, table)
         content = {
             "input": found.input,
-            **summary.model_summary(model, about),
+            **summary.model_summary(file),
             "log_likelihood": summary.numbers(np.float64(found.log_likelihoods[k])),
             "reduced_by": found.stride,
             "versions": summary.versions(),
-            **summary.mixture_summary(about.mixture),
+            **summary.mixture_summary(mixture),
         }
-        if report is not None:
-            report.write(folder, "reduced/", {}, content, options)
+        report.write(folder, _REDUCED, {}, content)
         summary.write_json(folder / "summary.json", content)
     return content
-
-
-def write_reduced(
-    folder: Path,
-    models: Mapping[int, ImageModel],
-    found: Cut,
-    each: Callable[[int, Segmentation, NdArray, Any], None],
-) -> None:
-    """The pictures of a smaller image, as they are written of others.
-
-    ``each`` is told of every k: the segments, the picture and the table.
-    """
-    folder.mkdir(exist_ok=True)
-    image = found.reduced
-    show = display_of(image.pixels, image.alpha)
-    for k, model in models.items():
-        samples = samples_for(image, model.setup.recipe, model.mixture.covariance_type)
-        segments = segmentation_by(model.mixture, samples, model.setup.spatial)
-        colours = np.asarray(dataclasses.replace(show, mask=None)(found.counted[k].means))
-        made = outputs.write_all(folder, k, segments, image, show, colours, geotiffs=False)
-        each(k, segments, *made)
 
 
 def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor) -> dict[str, Any]:
@@ -130,55 +112,23 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
         JobError: an image that these options do not suit, or a folder that cannot be written to.
     """
     start = time.perf_counter()
-    told = summary.options_summary(options)
-    for name in ("command", "report"):
-        del told[name]
-    state = folder / outputs.FITTED
     with (
         jax.enable_x64(options.dtype == "float64"),
         banded(source, options.page) as image,
-        outputs.writing_to(folder),
+        outputs.writing_to(folder, "summary.json", web.REPORT),
         outputs.drawing() as draw,
     ):
-        for old in ("summary.json", web.REPORT):
-            (folder / old).unlink(missing_ok=True)
-        identity = identity_of(source, told)
-        kept = _kept(state, identity)
-        n_ks, rest, bands = len(options.ks) or 1, 1.0, None
-        if kept:
-            bands = bands_with(kept["models"], source, folder, told)
-            n_ks, rest = len(kept["models"]), left(image, bands)
-        n_passes = n_ks * rest + (0 if kept else 1)
-        expect(image, source, n_passes, monitor, None if kept else options)
-        if kept is None:
-            kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
-            draw.wait()
-            kept["models"] = _digests(folder, kept)
-            summary.write_json(state, kept)
-            bands = bands_with(kept["models"], source, folder, told)
+        kept, bands = _fitted(image, source, folder, options, monitor, draw)
         ks = [fit["k"] for fit in kept["content"]["fits"]]
         models = {k: load_model(folder / f"model_k{k}.safetensors") for k in ks}
-        assert bands is not None
         found = cut(image, source, folder, models, bands, monitor)
-        small, show = found.reduced, display_of(found.reduced.pixels, found.reduced.alpha)
-        report = web.report_of(small, show, len(ks)) if options.report else None
+        report = _report_of(found, options)
         pictures: dict[int, NdArray] = {}
         fits: dict[int, FitResult] = {}
-
-        def each(k: int, segments: Segmentation, picture: NdArray, table: Any) -> None:
-            of_k = next(fit for fit in kept["content"]["fits"] if fit["k"] == k)
-            pictures[k] = picture
-            known: dict[str, Any] = {
-                "history": np.asarray(kept["histories"][str(k)], np.float64),
-                "log_likelihood": np.float64(of_k["log_likelihood"]),
-                "objective": np.float64(of_k["objective"]),
-            }
-            fits[k] = dataclasses.replace(segments.fit, **known)
-            if report is not None:
-                report.add(dataclasses.replace(segments, fit=fits[k]), table)
-
-        write_reduced(folder / "reduced", models, found, each)
-        original = outputs.shown(show, small, small.pixels)
+        for k, segments, picture, table in _reduced(folder, models, found):
+            pictures[k], fits[k] = picture, _with_history(segments.fit, kept, k)
+            report.add(dataclasses.replace(segments, fit=fits[k]), table)
+        original = outputs.shown(report.show, found.reduced, found.reduced.pixels)
         draw(outputs.draw_comparison, original, pictures, fits, folder / "comparison.png")
         draw.wait()
         content = {
@@ -189,11 +139,72 @@ def segment_tiled(source: Path, folder: Path, options: Options, monitor: Monitor
             "reduced_by": found.stride,
             "seconds": round(time.perf_counter() - start, 4),
         }
-        if report is not None:
-            report.write(folder, "reduced/", fits, content, options)
+        report.write(folder, _REDUCED, fits, content)
         summary.write_json(folder / "summary.json", content)
-        state.unlink()
+        (folder / outputs.FITTED).unlink()
     return content
+
+
+def _report_of(found: Cut, options: Options) -> web.Report:
+    """The beginning of a page that shows the smaller image."""
+    small = found.reduced
+    return web.report_of(small, display_of(small.pixels, small.alpha), len(found.counted), options)
+
+
+def _reduced(
+    folder: Path, models: Mapping[int, ImageModel], found: Cut
+) -> Iterator[tuple[int, Segmentation, NdArray, Mapping[str, NdArray]]]:
+    """Write the pictures of the smaller image as they are written of others, one k after the other.
+
+    Yields:
+        k, the segments, the picture and the table.
+    """
+    place, image = folder / _REDUCED, found.reduced
+    place.mkdir(exist_ok=True)
+    show = display_of(image.pixels, image.alpha)
+    for k, model in models.items():
+        samples = samples_for(image, model.setup.recipe, model.mixture.covariance_type)
+        segments = segmentation_by(model.mixture, samples, model.setup.spatial)
+        colours = np.asarray(dataclasses.replace(show, mask=None)(found.counted[k].means))
+        made = outputs.write_all(place, k, segments, image, show, colours, geotiffs=False)
+        yield k, segments, *made
+
+
+def _fitted(
+    image: Banded,
+    source: Path,
+    folder: Path,
+    options: Options,
+    monitor: Monitor,
+    draw: outputs.Artist,
+) -> tuple[dict[str, Any], Bands]:
+    """The fits, as they are written down where a run is interrupted, and what they labelled."""
+    told = summary.options_summary(options)
+    for name in ("command", "report"):
+        del told[name]
+    identity = identity_of(source, told)
+    kept = _kept(folder / outputs.FITTED, identity)
+    if kept is not None:
+        bands = bands_with(kept["models"], source, folder, told)
+        expect(image, source, len(kept["models"]) * left(image, bands), monitor)
+        return kept, bands
+    expect(image, source, (len(options.ks) or 1) + 1, monitor, options)
+    kept = _fit(image, source, folder, options, monitor, draw) | {"identity": identity}
+    draw.wait()
+    kept["models"] = _digests(folder, kept)
+    summary.write_json(folder / outputs.FITTED, kept)
+    return kept, bands_with(kept["models"], source, folder, told)
+
+
+def _with_history(fit: FitResult, kept: Mapping[str, Any], k: int) -> FitResult:
+    """The fit of k, with what was written down of its run."""
+    of_k = next(fit for fit in kept["content"]["fits"] if fit["k"] == k)
+    known: dict[str, Any] = {
+        "history": np.asarray(kept["histories"][str(k)], np.float64),
+        "log_likelihood": np.float64(of_k["log_likelihood"]),
+        "objective": np.float64(of_k["objective"]),
+    }
+    return dataclasses.replace(fit, **known)
 
 
 def _kept(state: Path, identity: str) -> dict[str, Any] | None:
@@ -227,10 +238,8 @@ def _fit(
     stride = 1 if counted else max(1, math.ceil(math.sqrt(pixels / FITTED)))
     pool, ranges, began = Pool(), bands_of(image), time.perf_counter()
     for i, (start, stop) in enumerate(ranges):
-        band, skip = image.rows(start, stop), -start % stride
-        alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-        pool.add(Image(band.pixels[skip::stride, ::stride], alpha, source))
-        if (i + 1) * 10 // len(ranges) > i * 10 // len(ranges):
+        pool.add(thinned(image.rows(start, stop), start, stride))
+        if ends_a_tenth(i, len(ranges)):
             said = ahead(began, i + 1, len(ranges))
             monitor.step(f"read {stop:,} of {image.height:,} rows, {said}", 0)
     try:

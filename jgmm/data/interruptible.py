@@ -202,18 +202,16 @@ def _leave() -> None:
     if not any(thread.is_alive() for thread in _abandoned):
         return
     interactive = hasattr(sys, "ps1")
-    if not interactive and getattr(sys, "last_type", None) is not KeyboardInterrupt:
-        try:
-            print(
-                "jgmm: waiting for work that was interrupted; Ctrl-C ends it now", file=sys.stderr
-            )
-            for thread in _abandoned:
-                while thread.is_alive():
-                    thread.join(0.2)
-        except KeyboardInterrupt:
-            _end_now(interrupted=True)
-    else:
+    if interactive or getattr(sys, "last_type", None) is KeyboardInterrupt:
         _end_now(interrupted=not interactive)
+        return
+    try:
+        print("jgmm: waiting for work that was interrupted; Ctrl-C ends it now", file=sys.stderr)
+        for thread in _abandoned:
+            while thread.is_alive():
+                thread.join(0.2)
+    except KeyboardInterrupt:
+        _end_now(interrupted=True)
 
 
 def _end_now(interrupted: bool) -> None:

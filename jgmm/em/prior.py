@@ -104,6 +104,19 @@ def _spread(flat: Array, weights: Array, shrink: Array, incomplete: bool) -> tup
     return rough + shift, scatter / shrink
 
 
+def expect_prior(prior: Prior | str | None) -> None:
+    """Refuse what a caller cannot mean by ``prior``.
+
+    Raises:
+        TypeError: neither a prior nor a name.
+        ValueError: an unknown name.
+    """
+    if isinstance(prior, str):
+        _checks.one_of("prior", prior, ("weak",))
+    elif not isinstance(prior, Prior | None):
+        raise TypeError(f"prior: expected a Prior, 'weak' or None, got {type(prior).__name__}")
+
+
 def as_prior(
     prior: Prior | str | None,
     pixels: Array,
@@ -116,10 +129,10 @@ def as_prior(
 
     "weak" is that of `weak_prior`.
     """
+    expect_prior(prior)
     if prior is None:
         return None
     if isinstance(prior, str):
-        _checks.one_of("prior", prior, ("weak",))
         prior = weak_prior(pixels, k, weights, missing=missing)
     elif origin is not None:
         prior = dataclasses.replace(prior, mean=less(_checks.as_array(prior.mean), origin))

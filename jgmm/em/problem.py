@@ -6,8 +6,7 @@ Everything that fits a mixture asks it.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -22,19 +21,30 @@ from jgmm.em import prior as priors
 from jgmm.em.fisher import complete
 from jgmm.em.maximisation import maximisation
 from jgmm.em.prior import Prior
-from jgmm.em.statistics import SufficientStats, expectation, observed_shares
+from jgmm.em.statistics import Elsewhere, SufficientStats, Told, expectation, observed_shares
 from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.family import Family
 from jgmm.families.floor import Floor, Ridge
 from jgmm.mixture.mixture import Mixture, standardize, unstandardize
 from jgmm.mixture.posterior import judgement
 
+T = TypeVar("T", bound=Samples | Elsewhere | Told | None)
+if TYPE_CHECKING:  # Python takes a default from 3.13 on
+    S_co = TypeVar("S_co", default=Samples, covariant=True)
+else:
+    S_co = TypeVar("S_co", covariant=True)
+
 
 @struct
-class Problem:
-    """What is to be fitted, in a frame where every feature is of order one."""
+class Problem(Generic[S_co]):
+    """What is to be fitted, in a frame where every feature is of order one.
 
-    samples: Samples  # of streams what a pass over them said, `Told`
+    Of a stream the samples are `Elsewhere`; of the one mixture that a pass over them was made under
+    a problem with what that `Told` knows step and objective. One without any goes from device to
+    device, where samples are put in.
+    """
+
+    samples: S_co
     weight: Array  # [], of all samples
     frame: Frame
     floor: Floor | Ridge
@@ -51,22 +61,23 @@ class Problem:
             floor = jnp.maximum(floor, 1e-3 * jnp.diagonal(self.prior.scale))
         return Floor(variances=floor)
 
-    def on(self, samples: Any) -> Problem:
+    def on(self, samples: T) -> Problem[T]:
         """The same of other samples in the frame, that weigh as much; None leaves them out."""
-        return dataclasses.replace(self, samples=samples)
+        fields: dict[str, Any] = {**vars(self), "samples": samples}
+        return Problem(**fields)
 
-    def step(self, mixture: Mixture) -> tuple[Mixture, Compensated[Array]]:
+    def step(self: Problem[Samples | Told], mixture: Mixture) -> tuple[Mixture, Compensated[Array]]:
         """The EM map: the successor of a mixture, and the objective of the mixture itself."""
         stats, log_likelihood = expectation(mixture, self.samples)
         following = maximisation(mixture, stats, self.family, self.floor, self.prior)
         return following, self._with_prior(mixture, stats, log_likelihood)
 
-    def evaluate(self, mixture: Mixture) -> Compensated[Array]:
+    def evaluate(self: Problem[Samples | Told], mixture: Mixture) -> Compensated[Array]:
         """The objective: the log-likelihood, and with a prior its log-density, per weight."""
         stats, log_likelihood = expectation(mixture, self.samples)
         return self._with_prior(mixture, stats, log_likelihood)
 
-    def objective(self, mixture: Mixture) -> Array:
+    def objective(self: Problem[Samples | Told], mixture: Mixture) -> Array:
         """The objective, with the gradient that one E-step gives."""
         here = lax.stop_gradient(mixture)
         stats, log_likelihood = expectation(here, self.samples)
@@ -100,24 +111,28 @@ class Problem:
         """A mixture in the frame in the units of the data."""
         return unstandardize(mixture, self.frame)
 
-    def log_likelihood(self, mixture: Mixture, objective: Array) -> Array:
+    def log_likelihood(
+        self: Problem[Samples | Elsewhere], mixture: Mixture, objective: Array
+    ) -> Array:
         """The log-likelihood in the units of the data, from the objective in the frame."""
         if self.prior is not None:
             objective = objective - priors.log_density(self.prior, mixture) / self.weight
         return objective - self._volume()
 
-    def in_data_units(self, mixture: Mixture, objective: Array) -> Array:
+    def in_data_units(
+        self: Problem[Samples | Elsewhere], mixture: Mixture, objective: Array
+    ) -> Array:
         """Objectives near that of a mixture in the frame, in the units of the data."""
         if self.prior is not None:
             lost = priors.volumes(self.prior, mixture) / self.weight
             objective = objective - lost * jnp.sum(jnp.log(self.frame.scale))
         return objective - self._volume()
 
-    def entropy(self, mixture: Mixture) -> Array:
+    def entropy(self: Problem[Samples], mixture: Mixture) -> Array:
         """The sum over samples of the entropy of the responsibilities of a mixture of the data."""
         return judgement(standardize(mixture, self.frame), self.samples)[2]
 
-    def _volume(self) -> Array:
+    def _volume(self: Problem[Samples | Elsewhere]) -> Array:
         """In the data's units a density is smaller by the volume of the frame's unit cell."""
         logs = jnp.log(self.frame.scale)
         shares = observed_shares(self.samples)

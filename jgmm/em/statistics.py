@@ -47,17 +47,23 @@ class SufficientStats:
 
 
 @struct
+class Elsewhere:
+    """In the place of samples that a problem has not, such as those of a stream."""
+
+    shares: Array | None  # [D], of the weight for which features were observed; None: all were
+
+
+@struct
 class Told:
     """What a pass over samples that are elsewhere said of the one mixture it was made under."""
 
     stats: SufficientStats
     log_likelihood: Compensated[Array]  # [], per unit of sample weight
-    shares: Array | None = None  # [D], of the weight for which features were observed; None: all
 
 
-def observed_shares(samples: Samples | Told) -> Array | None:
+def observed_shares(samples: Samples | Elsewhere) -> Array | None:
     """The share [D] of the weight for which each feature was observed; None where all were."""
-    if isinstance(samples, Told):
+    if isinstance(samples, Elsewhere):
         return samples.shares
     return None if samples.observed is None else shares_observed(samples)
 

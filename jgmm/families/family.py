@@ -182,7 +182,10 @@ class Family(Storage):
         return self.shared_out(matrices, weights, floor)
 
     def of_matrices(self, matrices: Any) -> Any:
-        """What covariances keep of matrices [., D, D]; NumPy arrays stay so."""
+        """What covariances keep of matrices [., D, D]; NumPy arrays stay so.
+
+        Where features are independent, their variances [., D] do as well.
+        """
         kept = self.maximise(of_one_sample(jnp.asarray(matrices)))
         return module_of(matrices).asarray(kept)
 

@@ -34,6 +34,10 @@ class Variances(Family):
         wide = module_of(covariances).broadcast_to(covariances, (k, d))
         return wide[:, :, None] * np.eye(d, dtype=covariances.dtype)
 
+    def variances(self, covariances: Any, k: int, d: int) -> Any:
+        """As they are, of each."""
+        return module_of(covariances).broadcast_to(covariances, (k, d))
+
     def conditional(
         self, covariances: Array, rest: Any, index: Any, gaps: Array
     ) -> tuple[Array, Array, Array]:
@@ -164,7 +168,7 @@ class Diag(Variances):
 
     def of_matrices(self, matrices: Any) -> Any:
         """Their diagonals."""
-        return matrices.diagonal(0, -2, -1)
+        return _diagonals(matrices)
 
     def marginal(self, covariances: Array, index: Any) -> Array:
         """Some columns."""
@@ -200,7 +204,7 @@ class Spherical(Variances):
 
     def of_matrices(self, matrices: Any) -> Any:
         """The means of their diagonals."""
-        return matrices.diagonal(0, -2, -1).mean(axis=-1, keepdims=True)
+        return _diagonals(matrices).mean(axis=-1, keepdims=True)
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         """[K, 1]."""
@@ -237,3 +241,8 @@ class Spherical(Variances):
     def diagonal(self, variances: Array) -> Array:
         """Their mean."""
         return jnp.mean(variances, keepdims=True)
+
+
+def _diagonals(matrices: Any) -> Any:
+    """The diagonals of matrices; variances [., D] are such already."""
+    return matrices.diagonal(0, -2, -1) if matrices.ndim == 3 else matrices

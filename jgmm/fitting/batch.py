@@ -24,6 +24,7 @@ from jgmm.em import prior as priors
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem, pose
 from jgmm.em.result import FitResult
+from jgmm.em.statistics import Elsewhere
 from jgmm.families.distribution import Distribution
 from jgmm.families.family import Family
 from jgmm.families.floor import at_floor
@@ -61,7 +62,7 @@ def posed(
 ) -> Problem:
     """The problem without a prior, a subsample of it in the spare blocks."""
 
-    def on_device(raw: Samples, floor: Array, dof: Array | None) -> tuple[Samples, Problem]:
+    def on_device(raw: Samples, floor: Array, dof: Array | None) -> tuple[Samples, Problem[None]]:
         problem = pose(raw, family, floor, None, distribution, dof)
         samples = problem.samples
         if cut.few is not None:
@@ -247,7 +248,7 @@ def _some(function: Callable[..., T], chosen: Span, *arguments: Any) -> T:
     return every
 
 
-def result_of(problem: Problem, run: Run[Mixture], used: Array) -> FitResult:
+def result_of(problem: Problem[Samples | Elsewhere], run: Run[Mixture], used: Array) -> FitResult:
     """A run in the units of the data. One that lost a component is degenerate.
 
     So is one whose covariances are too small, or large, for the dtype in those units.

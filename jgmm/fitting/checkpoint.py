@@ -15,7 +15,7 @@ import numpy as np
 from jgmm import _checks
 from jgmm._atomic import write_whole
 from jgmm.families.family import Family
-from jgmm.fitting.options import Choices
+from jgmm.fitting.choices import Choices
 
 T = TypeVar("T")
 _FORMAT, _VERSION = "jgmm.checkpoint", 2

@@ -15,8 +15,9 @@ from jgmm import _checks
 from jgmm._status import warn_of_status
 from jgmm.data.interruptible import interruptible
 from jgmm.em.result import FitResult
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.dispatch import fit_best
-from jgmm.fitting.options import Choices, read
+from jgmm.fitting.options import read
 from jgmm.fitting.progress import shown
 from jgmm.fitting.resuming import fit_kept
 

@@ -12,9 +12,9 @@ from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
 from jgmm.families.table import with_rank
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
-from jgmm.fitting.options import Choices
 from jgmm.mixture.mixture import FitLike, Mixture
 
 

@@ -49,8 +49,7 @@ class Given:
 def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | None) -> Mixture:
     """The start that a caller gave, in the frame."""
     if isinstance(value, Mixture):
-        start = problem.standardize(_of_family(value, problem.family))
-        return _of_distribution(start, problem)
+        return of_mixture(problem, value)
     if value is not None:
         start = from_means(problem, (value - problem.frame.center) / problem.frame.scale, used)
     elif kind == "labels":
@@ -58,6 +57,12 @@ def of_given(problem: Problem, used: Array, kind: str, value: Mixture | Array | 
     else:
         start = from_responsibilities(problem, used)
     return problem.distributed(start)
+
+
+def of_mixture(problem: Problem[Any], mixture: Mixture) -> Mixture:
+    """A mixture that a caller gave to start from, in the frame."""
+    start = problem.standardize(_of_family(mixture, problem.family))
+    return _of_distribution(start, problem)
 
 
 def read(
@@ -152,7 +157,7 @@ def _of_family(mixture: Mixture, family: Family) -> Mixture:
     return amend(mixture, covariances=near, family=family)
 
 
-def _of_distribution(start: Mixture, problem: Problem) -> Mixture:
+def _of_distribution(start: Mixture, problem: Problem[Any]) -> Mixture:
     """The mixture with components as the problem has them; what it says of their shapes stays."""
     distribution, dof = problem.distribution, start.degrees_of_freedom
     if dof is None or not distribution.estimated:

@@ -12,9 +12,9 @@ from jgmm import _checks
 from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.families.table import family_of, with_rank
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.delivery import fit_one, told
 from jgmm.fitting.derivative import differentiable
-from jgmm.fitting.options import Choices
 from jgmm.mixture.mixture import FitLike, Mixture
 from jgmm.solvers.optimizer import Optimizer
 from jgmm.solvers.squarem import Squarem

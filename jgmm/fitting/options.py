@@ -30,11 +30,12 @@ from jgmm.families.distributions import chosen
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
 from jgmm.fitting.batch import Cut, posed
-from jgmm.fitting.given import as_labels
+from jgmm.fitting.choices import Choices, checked
+from jgmm.fitting.given import Given, as_labels
 from jgmm.fitting.given import read as read_init
 from jgmm.fitting.population import Plan
 from jgmm.fitting.sizes import search_of, subsample_size
-from jgmm.mixture.mixture import FitLike, Mixture
+from jgmm.mixture.mixture import Mixture
 from jgmm.mixture.shown import deviations
 from jgmm.solvers.em import Em
 from jgmm.solvers.iterate import StoppingRule
@@ -42,34 +43,9 @@ from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
 from jgmm.solvers.stopping import Gain
 
-SEARCHES = ("best", "none")
 TELLING = 50  # steps at most, from which on the search is a part of the history
 # Lengths of the history that programs are compiled for; results are cut to max_iter + 1.
 _CAPACITY = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """The keywords of `fit` and `sweep`, as their docstrings have them."""
-
-    key: Array | int | None = None
-    weights: ArrayLike | None = None
-    init: str | Mixture | FitLike | ArrayLike = "kmeans"
-    covariance_type: str | Family = "full"
-    distribution: str = "gaussian"
-    degrees_of_freedom: ArrayLike | str = "free"
-    n_restarts: int = 1
-    max_iter: int = 500
-    tol: ArrayLike = 1e-6
-    reg_covar: ArrayLike = 1e-6
-    accelerate: bool = True
-    prior: Prior | str | None = None
-    missing: str = "error"
-    labels: ArrayLike | None = None
-    search: str = "none"
-    short_runs: bool = True
-    order: str | None = None
-    stages: tuple[Stage, ...] | None = None  # of `fit_gradient`, in the place of EM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,101 +164,114 @@ def read(pixels: ArrayLike, ks: Sequence[int], choices: Choices, *, spread: bool
         TypeError: an argument of the wrong type.
         ValueError: an argument that is not what was expected.
     """
-    n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
-    max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
-    if choices.order is not None:
-        _checks.one_of("order", choices.order, ("weight",))
-        if choices.labels is not None:
-            raise ValueError("order: expected None with labels, which number the components")
-    incomplete = _checks.one_of("missing", choices.missing, ("error", "nan")) == "nan"
-    array, origin = near_origin(pixels, missing=incomplete)
-    d, dtype, shape = array.shape[-1], array.dtype, array.shape
+    asked = checked(choices)
+    array, origin = near_origin(pixels, missing=asked.incomplete)
+    n, d, dtype = math.prod(array.shape[:-1]), array.shape[-1], array.dtype
     family = family_of(choices.covariance_type, n_features=d)
     distribution, dof = chosen(choices.distribution, choices.degrees_of_freedom, dtype)
-    given = read_init(choices.init, max(ks), shape, family, dtype, origin, distribution)
-    if n_restarts > 1 and not given.by_name:
-        raise ValueError(
-            f"n_restarts: expected 1 with an init that is given, got {n_restarts}, which would do "
-            "nothing: all would be the same fit"
-        )
-    labels = None
-    if choices.labels is not None:
-        labels = as_labels("labels", choices.labels, min(ks), shape)
-    priors: dict[int, Prior | None] = {}
-    for k in ks:
-        named = isinstance(choices.prior, str) or not priors  # "weak" is another for each k
-        priors[k] = (
-            as_prior(choices.prior, array, k, choices.weights, choices.missing, origin)
-            if named
-            else next(iter(priors.values()))
-        )
+    given = read_init(choices.init, max(ks), array.shape, family, dtype, origin, distribution)
+    asked.expect_starts(given.by_name)
+    rows = _rows_of(array, min(ks), choices, given)
+    priors = _priors_of(array, ks, choices, origin)
     floor = floor_of(choices.reg_covar, d, dtype)
-    stop = Gain(
-        tol=_checks.as_nonnegative("tol", choices.tol, dtype),
-        max_iter=as_int32(max_iter),
-    )
-    rows = Rows(
-        features=array.reshape(-1, d) if array.ndim != 2 else array,  # which would be a copy
-        weights=_checks.as_weights(choices.weights, shape[:-1], dtype),
-        labels=labels,
-        hints=given.hints,
-    )
+    stop = stop_of(choices.tol, asked.max_iter, dtype)
     del array  # of large data one copy less
     placed, mesh = place(rows, spread=spread)
-    keys = restart_keys(choices.key, n_restarts if given.by_name else 1)
+    keys = restart_keys(asked.key, asked.n_restarts if given.by_name else 1)
     # Fits of a vmap all run until the slowest ends. On a CPU nothing is gained by that.
+    on_cpu = jax.default_backend() == "cpu"
     traced = not _checks.all_concrete((placed, floor, dof, stop, priors, keys, given.value))
-    sequential = jax.default_backend() == "cpu" and not traced
-    # Of samples with gaps each has matrices of its own, so that more components cost more.
-    numbers = placed.rows.features.size * (d if incomplete and not family.independent else 1)
-    most = round_up(max(ks), numbers) if sequential else max(ks)
-    given = given.padded(most)
+    sequential = on_cpu and not traced
+    matrices = asked.incomplete and not family.independent
+    most = _rounded_up(max(ks), placed.rows.features, matrices) if sequential else max(ks)
+    # A start that is given is where to begin, and a subsample might miss labels.
+    free = given.by_name and rows.labels is None and asked.max_iter > 0
+    few, plan = _before(n, max(ks), d, family, choices) if free else (None, None)
     # On a CPU fits go one after the other, under a trace too.
-    side_by_side = 1 if jax.default_backend() == "cpu" else len(ks) * len(keys)
-    _checks.one_of("search", choices.search, SEARCHES)
-    few, plan = None, None
-    searching = choices.search == "best"
-    if given.by_name and labels is None and max_iter > 0:
-        n = math.prod(shape[:-1])
-        if searching:
-            few, plan = search_of(n, max(ks), d, family)
-        if choices.short_runs and plan is None:
-            few = subsample_size(n, max(ks), d, family)
+    side_by_side = 1 if on_cpu else len(ks) * len(keys)
+    in_block = most * side_by_side * (d + 1 if asked.incomplete else 1)
     cut = Cut(
-        block_size=family.block_size(most * side_by_side * (d + 1 if incomplete else 1), d, dtype),
-        incomplete=incomplete,
+        block_size=family.block_size(in_block, d, dtype),
+        incomplete=asked.incomplete,
         few=few if few is None or mesh is None else few // mesh.size,
     )
+    stages = choices.stages or (Stage(Squarem() if choices.accelerate else Em()),)
+    capacity = history_capacity(asked.max_iter)
     return Request(
         problem=posed(placed, floor, dof, family, distribution, cut, mesh),
         mesh=mesh,
-        options=FitOptions(
-            family=family,
-            start=given.kind,
-            stages=choices.stages or (Stage(Squarem() if choices.accelerate else Em()),),
-            capacity=history_capacity(max_iter),
-            cut=cut,
-            plan=plan,
-        ),
-        settings=Settings(stop=stop, init=given.value, priors=priors),
+        options=FitOptions(family, given.kind, stages, capacity, cut, plan),
+        settings=Settings(stop=stop, init=given.padded(most).value, priors=priors),
         ks=tuple(ks),
         n_components=most,
         keys=keys,
-        max_iter=max_iter,
+        max_iter=asked.max_iter,
         sequential=sequential,
         origin=origin,
-        path=searching and len(ks) > 1 and given.by_name and labels is None and max_iter > 0,
-        by_weight=choices.order is not None,
+        path=asked.searching and len(ks) > 1 and free,
+        by_weight=asked.by_weight,
     )
+
+
+def _rows_of(array: Array, k: int, choices: Choices, given: Given) -> Rows:
+    """The samples, and what is known of each; labels are below ``k``."""
+    shape, labels = array.shape, choices.labels
+    return Rows(
+        features=array.reshape(-1, shape[-1]) if array.ndim != 2 else array,  # which would copy it
+        weights=_checks.as_weights(choices.weights, shape[:-1], array.dtype),
+        labels=None if labels is None else as_labels("labels", labels, k, shape),
+        hints=given.hints,
+    )
+
+
+def _priors_of(
+    array: Array, ks: Sequence[int], choices: Choices, origin: Origin | None
+) -> dict[int, Prior | None]:
+    """The prior of each k; only a weak one is another for each."""
+
+    def of(k: int) -> Prior | None:
+        return as_prior(choices.prior, array, k, choices.weights, choices.missing, origin)
+
+    if isinstance(choices.prior, str):
+        return {k: of(k) for k in ks}
+    return dict.fromkeys(ks, of(ks[0]))
+
+
+def _rounded_up(k: int, features: Array, matrices: bool) -> int:
+    """As many components as programs for few numbers have.
+
+    Where each sample with gaps has ``matrices`` of its own, more components cost more.
+    """
+    return round_up(k, features.size * (features.shape[-1] if matrices else 1))
+
+
+def _before(
+    n: int, k: int, d: int, family: Family, choices: Choices
+) -> tuple[int | None, Plan | None]:
+    """What comes before the steps: the size of a subsample, and the plan of a search on it."""
+    few, plan = search_of(n, k, d, family) if choices.search == "best" else (None, None)
+    if choices.short_runs and plan is None:
+        few = subsample_size(n, k, d, family)
+    return few, plan
 
 
 def floor_of(reg_covar: ArrayLike, d: int, dtype: Any) -> Array:
     """The floor of each feature [D], relative to its variance."""
-    floor = _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype))
+    floor = as_floor(reg_covar, dtype)
     if floor.shape not in ((), (d,)):
         raise ValueError(f"reg_covar: expected a number or shape ({d},), got {floor.shape}")
     wide: Array = module_of(floor).broadcast_to(floor, (d,))
     return wide
+
+
+def as_floor(reg_covar: ArrayLike, dtype: Any) -> Array:
+    """The same of features whose number is not known [] or [D]."""
+    return _checks.all_or_none("reg_covar", _checks.as_nonnegative("reg_covar", reg_covar, dtype))
+
+
+def stop_of(tol: ArrayLike, max_iter: int, dtype: Any) -> Gain:
+    """When to stop."""
+    return Gain(tol=_checks.as_nonnegative("tol", tol, dtype), max_iter=as_int32(max_iter))
 
 
 def history_capacity(max_iter: int) -> int:

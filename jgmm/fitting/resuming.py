@@ -22,6 +22,7 @@ from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
 from jgmm.fitting.batch import each, whole, with_prior
 from jgmm.fitting.checkpoint import Checkpoint, about, digest
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.dispatch import (
     after_search,
     best_fit,
@@ -35,7 +36,7 @@ from jgmm.fitting.dispatch import (
     n_runs,
     part,
 )
-from jgmm.fitting.options import Choices, Request, as_int32
+from jgmm.fitting.options import Request, as_int32
 from jgmm.fitting.running import Numbers, prior_of, tell
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture

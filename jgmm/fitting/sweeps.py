@@ -27,9 +27,10 @@ from jgmm.em.result import FitResult, floor_notes, of_components
 from jgmm.families.family import Family
 from jgmm.families.table import with_rank
 from jgmm.fitting.batch import whole
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.delivery import cannot_converge
 from jgmm.fitting.dispatch import best_restart, fit_all
-from jgmm.fitting.options import Choices, read
+from jgmm.fitting.options import read
 from jgmm.fitting.progress import shown
 from jgmm.fitting.starts import STARTS
 from jgmm.mixture.criteria import criteria_of, n_parameters

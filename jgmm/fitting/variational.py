@@ -23,8 +23,9 @@ from jgmm.families.family import Family
 from jgmm.families.table import conjugate_names, family_of
 from jgmm.fitting.batch import over, started
 from jgmm.fitting.beliefs import above, as_mean, as_scale
+from jgmm.fitting.choices import SEARCHES, Choices
 from jgmm.fitting.delivery import told
-from jgmm.fitting.options import SEARCHES, Choices, Request, read
+from jgmm.fitting.options import Request, read
 from jgmm.fitting.population import comparable
 from jgmm.mixture.mixture import FitLike, Mixture, standardize, unstandardize
 from jgmm.solvers.iterate import Solver, StoppingRule, iterate

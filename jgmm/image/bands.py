@@ -191,21 +191,13 @@ def _pieces(path: Path, stack: contextlib.ExitStack) -> Pieces | None:
         with contextlib.ExitStack() as own:
             handle = own.enter_context(Alone(io.FileIO(path)))
             tiff: Any = own.enter_context(tifffile.TiffFile(handle, _multifile=False))
+            if not _has_one_image(tiff):
+                return None
             page: Any = tiff.pages[0]
-            tag = page.tags.get("Orientation")
-            if len([p for p in tiff.pages if not (p.is_mask or p.is_reduced)]) > 1:
-                return None
-            if not has_pieces(page) or (tag is not None and int(tag.value) != 1):
-                return None
-            if page.imagedepth != 1 or page.ndim > 3:
-                return None
-            size = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
-            if math.prod(tiff.series[0].shape) != math.prod(size):
-                return None  # a stack that has one head
             found = Pieces(path, handle, page, nodata_of(page))
+            if not found.is_plain and int(page.chunks[0]) > _MOST_ROWS:
+                return None
             if not found.is_plain:
-                if int(page.chunks[0]) > _MOST_ROWS:
-                    return None
                 refuse_large(int(page.chunks[1]), int(page.chunks[0]))
                 refuse_overfull(handle, _Series(page))
             if found.rows(0, 1).pixels.size == 0:
@@ -214,6 +206,21 @@ def _pieces(path: Path, stack: contextlib.ExitStack) -> Pieces | None:
             return found
     except Exception:  # a compression that tifffile does not know, or a file that is damaged
         return None
+
+
+def _has_one_image(tiff: Any) -> bool:
+    """Whether a TIFF is one image in pieces, which stands as it is to be seen."""
+    page: Any = tiff.pages[0]
+    tag = page.tags.get("Orientation")
+    if len([p for p in tiff.pages if not (p.is_mask or p.is_reduced)]) > 1:
+        return False
+    if not has_pieces(page) or (tag is not None and int(tag.value) != 1):
+        return False
+    if page.imagedepth != 1 or page.ndim > 3:
+        return False
+    size = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
+    # Others are a stack that has one head.
+    return math.prod(tiff.series[0].shape) == math.prod(size)
 
 
 class _Series:

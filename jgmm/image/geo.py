@@ -154,23 +154,33 @@ def write_geotiff(
             raise ValueError(f"values: expected shape {shape} of {like}, got {array.shape}")
         if points:
             place = {"crs": of_points, "gcps": points}
-        with rasterio.MemoryFile() as memory:
-            with memory.open(
-                driver="GTiff",
-                height=shape[0],
-                width=shape[1],
-                count=1,
-                dtype=coded.dtype.name,
-                nodata=nothing,
-                compress="deflate",
-                **place,
-            ) as made:
-                made.write(coded, 1)
-                if palette is not None and coded.dtype == np.uint8:
-                    colours = np.asarray(palette).tolist()
-                    made.write_colormap(1, {i: (*rgb, 255) for i, rgb in enumerate(colours)})
-            content = memory.read()
+        colours = None if palette is None else np.asarray(palette).tolist()
+        content = _encoded(coded, nothing, place, colours)
     write_whole(path, content)
+
+
+def _encoded(
+    coded: NdArray, nothing: float | None, place: dict[str, Any], colours: list[Any] | None
+) -> bytes:
+    """The content of a GeoTIFF."""
+    import rasterio
+
+    with rasterio.MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            height=coded.shape[0],
+            width=coded.shape[1],
+            count=1,
+            dtype=coded.dtype.name,
+            nodata=nothing,
+            compress="deflate",
+            **place,
+        ) as made:
+            made.write(coded, 1)
+            if colours is not None and coded.dtype == np.uint8:
+                made.write_colormap(1, {i: (*rgb, 255) for i, rgb in enumerate(colours)})
+        content: bytes = memory.read()
+    return content
 
 
 def _coded(array: NdArray) -> tuple[NdArray, float | None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,26 +17,13 @@ from jgmm.mixture import files
 _LONGEST = 40  # characters of a version
 
 
-def made_in(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a file says of the run that made its model, if `jgmm segment` did: seed and version.
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """What a file has of a model of images."""
 
-    What is none, in a file of anybody's, is left out.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no model.
-    """
-    with jax.enable_x64(True):
-        made = files.load_with_metadata(path)[1].get("made")
-    if not isinstance(made, dict):
-        return {}
-    seed, version = made.get("seed"), made.get("jgmm")
-    found: dict[str, Any] = {}
-    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**64:
-        found["seed"] = seed
-    if isinstance(version, str) and len(version) <= _LONGEST:
-        found["jgmm"] = version
-    return found
+    path: Path
+    model: ImageModel
+    made: dict[str, Any]  # seed and version of the run that made it, if `jgmm segment` did
 
 
 def load_model(path: str | os.PathLike[str]) -> ImageModel:
@@ -61,6 +50,11 @@ def load_model(path: str | os.PathLike[str]) -> ImageModel:
         >>> model.setup.recipe.features, jgmm.apply(model, image).labels[0].tolist()
         ('rgb', [0, 0, 0, 0, 1, 1])
     """
+    return read_model(path).model
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
+    """The same, with what the file says beside it; see `load_model`."""
     with jax.enable_x64(True):  # so that either precision is kept
         mixture, metadata = files.load_with_metadata(path)
     if not {"channels", "features"} <= metadata.keys():
@@ -73,4 +67,18 @@ def load_model(path: str | os.PathLike[str]) -> ImageModel:
         setup = setup_from(metadata)
     except ValueError as error:
         raise ValueError(f"expected a model of images, but: {error}: {path}") from error
-    return ImageModel(mixture=mixture, setup=setup)
+    model = ImageModel(mixture=mixture, setup=setup)
+    return ModelFile(Path(path), model, _made(metadata.get("made")))
+
+
+def _made(said: Any) -> dict[str, Any]:
+    """What is said of a run, but for what is none, in a file of anybody's."""
+    if not isinstance(said, dict):
+        return {}
+    seed, version = said.get("seed"), said.get("jgmm")
+    found: dict[str, Any] = {}
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**64:
+        found["seed"] = seed
+    if isinstance(version, str) and len(version) <= _LONGEST:
+        found["jgmm"] = version
+    return found

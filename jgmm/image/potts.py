@@ -49,7 +49,7 @@ from jgmm.families.family import Family
 from jgmm.families.floor import at_floor
 from jgmm.families.table import family_of
 from jgmm.fitting.fitting import fit
-from jgmm.fitting.options import as_int32, history_capacity
+from jgmm.fitting.options import history_capacity, stop_of
 from jgmm.image.field import (
     NeighbourhoodEm,
     TiedProblem,
@@ -145,7 +145,7 @@ def fit_potts(
     if values.ndim != 3:
         raise ValueError(f"features: expected shape [H, W, D], got {values.shape}")
     check_beta(beta)
-    stop = Gain(tol=_checks.as_nonnegative("tol", tol, values.dtype), max_iter=as_int32(max_iter))
+    stop = stop_of(tol, max_iter, values.dtype)
     height, width, d = values.shape
     inside = as_mask(mask, (height, width))
     part = inside.astype(values.dtype)

@@ -78,20 +78,8 @@ def samples_of(
     pixels, part = read.pixels, read.alpha
     inside = np.ones(pixels.shape[:2], np.bool_) if part is None else part
     flat = pixels.reshape(-1, pixels.shape[2]) if part is None else pixels[inside]
-    if len(flat) == 0:
-        raise ValueError(
-            "expected pixels that take part, got an image all transparent, not finite or no data"
-        )
-    if not np.isfinite(flat).all():
-        raise ValueError(
-            "expected finite pixels, got NaN or infinity, which a mask may leave out: "
-            "mask=np.isfinite(image).all(axis=-1)"
-        )
     dtype = np.dtype(jnp.result_type(float))
-    # Of float64 there are squares to be summed.
-    most = min(float(np.finfo(dtype).max), 1e140)
-    if flat.dtype.kind == "f" and (largest := float(np.abs(flat).max())) > most:
-        raise ValueError(f"expected pixels of at most {most:.3g}, got {largest:.3g}")
+    _expect_workable(flat, dtype)
     known = None if labels is None else _as_labels(labels, inside)
     if isinstance(features, Recipe):
         recipe = features
@@ -129,6 +117,23 @@ def samples_of(
         dtype=str(pixels.dtype),
         band_names=read.band_names if len(read.band_names) == pixels.shape[2] else (),
     )
+
+
+def _expect_workable(flat: NdArray, dtype: np.dtype[Any]) -> None:
+    """Refuse pixels [N, C] of which no features can be made in ``dtype``."""
+    if len(flat) == 0:
+        raise ValueError(
+            "expected pixels that take part, got an image all transparent, not finite or no data"
+        )
+    if not np.isfinite(flat).all():
+        raise ValueError(
+            "expected finite pixels, got NaN or infinity, which a mask may leave out: "
+            "mask=np.isfinite(image).all(axis=-1)"
+        )
+    # Of float64 there are squares to be summed.
+    most = min(float(np.finfo(dtype).max), 1e140)
+    if flat.dtype.kind == "f" and (largest := float(np.abs(flat).max())) > most:
+        raise ValueError(f"expected pixels of at most {most:.3g}, got {largest:.3g}")
 
 
 def _as_labels(labels: ArrayLike, mask: NdArray) -> NdArray:

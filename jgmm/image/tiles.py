@@ -51,20 +51,23 @@ class Bands:
 
     def __post_init__(self) -> None:
         """Take what is there."""
-        end = 0
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                first = _record(file)
-                if first is not None and first == self.identity.encode():
-                    end = file.tell()
-                    while (content := _record(file)) is not None:
-                        self.notes.append(_note(content)[0])
-                        self._places.append(end)
-                        end = file.tell()
+        end = self._take() if self.path.exists() else 0
         with self.path.open("r+b" if self.path.exists() else "w+b") as file:
             file.truncate(end)
             if end == 0:
                 _append(file, self.identity.encode())
+
+    def _take(self) -> int:
+        """Take the bands of the file that are whole; where the last of them ends."""
+        with self.path.open("rb") as file:
+            if _record(file) != self.identity.encode():
+                return 0
+            end = file.tell()
+            while (content := _record(file)) is not None:
+                self.notes.append(_note(content)[0])
+                self._places.append(end)
+                end = file.tell()
+            return end
 
     def add(self, pictures: Mapping[str, NdArray], note: Mapping[str, Any]) -> None:
         """One more band of each picture [h, W], of `TILE` rows but for the last."""
@@ -84,12 +87,7 @@ class Bands:
                 file.seek(place)
                 content = _record(file)
                 assert content is not None
-                _, sizes, at = _note(content)
-                for name, lengths in sizes.items():
-                    for length in lengths:
-                        if name == picture:
-                            yield content[at : at + length]
-                        at += length
+                yield from _tiles_of(content, picture)
 
     def write(
         self,
@@ -172,6 +170,16 @@ def _record(file: Any) -> bytes | None:
         return None
     content: bytes = file.read(length)
     return content if zlib.crc32(content) == checksum else None
+
+
+def _tiles_of(content: bytes, picture: str) -> Iterator[bytes]:
+    """Of a band the compressed tiles of a picture."""
+    _, sizes, at = _note(content)
+    for name, lengths in sizes.items():
+        for length in lengths:
+            if name == picture:
+                yield content[at : at + length]
+            at += length
 
 
 def _note(content: bytes) -> tuple[dict[str, Any], dict[str, list[int]], int]:

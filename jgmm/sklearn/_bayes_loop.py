@@ -29,7 +29,6 @@ from jgmm.em.moments import Moments, moments_of
 from jgmm.em.prior import Prior
 from jgmm.em.problem import pose
 from jgmm.families.gamma import log_gamma
-from jgmm.families.variances import Diag
 from jgmm.mixture.components import pad
 from jgmm.mixture.mixture import Mixture, standardize, unstandardize
 from jgmm.sklearn._loops import capacity_for
@@ -70,8 +69,8 @@ class _Problem(VariationalProblem):
         # Log-densities of samples with their components, which the entropy of these is without.
         _, half_log_dets = mixture.family.inverse_root(mixture.covariances, d)
         logs = self.logits(posterior) - half_log_dets - d / 2 * math.log(2 * math.pi)
-        energies = jnp.sum(Diag().spreads(stats.scatters), axis=1) / 2
-        joint = jnp.sum(jnp.where(self.used, stats.counts * logs - energies, 0))
+        traces = jnp.sum(wide.variances(stats.scatters, *mixture.means.shape), axis=1)
+        joint = jnp.sum(jnp.where(self.used, stats.counts * logs - traces / 2, 0))
         rest = (self._normalisers(following) - joint) / self.problem.weight
         return following, plus(evidence, rest)
 

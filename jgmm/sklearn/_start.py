@@ -105,6 +105,4 @@ def moments(
     else:
         squares = np.stack([add(column**2) for column in moved.T], axis=1)
         covariances = squares / counts[:, None] - means**2 + reg_covar
-        if family.isotropic:
-            covariances = covariances.mean(axis=1, keepdims=True)
-    return counts / w.sum(), means + center, covariances
+    return counts / w.sum(), means + center, family.of_matrices(covariances)

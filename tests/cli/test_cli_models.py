@@ -12,6 +12,7 @@ from pictures import picture, write
 
 import jgmm
 from jgmm.cli import app as cli
+from jgmm.mixture import files
 
 pytestmark = pytest.mark.usefixtures("plain_process")
 
@@ -112,6 +113,25 @@ def test_more_segments_than_there_may_be(folder: Path, capsys: pytest.CaptureFix
     write("x.png", picture())
     assert cli.main(["apply", model(k=1001), "x.png"]) == 2
     assert "components: expected a number from 1 to 1000, got 1001" in capsys.readouterr().err
+
+
+def test_a_model_is_read_once_whatever_the_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [write(f"{i}.png", picture()) for i in range(2)]
+    path = model(made={"seed": 7, "jgmm": "0.1"})
+    load, read = files.load_with_metadata, []
+
+    def loading(path: Any) -> Any:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(files, "load_with_metadata", loading)
+    assert cli.main(["apply", path, *names, "-o", "out", "-q"]) == 0
+    assert len(read) == 1
+    for i in range(2):
+        fitted = json.loads(Path("out", str(i), "summary.json").read_text())["fitted"]
+        assert (fitted["seed"], fitted["jgmm"]) == (7, "0.1")
 
 
 def test_an_image_that_a_model_says_nothing_of(

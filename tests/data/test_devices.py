@@ -12,7 +12,8 @@ import jgmm
 from jgmm.data.devices import place
 from jgmm.data.samples import Rows
 from jgmm.fitting.batch import few
-from jgmm.fitting.options import Choices, read
+from jgmm.fitting.choices import Choices
+from jgmm.fitting.options import read
 
 jgmm.use_all_cores(2)
 

@@ -83,6 +83,18 @@ def test_variances_alone_make_no_matrices(name: str) -> None:
         TABLE[name].maximise(of_one_sample(jnp.ones((K, D))))
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_variances_and_what_is_kept_of_them(name: str) -> None:
+    family = TABLE[name]
+    mixed = family.of_matrices(scatters(3))[: family.shape(K, D)[0]]
+    dense = family.dense(mixed, K, D)
+    variances = family.variances(mixed, K, D)
+    assert isinstance(variances, np.ndarray)
+    np.testing.assert_array_equal(variances, np.diagonal(dense, 0, 1, 2))
+    if family.independent:
+        np.testing.assert_array_equal(family.of_matrices(variances), family.of_matrices(dense))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_inverse_root_whitens(dtype: type) -> None:
     matrices = scatters(1) + 0.1 * np.eye(D)

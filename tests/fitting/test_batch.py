@@ -21,7 +21,8 @@ from jgmm.data.subsample import fewer
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
 from jgmm.fitting.batch import few, iterated, started, whole
-from jgmm.fitting.options import Choices, read, subsample_size
+from jgmm.fitting.choices import Choices
+from jgmm.fitting.options import read, subsample_size
 from jgmm.fitting.starts import by_name
 from jgmm.mixture.components import take
 

@@ -16,7 +16,8 @@ import jgmm
 from jgmm.fitting import options as _options
 from jgmm.fitting.batch import few, finished, iterated, started, whole
 from jgmm.fitting.choice import choose, explain
-from jgmm.fitting.options import Choices, read
+from jgmm.fitting.choices import Choices
+from jgmm.fitting.options import read
 
 # Strong enough that the likeliest of four starts is not the most probable.
 PRIOR = jgmm.Prior(

@@ -17,7 +17,8 @@ from jgmm.data.samples import block_size
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
 from jgmm.fitting.batch import few, whole
-from jgmm.fitting.options import Choices, Request, history_capacity, read
+from jgmm.fitting.choices import Choices
+from jgmm.fitting.options import Request, history_capacity, read
 from jgmm.solvers.em import Em
 from jgmm.solvers.squarem import Squarem
 from jgmm.solvers.stages import Stage
@@ -85,6 +86,12 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"labels": LABELS - 1}, ValueError, "labels: expected labels from -1"),
     ({"labels": LABELS, "ks": (3, 1)}, ValueError, "labels: expected labels from -1 .*to 0"),
     ({"prior": "strong"}, ValueError, "prior: expected one of weak; got 'strong'"),
+    ({"prior": 3}, TypeError, "prior: expected a Prior, 'weak' or None, got int"),
+    (
+        {"key": jax.random.split(jax.random.key(0), 2)},
+        ValueError,
+        r"key: expected one key, got shape \(2,\)",
+    ),
 ]
 
 

@@ -17,7 +17,8 @@ from jgmm.data.programs import program
 from jgmm.families.table import FAMILIES
 from jgmm.fitting import options as _options
 from jgmm.fitting.batch import whole
-from jgmm.fitting.options import Choices, read, search_of
+from jgmm.fitting.choices import Choices
+from jgmm.fitting.options import read, search_of
 from jgmm.fitting.population import Plan, plan_for
 from jgmm.fitting.search import n_samples
 

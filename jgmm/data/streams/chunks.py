@@ -222,16 +222,19 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
                 continue
             return
 
+    def make() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if left.is_set():
+                    return
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+
     def work() -> None:
         with as_there(settings), closing(items):  # type: ignore[type-var]
-            try:
-                for item in items:
-                    put((True, item))
-                    if left.is_set():
-                        return
-                put((False, None))
-            except BaseException as error:
-                put((False, error))
+            make()
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), daemon=True, name="jgmm-read")

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jgmm import _checks
 from jgmm._struct import build
@@ -23,16 +22,15 @@ from jgmm.em.passes import pass_over
 from jgmm.em.prior import Prior, weak_prior
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
-from jgmm.em.statistics import Told
-from jgmm.families.distribution import Distribution
+from jgmm.em.statistics import Elsewhere
 from jgmm.families.distributions import chosen
 from jgmm.families.floor import Floor
 from jgmm.fitting.batch import result_of
 from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.delivery import fit_one
-from jgmm.fitting.given import of_given
+from jgmm.fitting.given import of_mixture
 from jgmm.fitting.given import read as read_init
-from jgmm.fitting.options import as_int32, delivered, floor_of, history_capacity
+from jgmm.fitting.options import delivered, floor_of, history_capacity, stop_of
 from jgmm.fitting.progress import left_of
 from jgmm.fitting.streams.survey import Survey, survey
 from jgmm.fitting.streams.wishes import Wishes
@@ -49,11 +47,8 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     choices = wishes.choices
     checkpoint = None if path is None else Checkpoint(path, every)
     seen = seen_of(wishes)
-    problem = problem_of(wishes, seen)
-    stop = Gain(
-        tol=np.asarray(choices.tol, seen.dtype),  # type: ignore[arg-type]
-        max_iter=as_int32(choices.max_iter),
-    )
+    problem: Problem[Any] = problem_of(wishes, seen)
+    stop = stop_of(choices.tol, choices.max_iter, seen.dtype)
     solver: Foretelling = Squarem() if choices.accelerate else Em()
     capacity = history_capacity(choices.max_iter)
     loop = None
@@ -74,7 +69,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         due = int(loop.n_evaluated) % every == 0 or int(loop.status) != RUNNING
         if checkpoint is not None and due:
             checkpoint.write(loop)
-        _tell(wishes, problem, loop, seen.shares)
+        _tell(wishes, problem, loop)
 
     loop = run(
         problem,
@@ -85,7 +80,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
         after,
         incomplete=wishes.incomplete,
     )
-    result = finished(problem, ended(loop), seen.shares)
+    result = finished(problem, ended(loop))
     result = dataclasses.replace(result, history=result.history[: choices.max_iter + 1])
     return delivered(result, seen.origin, in_order=choices.order is not None)
 
@@ -97,12 +92,11 @@ def _about(wishes: Wishes, seen: Survey) -> dict[str, Any]:
     return {**about(data, wishes.k, wishes.choices), "chunk": wishes.chunk}
 
 
-def _tell(wishes: Wishes, problem: Problem, loop: Loop, shares: Any) -> None:
+def _tell(wishes: Wishes, problem: Problem[Elsewhere], loop: Loop) -> None:
     """Say how far the run has come, if anybody listens."""
     if (who := monitor.listener()) is None:
         return
-    known = problem.on(_told(loop.value, shares))
-    value = float(known.in_data_units(loop.best, loop.value.value))
+    value = float(problem.in_data_units(loop.best, loop.value.value))
     tol, most = float(np.max(np.asarray(wishes.choices.tol))), wishes.choices.max_iter
     n, going_on = int(loop.n_evaluated) - 1, int(loop.status) == RUNNING
     left = left_of(loop.history, tol, max(most - n, 0)) if going_on else 0
@@ -131,27 +125,21 @@ def seen_of(wishes: Wishes) -> Survey:
     return seen
 
 
-def problem_of(wishes: Wishes, seen: Survey) -> Problem:
+def problem_of(wishes: Wishes, seen: Survey) -> Problem[Elsewhere]:
     """The problem, but for its samples."""
     choices = wishes.choices
     weight: Any = np.asarray(seen.weight, seen.dtype)
-    distribution, dof = _shape_of(wishes, seen)
+    _, dof = chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
     return Problem(
-        samples=None,  # type: ignore[arg-type]
+        samples=Elsewhere(shares=seen.shares),
         weight=weight,
         frame=seen.frame,
         floor=Floor(variances=floor_of(choices.reg_covar, seen.n_features, seen.dtype)),
         prior=_prior_of(wishes, seen),
         family=wishes.family,
-        distribution=distribution,
+        distribution=wishes.distribution,
         degrees_of_freedom=dof,
     )
-
-
-def _shape_of(wishes: Wishes, seen: Survey) -> tuple[Distribution, Any]:
-    """The distribution, and degrees of freedom to begin with."""
-    choices = wishes.choices
-    return chosen(choices.distribution, choices.degrees_of_freedom, seen.dtype)
 
 
 def _prior_of(wishes: Wishes, seen: Survey) -> Prior | None:
@@ -180,9 +168,15 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
         features, mass, labels = seen.sample
         sampled = dataclasses.replace(wishes.choices, weights=mass, labels=labels, order=None)
         start = jax.device_get(fit_one(features, wishes.k, sampled).mixture)
-    shape = (seen.n, seen.n_features)
-    distribution, _ = _shape_of(wishes, seen)
-    given = read_init(start, wishes.k, shape, wishes.family, seen.dtype, seen.origin, distribution)
+    given = read_init(
+        start,
+        wishes.k,
+        (seen.n, seen.n_features),
+        wishes.family,
+        seen.dtype,
+        seen.origin,
+        wishes.distribution,
+    )
     assert isinstance(given.value, Mixture)
     return given.value
 
@@ -190,46 +184,34 @@ def start_of(wishes: Wishes, seen: Survey) -> Mixture:
 def _empty(wishes: Wishes, seen: Survey) -> Mixture:
     """A mixture of the shapes of the start."""
     k, d = wishes.k, seen.n_features
-    distribution, _ = _shape_of(wishes, seen)
+    shaped = wishes.distribution.shaped
     return build(
         Mixture,
         weights=np.zeros(k, seen.dtype),
         means=np.zeros((k, d), seen.dtype),
         covariances=np.zeros(wishes.family.shape(k, d), seen.dtype),
         family=wishes.family,
-        distribution=distribution,
-        degrees_of_freedom=np.zeros(k, seen.dtype) if distribution.shaped else None,
+        distribution=wishes.distribution,
+        degrees_of_freedom=np.zeros(k, seen.dtype) if shaped else None,
     )
 
 
 def _begin(
-    problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
+    problem: Problem[Elsewhere], start: Mixture, stop: Gain, solver: Foretelling, capacity: int
 ) -> Loop:
-    inside = of_given(problem, start.weights > 0, "mixture", start)
+    inside = of_mixture(problem, start)
     # EM and SQUAREM draw nothing.
     return begun(problem, solver, inside, stop, capacity, jax.random.key(0))
 
 
 @program("solver", "capacity", once=True)
 def _begun(
-    problem: Problem, start: Mixture, stop: Gain, solver: Foretelling, capacity: int
+    problem: Problem[Elsewhere], start: Mixture, stop: Gain, solver: Foretelling, capacity: int
 ) -> Loop:
     return _begin(problem, start, stop, solver, capacity)
 
 
 @program(once=True)
-def finished(problem: Problem, run: Run[Mixture], shares: Array | None) -> FitResult:
-    """The result of a run, around the origin.
-
-    Args:
-        problem: without samples.
-        run: how it ended.
-        shares: of the weight for which features were observed [D]; None: all were.
-    """
-    known = problem.on(_told(run.value, shares))
-    return result_of(known, run, jnp.ones(run.best.weights.shape, bool))
-
-
-def _told(value: Any, shares: Any = None) -> Told:
-    """In the place of samples, what they said."""
-    return Told(stats=None, log_likelihood=value, shares=shares)  # type: ignore[arg-type]
+def finished(problem: Problem[Elsewhere], run: Run[Mixture]) -> FitResult:
+    """The result of a run, around the origin."""
+    return result_of(problem, run, jnp.ones(run.best.weights.shape, bool))

@@ -23,7 +23,7 @@ from jgmm.em.moments import Moments, blended, implied, moments_of, stats_under
 from jgmm.em.passes import pass_over
 from jgmm.em.problem import Problem
 from jgmm.em.result import FitResult
-from jgmm.em.statistics import concluded, expectation
+from jgmm.em.statistics import Elsewhere, concluded, expectation
 from jgmm.fitting.options import as_int32, delivered
 from jgmm.fitting.streams.exact import finished, problem_of, seen_of, start_of
 from jgmm.fitting.streams.wishes import Wishes
@@ -69,20 +69,18 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     if not np.isfinite(change):
         status = Status.DEGENERATE if np.isfinite(history[0]) else Status.NONFINITE
     run = dataclasses.replace(last, n_iter=n, status=as_int32(status))
-    return delivered(
-        finished(problem, run, seen.shares), seen.origin, in_order=choices.order is not None
-    )
+    return delivered(finished(problem, run), seen.origin, in_order=choices.order is not None)
 
 
 @program(once=True)
-def _begun(problem: Problem, start: Mixture) -> tuple[Mixture, Moments]:
+def _begun(problem: Problem[Elsewhere], start: Mixture) -> tuple[Mixture, Moments]:
     inside = problem.standardize(start)
     return inside, implied(inside, jnp.ones((), inside.means.dtype))
 
 
 @program("size", "incomplete")
 def _stepped(
-    problem: Problem,
+    problem: Problem[Elsewhere],
     mixture: Mixture,
     moments: Moments,
     feed: Feed,
@@ -109,7 +107,7 @@ def _stepped(
 
 @program("incomplete", once=True)
 def _judged(
-    problem: Problem, mixture: Mixture, sums: Any, history: Array, incomplete: bool
+    problem: Problem[Elsewhere], mixture: Mixture, sums: Any, history: Array, incomplete: bool
 ) -> Run[Mixture]:
     """The run to a mixture that all samples were asked about."""
     told = concluded(mixture, mixture.kernel(gaps=incomplete), sums)

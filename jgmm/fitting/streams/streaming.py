@@ -15,8 +15,8 @@ from jgmm.em.prior import Prior
 from jgmm.em.result import FitResult
 from jgmm.families.family import Family
 from jgmm.families.table import with_rank
+from jgmm.fitting.choices import Choices
 from jgmm.fitting.delivery import cannot_converge
-from jgmm.fitting.options import Choices
 from jgmm.fitting.progress import shown
 from jgmm.fitting.streams import exact, stepwise
 from jgmm.fitting.streams.wishes import read

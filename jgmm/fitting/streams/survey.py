@@ -111,25 +111,14 @@ def survey(
         if reservoir is not None:
             reservoir.add(chunk)
         n += chunk.n
-        checksum = zlib.crc32(chunk.samples.data, checksum)
-        if chunk.weights is not None:
-            checksum = zlib.crc32(chunk.weights.data, checksum)
-        if chunk.labels is not None:
-            checksum = zlib.crc32(chunk.labels.data, checksum)
+        checksum = _checksum(chunk, checksum)
     if first is None:
         raise ValueError("source: expected at least one sample, got none")
     if spread.mass == 0:
         raise ValueError("source: expected samples of positive weight, got only weights of 0")
     origin = None
-    center = spread.center
     if is_wide(first.dtype, dtype):
-        origin = center.astype(np.float32).astype(np.float64)
-        center = center - origin
-    with np.errstate(all="ignore"):
-        leaves: Any = (spread.weight, center, spread.squares)
-        weights, center, squares = (leaf.astype(dtype) for leaf in leaves)
-        whole = Spread(weight=weights, center=center, squares=squares)
-        frame = frame_of(whole, isotropic=isotropic)
+        origin = spread.center.astype(np.float32).astype(np.float64)
     return Survey(
         source=source,
         length=length,
@@ -137,7 +126,7 @@ def survey(
         n_features=first.shape[1],
         n=n,
         weight=spread.mass,
-        frame=frame,
+        frame=spread.frame(origin, dtype, isotropic=isotropic),
         origin=origin,
         sample=None if reservoir is None else reservoir.drawn(),
         checksum=checksum,
@@ -145,6 +134,13 @@ def survey(
         shares=(spread.weight / spread.mass).astype(dtype) if allowed.missing else None,
         labelled=chunk.labels is not None,
     )
+
+
+def _checksum(chunk: Chunk, before: int) -> int:
+    """The checksum of what came before with the chunk behind."""
+    for part in (chunk.samples, chunk.weights, chunk.labels):
+        before = before if part is None else zlib.crc32(part.data, before)
+    return before
 
 
 @struct
@@ -195,6 +191,15 @@ class _Spreads:
         self.center = self.center + gap * (mass / some)
         self.squares = self.squares + squares + gap**2 * (self.weight * mass / some)
         self.weight = total
+
+    def frame(self, origin: Origin | None, dtype: np.dtype[Any], *, isotropic: bool) -> Frame:
+        """The frame of all samples, around an origin."""
+        center = self.center if origin is None else self.center - origin
+        with np.errstate(all="ignore"):
+            leaves: Any = (self.weight, center, self.squares)
+            weights, center, squares = (leaf.astype(dtype) for leaf in leaves)
+            whole = Spread(weight=weights, center=center, squares=squares)
+            return frame_of(whole, isotropic=isotropic)
 
     def _mean(self, chunk: Chunk) -> NdArray:
         if not self._incomplete:

@@ -12,13 +12,13 @@ from jax import Array
 
 from jgmm import _checks
 from jgmm.data.streams.sources import Source, as_source
-from jgmm.em.prior import Prior
 from jgmm.families.distribution import GAUSSIAN, Distribution
 from jgmm.families.distributions import chosen
 from jgmm.families.family import Family
 from jgmm.families.table import family_of
+from jgmm.fitting.choices import Choices, checked
 from jgmm.fitting.given import read as read_init
-from jgmm.fitting.options import SEARCHES, Choices
+from jgmm.fitting.options import as_floor, stop_of
 from jgmm.mixture.mixture import Mixture, as_mixture
 
 _MAX_ITER = 500  # of `fit_stream` where a caller does not say
@@ -34,6 +34,7 @@ class Wishes:
     k: int
     key: Array
     family: Family
+    distribution: Distribution
     init: Any  # a name, a Mixture or means [K, D]
     choices: Choices  # of the fit to the sample
     passes: int | None  # of stepwise EM; None for full steps
@@ -76,6 +77,39 @@ def read(
         TypeError: an argument of the wrong type, or traced.
         ValueError: an argument that is not what was expected.
     """
+    _refuse_traced(choices)
+    asked = checked(choices)
+    family = family_of(choices.covariance_type)
+    dtype = np.dtype(jnp.result_type(float))
+    distribution, _ = chosen(choices.distribution, choices.degrees_of_freedom, dtype)
+    if passes is not None:
+        passes = _checks.as_count("passes", passes)
+        _expect_stepwise(passes, choices, family, distribution)
+    stop_of(choices.tol, asked.max_iter, dtype)
+    as_floor(choices.reg_covar, dtype)
+    init = _as_init(choices.init, k, family, distribution)
+    asked.expect_starts(isinstance(init, str))
+    return Wishes(
+        source=as_source(source),
+        k=k,
+        key=asked.key,
+        family=family,
+        distribution=distribution,
+        init=init,
+        choices=dataclasses.replace(
+            choices,
+            key=asked.key,
+            init=init,
+            covariance_type=family,
+            n_restarts=asked.n_restarts,
+            max_iter=asked.max_iter,
+        ),
+        passes=passes,
+        chunk=None if chunk is None else _checks.as_count("chunk", chunk),
+    )
+
+
+def _refuse_traced(choices: Choices) -> None:
     options = (
         *(choices.key, choices.init, choices.tol, choices.reg_covar, choices.prior),
         choices.degrees_of_freedom,
@@ -85,66 +119,28 @@ def read(
             "fit_stream: expected values, got tracers: it reads its source on the host, outside of "
             "traces; `fit` works inside"
         )
-    family = family_of(choices.covariance_type)
-    dtype = np.dtype(jnp.result_type(float))
-    distribution, _ = chosen(choices.distribution, choices.degrees_of_freedom, dtype)
-    n_restarts = _checks.as_count("n_restarts", choices.n_restarts)
-    max_iter = _checks.as_count("max_iter", choices.max_iter, minimum=0)
-    if passes is not None:
-        if family.sketched:
-            raise ValueError(
-                f"passes: expected None with {family.name}, whose statistics of different mixtures "
-                f"do not add up, got {passes}"
-            )
-        passes = _checks.as_count("passes", passes)
-        if max_iter != _MAX_ITER:
-            raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {max_iter}")
-        if not choices.accelerate:
-            raise ValueError("accelerate: expected True with passes, which take no full steps")
-        if choices.prior is not None:
-            raise ValueError("prior: expected None with passes")
-        if distribution != GAUSSIAN:
-            raise ValueError(
-                f"distribution: expected 'gaussian' with passes, got '{distribution.name}', which "
-                "full steps fit"
-            )
-    chunk = None if chunk is None else _checks.as_count("chunk", chunk)
-    _checks.one_of("search", choices.search, SEARCHES)
-    _checks.one_of("missing", choices.missing, ("error", "nan"))
-    if choices.order is not None:
-        _checks.one_of("order", choices.order, ("weight",))
-    prior = choices.prior
-    if isinstance(prior, str):
-        _checks.one_of("prior", prior, ("weak",))
-    elif not isinstance(prior, Prior | None):
-        raise TypeError(f"prior: expected a Prior, 'weak' or None, got {type(prior).__name__}")
-    _checks.as_nonnegative("tol", choices.tol, dtype)
-    reg_covar = _checks.as_nonnegative("reg_covar", choices.reg_covar, dtype)
-    _checks.all_or_none("reg_covar", reg_covar)
-    init = _as_init(choices.init, k, family, distribution)
-    if n_restarts > 1 and not isinstance(init, str):
-        raise ValueError(f"n_restarts: expected 1 with an init that is given, got {n_restarts}")
-    prng_key = _checks.as_key(choices.key)
-    if prng_key.shape != ():
-        raise ValueError(f"key: expected one key, got shape {prng_key.shape}")
-    choices = dataclasses.replace(
-        choices,
-        key=prng_key,
-        init=init,
-        covariance_type=family,
-        n_restarts=n_restarts,
-        max_iter=max_iter,
-    )
-    return Wishes(
-        source=as_source(source),
-        k=k,
-        key=prng_key,
-        family=family,
-        init=init,
-        choices=choices,
-        passes=passes,
-        chunk=chunk,
-    )
+
+
+def _expect_stepwise(
+    passes: int, choices: Choices, family: Family, distribution: Distribution
+) -> None:
+    """Refuse what stepwise EM does not do."""
+    if family.sketched:
+        raise ValueError(
+            f"passes: expected None with {family.name}, whose statistics of different mixtures "
+            f"do not add up, got {passes}"
+        )
+    if choices.max_iter != _MAX_ITER:
+        raise ValueError(f"max_iter: expected {_MAX_ITER} with passes, got {choices.max_iter}")
+    if not choices.accelerate:
+        raise ValueError("accelerate: expected True with passes, which take no full steps")
+    if choices.prior is not None:
+        raise ValueError("prior: expected None with passes")
+    if distribution != GAUSSIAN:
+        raise ValueError(
+            f"distribution: expected 'gaussian' with passes, got '{distribution.name}', which "
+            "full steps fit"
+        )
 
 
 def _as_init(init: Any, k: int, family: Family, distribution: Distribution) -> Any:

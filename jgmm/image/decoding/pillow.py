@@ -70,19 +70,7 @@ def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
 
     try:
         with pillow_limits(), PIL.Image.open(source) as image:
-            if image.format == "EPS":  # Pillow would have Ghostscript run it
-                raise ImageError(f"expected pixels, got PostScript, which is a program: {source}")
-            # The layers of a PSD file are parts of one image.
-            total = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
-            chosen = wanted(page, total, source)
-            _expect_size(image, len(chosen))
-            pages = []
-            for index in chosen:
-                if total > 1:
-                    image.seek(index)
-                    _expect_size(image, len(chosen))
-                pages.append(_frame(image, index, source, head))
-            return Decoded(pages, total)
+            return _decoded(image, source, head, page)
     except PIL.UnidentifiedImageError:
         if head[:4] in TIFF_MAGIC:
             raise ImageError(f"this kind of TIFF is not supported: {source}") from None
@@ -91,6 +79,23 @@ def decode_pillow(source: Path, head: bytes, page: int | None) -> Decoded:
         found = re.search(r"[0-9]+", str(error))
         refuse_large(int(found[0]) if found else sys.maxsize, 1)
         raise
+
+
+def _decoded(image: Any, source: Path, head: bytes, page: int | None) -> Decoded:
+    """The frames that are wanted of an open file."""
+    if image.format == "EPS":  # Pillow would have Ghostscript run it
+        raise ImageError(f"expected pixels, got PostScript, which is a program: {source}")
+    # The layers of a PSD file are parts of one image.
+    total = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+    chosen = wanted(page, total, source)
+    _expect_size(image, len(chosen))
+    pages = []
+    for index in chosen:
+        if total > 1:
+            image.seek(index)
+            _expect_size(image, len(chosen))
+        pages.append(_frame(image, index, source, head))
+    return Decoded(pages, total)
 
 
 def _expect_size(image: Any, n_pages: int) -> None:

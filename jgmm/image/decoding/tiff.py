@@ -91,26 +91,21 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
         places = [(s, i) for s in found for i in range(s.total)]
         refuse_large(1, 1, n_pages=len(places))
         chosen = [places[i] for i in wanted(page, len(places), source)]
-        pages = []
-        arrays: dict[int, NdArray] = {}  # a series is read once
+        arrays: dict[int, NdArray] = {}
         n_bytes = 0
-        for series, index in chosen:
+        for series in {id(series): series for series, _ in chosen}.values():  # each is read once
             keyframe = series.series.keyframe
             bits = keyframe.bitspersample
-            if id(series) not in arrays:
-                n_bytes += math.prod(series.series.shape) * max(bits // 8, 1)
+            n_bytes += math.prod(series.series.shape) * max(bits // 8, 1)
             refuse_large(keyframe.imagewidth, keyframe.imagelength, n_bytes)
             if keyframe.photometric not in (0, 1, 2) or bits not in (1, 8, 16, 32, 64):
                 return decode_pillow(source, head, page)  # palettes, CMYK, odd depths
             try:
-                if id(series) not in arrays:
-                    refuse_overfull(handle, series.series)
-                    arrays[id(series)] = series.series.asarray()
+                refuse_overfull(handle, series.series)
+                arrays[id(series)] = series.series.asarray()
             except (ValueError, KeyError, ImportError) as error:
-                if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
-                    raise
                 return _by_pillow(source, head, page, series.series, error)
-            pages.append(_image(series, arrays[id(series)], index))
+        pages = [_image(series, arrays[id(series)], index) for series, index in chosen]
         names = band_names(chosen[0][0].series.keyframe)
     return Decoded(pages, len(places), chosen[0][0].page_bands, names)
 
@@ -118,7 +113,12 @@ def decode_tiff(source: Path, head: bytes, page: int | None) -> Decoded:
 def _by_pillow(
     source: Path, head: bytes, page: int | None, series: Any, error: Exception
 ) -> Decoded:
-    """Pillow knows more compressions, but drops bands and mixes up deep planes."""
+    """Pillow knows more compressions, but drops bands and mixes up deep planes.
+
+    Other errors than of a compression are raised.
+    """
+    if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
+        raise error
     keyframe = series.keyframe
     samples = keyframe.samplesperpixel
     safe = samples == 1 or keyframe.planarconfig == 1 or keyframe.bitspersample == 8
