@@ -11,14 +11,14 @@ from typing import Any
 from jgmm.data.compensated import Compensated
 from jgmm.data.programs import program
 from jgmm.em.problem import Problem
-from jgmm.em.statistics import concluded
+from jgmm.em.statistics import Elsewhere, concluded
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import RUNNING, Foretelling, Loop, StoppingRule, stepped
 
 
 @program("solver", "incomplete", once=True)
 def _stepped(
-    problem: Problem,
+    problem: Problem[Elsewhere],
     total: Compensated[Any],
     stop: StoppingRule,
     loop: Loop,
@@ -31,7 +31,7 @@ def _stepped(
 
 
 def run(
-    problem: Problem,
+    problem: Problem[Elsewhere],
     solver: Foretelling,
     stop: StoppingRule,
     loop: Loop,
@@ -43,7 +43,7 @@ def run(
     """A run to its end.
 
     Args:
-        problem: without samples.
+        problem: whose samples are elsewhere.
         solver: see `Foretelling`.
         stop: see `StoppingRule`.
         loop: where it begins, or goes on.

@@ -47,7 +47,7 @@ def fitted(wishes: Wishes, path: str | os.PathLike[str] | None, every: int) -> F
     choices = wishes.choices
     checkpoint = None if path is None else Checkpoint(path, every)
     seen = seen_of(wishes)
-    problem: Problem[Any] = problem_of(wishes, seen)
+    problem = problem_of(wishes, seen)
     stop = stop_of(choices.tol, choices.max_iter, seen.dtype)
     solver: Foretelling = Squarem() if choices.accelerate else Em()
     capacity = history_capacity(choices.max_iter)
