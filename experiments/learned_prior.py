@@ -33,6 +33,7 @@ from experiments.metrics import Agreement, agreement, pooled
 from experiments.segmentation_quality import DATA, photographs
 from jgmm import plot
 from jgmm.cli import runtime as _runtime
+from jgmm.data.programs import program
 from jgmm.image import read_image
 from jgmm.image.features import extract
 
@@ -96,7 +97,7 @@ def objective(parameters: Parameters, k: int, x: Any, drawn: Any, weight: Any) -
     return soft_agreement(jgmm.responsibilities(found.mixture, x), drawn, weight)
 
 
-@partial(jax.jit, static_argnames="k")
+@program("k")
 def ascent(parameters: Parameters, k: int, batch: Any) -> tuple[jax.Array, Any, jax.Array]:
     """The mean agreement over photographs, its gradient, and how many of them gave one.
 

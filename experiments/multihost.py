@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jgmm
 
-HEARTBEAT = 20  # seconds after which a process that is silent counts as lost
+HEARTBEAT = 20  # seconds after which a process that is silent counts as lost, if not told else
 
 
 def _gather(value: Any) -> Any:
@@ -59,7 +59,7 @@ def work(arguments: argparse.Namespace, rows: list[int]) -> dict[str, Any]:
         arguments.coordinator,
         len(rows),
         arguments.rank,
-        heartbeat_timeout_seconds=HEARTBEAT,
+        heartbeat_timeout_seconds=arguments.heartbeat,
     )
     images = [np.load(array, mmap_mode="r") for array in arguments.array]  # what is used is read
     start = sum(rows[: arguments.rank])
@@ -121,6 +121,7 @@ def start(
         address = f"127.0.0.1:{free.getsockname()[1]}"
     common = [sys.executable, "-m", "experiments.multihost", "-k", str(arguments.k)]
     common += ["--array", *arrays, "--rows", ",".join(map(str, rows)), "--coordinator", address]
+    common += ["--heartbeat", str(arguments.heartbeat)]
     return [
         subprocess.Popen([*common, "--rank", str(rank)], stdout=subprocess.PIPE, text=True)
         for rank in range(len(rows))
@@ -195,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--array", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--coordinator", help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--heartbeat", type=int, default=HEARTBEAT, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.rank is not None:
         rows = list(map(int, arguments.rows.split(",")))

@@ -26,7 +26,7 @@ def fit_of(family: str, **options: Any) -> Any:
     ("family", "options"),
     [
         *((family, {"search": "none"}) for family in EVERY),
-        *((family, {}) for family in FAMILIES),  # the search, and gaps, with all that they need
+        # The search, and gaps, with all that they need.
         *((family, {"prior": "weak", "missing": "nan"}) for family in FAMILIES),
     ],
 )

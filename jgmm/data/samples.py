@@ -93,6 +93,15 @@ class Samples:
         """S."""
         return int(self.weights.shape[-1])
 
+    @property
+    def of_any_length(self) -> Samples:
+        """The same, as if they filled the blocks: for programs that ask for the weights alone.
+
+        One of these then serves all lengths of so many blocks.
+        """
+        layout = dataclasses.replace(self.layout, length=self.weights.size)
+        return dataclasses.replace(self, layout=layout)
+
     def front(self, spare: int) -> Samples:
         """Without the ``spare`` blocks behind."""
         if isinstance(self.visited, Span) or spare == 0:

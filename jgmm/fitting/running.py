@@ -151,7 +151,7 @@ def _iterated(
 ) -> Run[Mixture]:
     options = request.options
     return iterated(
-        problem,
+        problem.on(problem.samples.of_any_length),
         mixtures,
         keys,
         prior_of(request, rows),

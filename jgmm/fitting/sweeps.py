@@ -282,7 +282,9 @@ def sweep(
         fits = fit_all(request, report)
         history = _checks.as_array(_on_host(fits).history[..., : request.max_iter + 1])
         fits = dataclasses.replace(fits, history=history)
-        criteria = _judged(whole(request.problem, request.options.cut), fits, request.mesh)
+        problem = whole(request.problem, request.options.cut)
+        problem = problem.on(problem.samples.of_any_length)
+        criteria = _judged(problem, fits, request.mesh)
         return SweepResult(
             fits=request.delivered(fits),
             n_components=_checks.as_array(np.array(counts), np.int32),

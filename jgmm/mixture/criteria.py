@@ -13,6 +13,7 @@ from jgmm.data.arrays import module_of
 from jgmm.data.devices import mesh_of, summed_over_rows
 from jgmm.data.programs import program
 from jgmm.data.samples import Rows, Samples
+from jgmm.mixture.density import alike
 from jgmm.mixture.mixture import FitLike, Mixture, conform
 from jgmm.mixture.posterior import centered, judgement
 
@@ -155,4 +156,4 @@ def all_criteria(
     mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
     incomplete, mesh = missing == "nan", mesh_of(array)
-    return _criteria(mixture, array, sample_weights, incomplete, mesh)
+    return _criteria(*alike(mixture, array, sample_weights), incomplete, mesh)

@@ -15,7 +15,7 @@ from jgmm import _checks
 from jgmm.data.compensated import Compensated
 from jgmm.data.devices import mesh_of, over_rows, summed_over_rows
 from jgmm.data.fold import fold_sum, map_samples
-from jgmm.data.programs import on_host, program, round_up
+from jgmm.data.programs import are_few, on_host, program, round_up
 from jgmm.data.samples import Block, Rows, Samples, pad_rows
 from jgmm.mixture.components import pad
 from jgmm.mixture.mixture import FitLike, Mixture, conform
@@ -171,6 +171,19 @@ def certainty(mixture: Mixture | FitLike, pixels: ArrayLike, *, missing: str = "
     return evaluate(mixture, pixels, "certainty", missing=missing)[0]
 
 
+def alike(mixture: Mixture, pixels: Array, weights: Array) -> tuple[Mixture, Array, Array]:
+    """A mixture, pixels [..., D] and weights [N] for a program that sums over the pixels.
+
+    Few numbers, on the host, are padded, so that few lengths are ever compiled for; pixels are
+    then [N, D].
+    """
+    if not (are_few(pixels.size) and pixels.size and on_host((mixture, pixels, weights))):
+        return mixture, pixels, weights
+    flat = pixels.reshape(-1, mixture.n_features)
+    padded = pad(jax.device_get(mixture), round_up(mixture.n_components, flat.size))
+    return padded, pad_rows(flat), pad_rows(weights)
+
+
 @program("incomplete", "mesh")
 def _score(
     mixture: Mixture, pixels: Array, weights: Array, incomplete: bool, mesh: Mesh | None
@@ -220,4 +233,5 @@ def score(
     """
     mixture, array = conform(mixture, pixels, missing=missing)
     sample_weights = _checks.as_weights(weights, array.shape[:-1], array.dtype)
-    return _score(mixture, array, sample_weights, missing == "nan", mesh_of(array))
+    mesh = mesh_of(array)
+    return _score(*alike(mixture, array, sample_weights), missing == "nan", mesh)

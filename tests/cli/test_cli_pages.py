@@ -146,7 +146,7 @@ def test_many_images_and_folders(folder: Path, capsys: pytest.CaptureFixture[str
 def test_a_page_says_what_was_applied_to_what(folder: Path) -> None:
     write("x.png", picture())
     write("y.png", picture(seed=1))
-    fit = ["segment", "x.png", "-k", "2", "-q", "--seed", "7", "--covariance", "VEV"]
+    fit = ["segment", "x.png", "-k", "2", "-q", "--seed", "7", "--covariance", "diag"]
     assert cli.main([*fit, "--min-region", "3", "--merge", "2"]) == 0
     model = "jgmm-out/x/model_k2.safetensors"
     apply = ["apply", model, "y.png", "-q"]
@@ -161,7 +161,7 @@ def test_a_page_says_what_was_applied_to_what(folder: Path) -> None:
     assert f"Command jgmm apply {model} y.png -q" in said
     assert "Image y.png: 3 × uint8, 192 pixels taken" in said
     by = f"Model {model}: k = 2, fitted to pixels of 3 × uint8 by jgmm {jgmm.__version__}"
-    settings = "rgb features, VEV covariances, seed 7, float32, min_region 3, merge 2"
+    settings = "rgb features, diag covariances, seed 7, float32, min_region 3, merge 2"
     assert f"{by} Its settings {settings} Versions jgmm" in said
     assert summary("jgmm-applied/y")["fitted"]["seed"] == 7
     # Of a model that does not say who made it, and says nonsense of that.
@@ -290,7 +290,7 @@ def test_bayes_searches_no_more_than_asked(folder: Path, monkeypatch: pytest.Mon
 
     def hear(*arguments: Any, **options: Any) -> Any:
         asked.append(options["search"])
-        return jgmm.fit_variational(*arguments, **options)
+        return jgmm.fit_variational(*arguments, **{**options, "search": "none"})
 
     monkeypatch.setattr("jgmm.cli.fits.fit_variational", hear)
     write("x.png", picture())

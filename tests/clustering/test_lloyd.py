@@ -146,9 +146,8 @@ def test_plus_plus_takes_distinct_pixels() -> None:
 
 
 def test_a_start_of_fewer_is_the_beginning_of_a_start_of_more() -> None:
-    three, five = (
-        plusplus.plus_plus(jnp.asarray(X.T), jnp.asarray(W), k, jax.random.key(1)) for k in (3, 5)
-    )
+    run = program()(lambda x, w, key: [plusplus.plus_plus(x, w, k, key) for k in (3, 5)])
+    three, five = run(jnp.asarray(X.T), jnp.asarray(W), jax.random.key(1))
     np.testing.assert_array_equal(three, five[:3])
 
 
@@ -300,9 +299,10 @@ def test_nan_under_a_trace_is_a_status() -> None:
     np.testing.assert_array_equal(both.labels[1], alone.labels)
 
 
-@pytest.mark.parametrize("name", ["scenery", "bsds-train/100098", "bsds-train/118020"])
+@pytest.mark.parametrize("name", ["scenery", "bsds-train/100098"])
 def test_photographs_against_scikit_learn(shared_data: Path, name: str) -> None:
-    pixels = iio.imread(shared_data / f"{name}.jpg").reshape(-1, 3)[::11].astype(np.float32)
+    pixels = iio.imread(shared_data / f"{name}.jpg").reshape(-1, 3)
+    pixels = pixels[:: len(pixels) // 7000][:7000].astype(np.float32)  # one program
     k = 7
     best = KMeans(k, n_init=10, random_state=0).fit(pixels).inertia_
     ours = jgmm.kmeans(pixels, k, n_restarts=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -40,21 +41,47 @@ def test_an_array_is_what_jax_makes_of_it(value: Any, dtype: Any, wide: bool) ->
     np.testing.assert_array_equal(traced, 2)
 
 
-def test_of_another_shape_only_the_programs_of_a_fit_are_compiled() -> None:
-    """Not one more for each array that comes or goes: each would take as long as a small fit."""
-    compiled = []
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The programs that are compiled during a test."""
+    names: list[str] = []
 
     def note(event: str, duration_secs: float, **about: str | int) -> None:
         if event.endswith("backend_compile_duration"):
-            compiled.append(about.get("fun_name", event))
+            names.append(str(about.get("fun_name", event)))
 
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_of_another_shape_only_the_programs_of_a_fit_are_compiled(compiled: list[str]) -> None:
+    """Not one more for each array that comes or goes: each would take as long as a small fit."""
     x = np.random.default_rng(0).normal(size=(211, 2))
     jgmm.fit(x, 2)  # what is compiled once for all shapes
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        result = jgmm.fit(x[:197], 3, weights=np.ones(197))
-        repr(result)
-        float(result.bic)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
+    compiled.clear()
+    result = jgmm.fit(x[:197], 3, weights=np.ones(197))
+    repr(result)
+    float(result.bic)
     assert len(compiled) <= 4, compiled
+
+
+def test_of_another_length_what_sums_over_samples_is_not_compiled_again(
+    compiled: list[str],
+) -> None:
+    """The run of a fit is for all lengths of one block, and a score for what is padded alike."""
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    swept = jgmm.sweep(x[:211], [1, 2])
+    for call in (jgmm.score, jgmm.bic):
+        call(swept[2], x[:211])
+    compiled.clear()
+    again = jgmm.sweep(x, [1, 2], weights=np.ones(300))
+    assert all("posed" in name or "started" in name for name in compiled), compiled
+    compiled.clear()
+    for call in (jgmm.score, jgmm.bic):
+        call(again[2], x[:150], weights=np.ones(150))
+    assert compiled == []
+    densities = np.asarray(jgmm.log_prob(again[2], x))
+    for n in (300, 150):
+        found = jgmm.score(again[2], x[:n], weights=np.arange(n))
+        np.testing.assert_allclose(found, np.average(densities[:n], weights=np.arange(n)))

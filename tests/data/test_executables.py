@@ -109,14 +109,14 @@ def test_a_few_stay_where_others_take_all_the_maps(monkeypatch: pytest.MonkeyPat
 def test_their_memory_maps_go_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     work, _ = counted()
     work(X)
-    limit = executables._count_maps() + 200
+    limit = executables._count_maps() + 60
     monkeypatch.setattr(executables, "_MOST_MAPS", limit)
     most = 0
-    for n in range(2, 120):
+    for n in range(2, 40):
         work(X, power=n)
         most = max(most, executables._count_maps())
-    assert len(executables._programs) < 118
-    assert most < limit + 100
+    assert len(executables._programs) < 38
+    assert most < limit + 60
 
 
 @pytest.mark.usefixtures("nothing_kept")

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jgmm.data import samples as _samples
 from jgmm.data import subsample as _subsample
 from jgmm.data.fold import total_weight
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows, Samples, Span, make_samples, pad_rows
+from jgmm.data.samples import Rows, Samples, Span, pad_rows
 
 # One program for each shape; eagerly each of its operations would be one.
 fewer = program("most")(_subsample.fewer)
 subsample = program("most", "gather")(_subsample.subsample)
+make_samples = program("size", "incomplete", "spare")(_samples.make_samples)
 
 N = 240
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)

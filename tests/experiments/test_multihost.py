@@ -73,7 +73,7 @@ def test_where_one_is_killed_the_others_end(
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     np.save(tmp_path / "a.npy", np.zeros((20, 10, 3), np.uint8))
-    arguments = argparse.Namespace(k=2)
+    arguments = argparse.Namespace(k=2, heartbeat=10)
     workers = multihost.start(arguments, [10, 10], [str(tmp_path / "a.npy")])
     for worker in workers:  # until both have their share
         assert worker.stdout is not None

@@ -15,7 +15,7 @@ from scipy import optimize, special, stats
 
 import jgmm
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows, Samples, make_samples
+from jgmm.data.samples import Rows, make_samples
 from jgmm.em.problem import pose
 from jgmm.families import gamma
 from jgmm.families.distribution import GAUSSIAN
@@ -182,36 +182,37 @@ def test_em_is_that_of_the_textbook_and_never_falls(family: str, mode: str) -> N
         np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(few.degrees_of_freedom, mixture.degrees_of_freedom, rtol=1e-9)
     # Samples far out pull less than they would pull a Gaussian.
-    gaussian = jgmm.fit(HEAVY, K, weights=W, init=start(family, HEAVY), covariance_type=family)
-    assert result.log_likelihood > gaussian.log_likelihood
+    if family == "full":
+        gaussian = jgmm.fit(HEAVY, K, weights=W, init=start(family, HEAVY), accelerate=False)
+        assert result.log_likelihood > gaussian.log_likelihood
 
 
 GAPS = np.where(np.random.default_rng(4).random(X.shape) < 0.25, np.nan, HEAVY)
-slope = program()(jax.value_and_grad(lambda mixture, problem: problem.objective(mixture)))
 
 
-@program()
-@jax.value_and_grad
-def through(mixture: jgmm.Mixture, samples: Samples) -> jax.Array:
-    """The log-likelihood, with its derivative through the pass over the data."""
-    total, weight, _ = judgement(mixture, samples)
-    return total / weight
-
-
-@pytest.mark.parametrize("x", [HEAVY, GAPS], ids=["complete", "gaps"])
 @pytest.mark.parametrize("family", ["full", "diag"])
-def test_fishers_identity_holds(family: str, x: np.ndarray) -> None:
+def test_fishers_identity_holds(family: str) -> None:
     """The gradient of the objective, from the statistics of one E-step, is the objective's.
 
     With features missing the expected squares of a t count by other weights than the variances
-    of what is missing, which is normal given how much the sample counts.
+    of what is missing, which is normal given how much the sample counts. Of complete samples the
+    statistics are those of the textbook, above.
     """
-    rows = Rows(features=jnp.asarray(x), weights=jnp.asarray(W))
-    samples = make_samples(rows, 128, incomplete=bool(np.isnan(x).any()))
-    problem = pose(samples, family_of(family), jnp.zeros(D))
-    inside = jax.tree.map(jnp.asarray, problem.standardize(student(family)))
-    value, found = slope(inside, problem)
-    expected, direct = through(inside, problem.samples)
+
+    @program()
+    def run(mixture: jgmm.Mixture) -> Any:
+        rows = Rows(features=jnp.asarray(GAPS), weights=jnp.asarray(W))
+        problem = pose(make_samples(rows, 128, incomplete=True), family_of(family), jnp.zeros(D))
+
+        def through(mixture: jgmm.Mixture) -> jax.Array:
+            """The log-likelihood, with its derivative through the pass over the data."""
+            total, weight, _ = judgement(mixture, problem.samples)
+            return total / weight
+
+        inside = problem.standardize(mixture)
+        return [jax.value_and_grad(law)(inside) for law in (problem.objective, through)]
+
+    (value, found), (expected, direct) = run(student(family))
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     assert len(jax.tree.leaves(found)) == 4
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(direct), strict=True):

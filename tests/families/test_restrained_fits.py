@@ -15,6 +15,9 @@ from examples import D, K, N, X, cast, plain
 
 import jgmm
 from jgmm import plot
+from jgmm.data.programs import program
+from jgmm.data.samples import Rows
+from jgmm.solvers.implicit import Given, attach
 
 LABELS = np.random.default_rng(0).integers(K, size=N)
 OPTIONS: dict[str, Any] = {"covariance_type": "VEV", "search": "none"}
@@ -89,13 +92,29 @@ def test_the_derivative_of_a_fit_is_its_finite_difference() -> None:
     change = np.random.default_rng(2).normal(size=X.shape)
     begin = fit(apart).mixture
 
-    def widths(pixels: Any, init: jgmm.Mixture, steps: int = 60) -> Any:
-        found = fit(pixels, init=init, max_iter=steps, tol=0.0, accelerate=False).mixture
-        return jnp.sum(found.covariances[:, 0, 1]) + jnp.sum(found.means[:, 0])
+    def widths(mixture: Any) -> Any:
+        return mixture.covariances[:, 0, 1].sum() + mixture.means[:, 0].sum()
+
+    def ending(pixels: Any) -> jgmm.FitResult:
+        return fit(pixels, init=begin, max_iter=60, tol=0.0, accelerate=False)
 
     step = 1e-4
-    up, down = (widths(apart + h * change, begin) for h in (step, -step))
-    _, slope = jax.jvp(lambda x: widths(x, begin, 1), (apart,), (change,))
+    up, down = (widths(ending(apart + h * change).mixture) for h in (step, -step))
+    best = ending(apart)
+
+    @program()
+    def along(x: Any, way: Any) -> Any:
+        still = jax.tree.map(jnp.zeros_like, best.mixture)
+
+        def attached(x: Any) -> Any:
+            rows = Rows(features=x, weights=jnp.ones(N))
+            given = Given(rows=rows, floor=jnp.full(D, 1e-6), prior=None)
+            ends = best.mixture, best.log_likelihood
+            return widths(attach(*ends, still, given, incomplete=False)[0])
+
+        return jax.jvp(attached, (x,), (way,))
+
+    _, slope = along(apart, change)
     np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-5)
 
 

@@ -231,7 +231,7 @@ class Heard:
 
 
 def test_it_says_how_far_it_has_come() -> None:
-    _, noisy = synthetic(32)
+    _, noisy = synthetic()
     heard = Heard()
     with monitor.heard_by(heard):
         found = fit_potts(noisy, 4, **COMMON)

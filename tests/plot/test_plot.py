@@ -102,14 +102,15 @@ def test_fits_and_sweeps_are_drawn_as_their_histories_and_criteria() -> None:
         np.testing.assert_allclose(line.get_ydata(), np.min(np.asarray(values), axis=1)[[1, 2, 0]])
     assert "BIC, least at k =" in texts(ax)
     assert "ICL, least at k =" in texts(ax)
-    families = jgmm.sweep_families(X, [3, 2], ["full", "VEI", "EII"], n_restarts=2, max_iter=20)
+    some = ["full", "EII"]
+    families = jgmm.sweep_families(X, [3, 2], some, n_restarts=2, search="none")
     for ax, name in (
         (plot.criteria(families), "bic"),
         (plot.criteria(families, families.curves("icl")), "icl"),
     ):
         names = [text.get_text() for text in ax.get_legend().get_texts()]
-        assert [n.split(",")[0] for n in names] == ["full", "VEI", "EII"]
-        for line, family in zip(ax.lines[::2], ("full", "VEI", "EII"), strict=True):
+        assert [n.split(",")[0] for n in names] == some
+        for line, family in zip(ax.lines[::2], some, strict=True):
             values = np.asarray(getattr(families[family], name)).min(axis=1)
             np.testing.assert_allclose(line.get_ydata(), values[::-1])
             np.testing.assert_array_equal(line.get_xdata(), [2, 3])
@@ -291,7 +292,8 @@ def test_no_image_makes_a_figure_that_takes_all_memory(
 ) -> None:
     """Of its size alone; to make a thousand panels takes seconds."""
     if count == 999:
-        monkeypatch.setattr(Figure, "add_axes", lambda self, box, **options: MagicMock())
+        panel = MagicMock()
+        monkeypatch.setattr(Figure, "add_axes", lambda self, box, **options: panel)
     image = np.zeros((*shape, 3), np.uint8)
     figure = plot.comparison(
         image, dict.fromkeys(range(count), image), dict.fromkeys(range(count), 0.0)
