@@ -95,6 +95,11 @@ def few(problem: Problem, cut: Cut) -> Problem:
     return problem.on(problem.samples.behind(cut.spare, cut.few))
 
 
+def once_started(problem: Problem) -> Problem:
+    """Without the hints, which starts alone are made from: runs from all are one program."""
+    return problem.on(dataclasses.replace(problem.samples, hints=None))
+
+
 def with_prior(problem: Problem, prior: Prior | None) -> Problem:
     """A prior in the units of the data put in."""
     if prior is None:

@@ -19,7 +19,7 @@ from jgmm.data import monitor
 from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.em.result import FitResult, of_components
-from jgmm.fitting.batch import few, finished, started, whole
+from jgmm.fitting.batch import few, finished, once_started, started, whole
 from jgmm.fitting.options import Request
 from jgmm.fitting.path import along, never_falling
 from jgmm.fitting.running import Numbers, no_longer, prior_of, run
@@ -192,7 +192,7 @@ def finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
     """The results of runs [S, R], without padding."""
     used = request.used(rows)
     problem = whole(request.problem, request.options.cut)
-    results = finished(problem, runs, used, prior_of(request, rows), request.mesh)
+    results = finished(once_started(problem), runs, used, prior_of(request, rows), request.mesh)
     if request.n_components == max(request.ks):
         return results
     # The padding is taken off on the host; padded fits are run one by one.

@@ -16,7 +16,7 @@ from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
 from jgmm.em.prior import Prior
 from jgmm.em.problem import Problem
-from jgmm.fitting.batch import iterated, over
+from jgmm.fitting.batch import iterated, once_started, over
 from jgmm.fitting.options import Request, as_int32
 from jgmm.fitting.population import LARGEST_BATCH
 from jgmm.mixture.mixture import Mixture
@@ -151,7 +151,7 @@ def _iterated(
 ) -> Run[Mixture]:
     options = request.options
     return iterated(
-        problem,
+        once_started(problem),
         mixtures,
         keys,
         prior_of(request, rows),
