@@ -33,7 +33,7 @@ SHORT: dict[str, Any] = {"max_iter": 3, "tol": 0.0}
 SWEPT: dict[str, Any] = {"init": "random_from_data", "search": "none", **SHORT}
 
 
-@program()
+@program(once=True)
 def settled(mixture: jgmm.Mixture, x: Any, w: Any) -> jgmm.Mixture:
     """Near the maximum, where there are standard errors."""
     return jax.lax.fori_loop(0, 500, lambda _, m: jgmm.em_step(m, x, w)[0], mixture)
@@ -111,16 +111,21 @@ def assert_same(actual: Any, expected: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+# Whole fits, which `jax.jit` as it is takes long to compile: that of `fit` stands for them.
+LONG = {"fit_gradient", "fit_variational", "kmeans", "standard_errors", "sweep", "sweep_families"}
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
     """By `jax.jit` as it is; what is both jitted and mapped is compiled in less time."""
-    function = PURE[name]
+    function, quickly = PURE[name], program(once=True)
     mixtures = settled_both() if name == "standard_errors" else MIXTURES
     second = jax.tree.map(lambda leaf: leaf[1], (mixtures, PIXELS, WEIGHTS, KEYS))
     alone = function(*second)
-    together = jax.device_get(program()(jax.vmap(function))(mixtures, PIXELS, WEIGHTS, KEYS))
+    together = jax.device_get(quickly(jax.vmap(function))(mixtures, PIXELS, WEIGHTS, KEYS))
     assert_same(jax.tree.map(lambda leaf: leaf[1], together), alone)
-    assert_same(jax.jit(function)(*second), alone)
+    jit = quickly if name in LONG else jax.jit
+    assert_same(jit(function)(*second), alone)
     # NumPy or jax arrays, it is the same.
     assert_same(function(*jax.tree.map(jnp.asarray, second)), alone)
 
@@ -140,11 +145,12 @@ def test_a_tolerance_may_be_traced_where_pixels_are_not() -> None:
     def both(tol: Any) -> tuple[jgmm.FitResult, jgmm.FitResult]:
         return fit(tol), jgmm.sweep(X, [K], tol=tol, **options).fits
 
-    mapped, swept = jax.device_get(program()(jax.vmap(both))(np.array(tols)))
+    mapped, swept = jax.device_get(program(once=True)(jax.vmap(both))(np.array(tols)))
     for i, expected in enumerate(eager):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], mapped)
         assert one.n_iter == expected.n_iter
         np.testing.assert_allclose(one.history, expected.history, rtol=1e-9)
         np.testing.assert_allclose(one.mixture.means, expected.mixture.means, rtol=1e-7)
         np.testing.assert_allclose(np.max(swept.objective[i]), expected.objective, rtol=1e-9)
-    np.testing.assert_allclose(program()(fit)(tols[0]).history, eager[0].history, rtol=1e-9)
+    traced = program(once=True)(fit)(tols[0])
+    np.testing.assert_allclose(traced.history, eager[0].history, rtol=1e-9)
