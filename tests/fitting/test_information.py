@@ -35,8 +35,8 @@ def test_of_one_component_they_are_known() -> None:
 def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
     """200 samples of the same mixture, fitted each: their spread is what the errors say.
 
-    By EM as it is, which compiles faster than a fit. The spread of 200 is known to 5 %, and the errors, which hold for large samples, come out some
-    per cent low at 600.
+    By EM as it is, which compiles faster than a fit. The spread of 200 is known to 5 %, and the
+    errors, which hold for large samples, come out some per cent low at 600.
     """
     truth = jgmm.Mixture(
         weights=jnp.array([0.4, 0.6]),
