@@ -114,7 +114,7 @@ def test_a_fit_that_is_killed_loses_the_steps_since_the_last_write(tmp_path: Pat
     np.save(tmp_path / "x.npy", X)
     command = [sys.executable, "-c", CODE, str(tmp_path / "x.npy"), str(tmp_path / "a")]
     rng, last = random.Random(0), None
-    for kill in (True, True, False):
+    for kill in (True, False):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         first = int(process.stdout.readline())

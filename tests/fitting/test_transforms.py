@@ -20,9 +20,12 @@ from jgmm.data.programs import program
 X = overlapping()
 W = np.random.default_rng(1).uniform(0.1, 2, size=N)
 # Two mixtures, sets of pixels and of weights, which a vmap goes over.
-MIXTURES = jax.tree.map(
-    lambda a, b: np.stack([a, b]), start("full", X), start("full", overlapping(seed=5))
+MIXTURES, OF_VARIANCES = (
+    jax.tree.map(lambda a, b: np.stack([a, b]), start(f, X), start(f, overlapping(seed=5)))
+    for f in ("full", "diag")
 )
+# Whole fits compile faster so.
+DIAG: dict[str, Any] = {"covariance_type": "diag"}
 PIXELS = np.stack([X, overlapping(seed=5)])
 WEIGHTS = np.stack([W, W[::-1]])
 KEYS = np.arange(2, dtype=np.uint32)
@@ -36,11 +39,11 @@ SWEPT: dict[str, Any] = {"init": "random_from_data", "search": "none", **SHORT}
 @program(once=True)
 def settled(mixture: jgmm.Mixture, x: Any, w: Any) -> jgmm.Mixture:
     """Near the maximum, where there are standard errors."""
-    return jax.lax.fori_loop(0, 500, lambda _, m: jgmm.em_step(m, x, w)[0], mixture)
+    return jax.lax.fori_loop(0, 500, lambda _, m: jgmm.em_step(m, x, w, **DIAG)[0], mixture)
 
 
 def settled_both() -> jgmm.Mixture:
-    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], MIXTURES) for i in range(2)]
+    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], OF_VARIANCES) for i in range(2)]
     ends = [settled(m, x, w) for m, x, w in zip(lanes, PIXELS, WEIGHTS, strict=True)]
     return jax.tree.map(lambda a, b: np.stack([a, b]), *ends)
 
@@ -67,9 +70,9 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "e_step": lambda m, x, w, seed: jgmm.e_step(m, x, w),
     "em_step": lambda m, x, w, seed: jgmm.em_step(m, x, w, reg_covar=0.1),
     "entropy": lambda m, x, w, seed: jgmm.entropy(m),
-    "fit": lambda m, x, w, seed: jgmm.fit(x, K, weights=w, init=m, **SHORT),
+    "fit": lambda m, x, w, seed: jgmm.fit(x, K, weights=w, init=m, **DIAG, **SHORT),
     "fit_gradient": lambda m, x, w, seed: jgmm.fit_gradient(
-        x, K, weights=w, init=m, n_steps=3, tol=0.0
+        x, K, weights=w, init=m, n_steps=3, tol=0.0, **DIAG
     ),
     "fit_variational": lambda m, x, w, seed: variational(m, x, w),
     "icl": lambda m, x, w, seed: jgmm.icl(m, x, w),
@@ -88,7 +91,7 @@ PURE: dict[str, Callable[[jgmm.Mixture, Any, Any, Any], Any]] = {
     "sample": lambda m, x, w, seed: jgmm.sample(m, 5, key=jax.random.key(seed)),
     "score": lambda m, x, w, seed: jgmm.score(m, x, w),
     "standard_errors": lambda m, x, w, seed: jgmm.standard_errors(m, x, w),
-    "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **SWEPT),
+    "sweep": lambda m, x, w, seed: jgmm.sweep(x, [2, K], weights=w, **DIAG, **SWEPT),
     "sweep_families": lambda m, x, w, seed: jgmm.sweep_families(
         x, [2], ["diag"], weights=w, **SWEPT
     ),
@@ -119,7 +122,8 @@ LONG = {"fit_gradient", "fit_variational", "kmeans", "standard_errors", "sweep",
 def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
     """By `jax.jit` as it is; what is both jitted and mapped is compiled in less time."""
     function, quickly = PURE[name], program(once=True)
-    mixtures = settled_both() if name == "standard_errors" else MIXTURES
+    mixtures = OF_VARIANCES if name in ("fit", "fit_gradient") else MIXTURES
+    mixtures = settled_both() if name == "standard_errors" else mixtures
     second = jax.tree.map(lambda leaf: leaf[1], (mixtures, PIXELS, WEIGHTS, KEYS))
     alone = function(*second)
     together = jax.device_get(quickly(jax.vmap(function))(mixtures, PIXELS, WEIGHTS, KEYS))
