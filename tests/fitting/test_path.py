@@ -82,8 +82,11 @@ def test_under_a_trace_it_is_the_same() -> None:
 
 
 def test_neighbours_help_where_the_search_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if searches had found nothing but their starts' own mean."""
-    options: dict[str, Any] = {"covariance_type": "diag", "max_iter": 200}
+    """As if searches had found nothing but their starts' own mean.
+
+    Of spheres: 6 of them end 0.046 short where the path goes down alone.
+    """
+    options: dict[str, Any] = {"covariance_type": "spherical", "max_iter": 200}
     whole = jgmm.sweep(X, KS, **options).fits.log_likelihood
     search = dispatch.search
 

@@ -114,13 +114,12 @@ def assert_same(actual: Any, expected: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-# Whole fits, which `jax.jit` as it is takes long to compile: that of `fit` stands for them.
-LONG = {"fit_gradient", "fit_variational", "kmeans", "standard_errors", "sweep", "sweep_families"}
+# `jax.jit` as it is takes longer to compile: a fit, a step and a density stand for the others.
+AS_IT_IS = {"fit", "em_step", "log_prob"}
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
-    """By `jax.jit` as it is; what is both jitted and mapped is compiled in less time."""
     function, quickly = PURE[name], program(once=True)
     mixtures = OF_VARIANCES if name in ("fit", "fit_gradient") else MIXTURES
     mixtures = settled_both() if name == "standard_errors" else mixtures
@@ -128,7 +127,7 @@ def test_jit_is_eager_and_a_vmap_is_its_calls(name: str) -> None:
     alone = function(*second)
     together = jax.device_get(quickly(jax.vmap(function))(mixtures, PIXELS, WEIGHTS, KEYS))
     assert_same(jax.tree.map(lambda leaf: leaf[1], together), alone)
-    jit = quickly if name in LONG else jax.jit
+    jit = jax.jit if name in AS_IT_IS else quickly
     assert_same(jit(function)(*second), alone)
     # NumPy or jax arrays, it is the same.
     assert_same(function(*jax.tree.map(jnp.asarray, second)), alone)
