@@ -210,7 +210,7 @@ def test_memory_does_not_grow_with_the_iterations() -> None:
 
     def temporary(max_iter: int) -> int:
         def mean(x: Any) -> Any:
-            options = {"covariance_type": "spherical", "accelerate": False}
+            options: dict[str, Any] = {"covariance_type": "spherical", "accelerate": False}
             result = jgmm.fit(x, K, init=init, max_iter=max_iter, **options)
             return result.mixture.means[0, 0]
 
