@@ -94,13 +94,13 @@ class Samples:
         return int(self.weights.shape[-1])
 
     @property
-    def of_any_length(self) -> Samples:
-        """The same, as if they filled the blocks: for programs that ask for the weights alone.
+    def once_started(self) -> Samples:
+        """The same without what only starts ask for: hints, and how many samples there are.
 
-        One of these then serves all lengths of so many blocks.
+        One program for these serves all starts, and all lengths of so many blocks.
         """
         layout = dataclasses.replace(self.layout, length=self.weights.size)
-        return dataclasses.replace(self, layout=layout)
+        return dataclasses.replace(self, layout=layout, hints=None)
 
     def front(self, spare: int) -> Samples:
         """Without the ``spare`` blocks behind."""

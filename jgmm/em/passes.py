@@ -41,6 +41,10 @@ def _with(
     return totalled(mixture, mixture.kernel(gaps=incomplete), samples, total)
 
 
+# Traced once, and not again in each pass.
+_traced = jax.jit(_with, static_argnums=(4, 5))
+
+
 def pass_over(
     feeds: Iterable[Feed], mixture: Mixture, frame: Frame, size: int, incomplete: bool
 ) -> Any:
@@ -65,7 +69,5 @@ def pass_over(
 
 def nothing(mixture: Mixture, frame: Frame, feed: Feed, size: int, incomplete: bool) -> Any:
     """Sums over no chunks."""
-    shapes = jax.eval_shape(
-        lambda m, r, f: _with(m, r, None, f, size, incomplete), mixture, frame, feed
-    )
+    shapes = _traced.eval_shape(mixture, frame, None, feed, size, incomplete)
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

@@ -192,7 +192,7 @@ def finish(request: Request, rows: Numbers, runs: Run[Mixture]) -> FitResult:
     """The results of runs [S, R], without padding."""
     used = request.used(rows)
     problem = whole(request.problem, request.options.cut)
-    problem = problem.on(problem.samples.of_any_length)
+    problem = problem.on(problem.samples.once_started)
     results = finished(problem, runs, used, prior_of(request, rows), request.mesh)
     if request.n_components == max(request.ks):
         return results

@@ -151,7 +151,7 @@ def _iterated(
 ) -> Run[Mixture]:
     options = request.options
     return iterated(
-        problem.on(problem.samples.of_any_length),
+        problem.on(problem.samples.once_started),
         mixtures,
         keys,
         prior_of(request, rows),

@@ -283,7 +283,7 @@ def sweep(
         history = _checks.as_array(_on_host(fits).history[..., : request.max_iter + 1])
         fits = dataclasses.replace(fits, history=history)
         problem = whole(request.problem, request.options.cut)
-        problem = problem.on(problem.samples.of_any_length)
+        problem = problem.on(problem.samples.once_started)
         criteria = _judged(problem, fits, request.mesh)
         return SweepResult(
             fits=request.delivered(fits),

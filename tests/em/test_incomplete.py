@@ -50,9 +50,10 @@ def test_without_gaps_missing_changes_nothing(family: str) -> None:
 
 def test_gaps_from_a_start_of_its_own_in_float32_and_under_jit() -> None:
     x = GAPS.astype(np.float32)
-    eager = jgmm.fit(x, K, missing="nan", search="none")
+    options: dict[str, Any] = {"covariance_type": "diag", "missing": "nan", "search": "none"}
+    eager = jgmm.fit(x, K, **options)
     assert eager.status == jgmm.Status.CONVERGED
-    traced = program()(lambda x: jgmm.fit(x, K, missing="nan", search="none"))(x)
+    traced = program(once=True)(lambda x: jgmm.fit(x, K, **options))(x)
     np.testing.assert_allclose(traced.log_likelihood, eager.log_likelihood, rtol=1e-5)
     with pytest.raises(ValueError, match="finite"):
         jgmm.fit(x, K)
@@ -60,7 +61,7 @@ def test_gaps_from_a_start_of_its_own_in_float32_and_under_jit() -> None:
         jgmm.fit(np.where(np.isnan(x), np.inf, x), K, missing="nan")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "diag"])
 def test_known_labels_are_the_reference(family: str) -> None:
     mixture = start(family, X)
     result = jgmm.fit(
@@ -94,7 +95,8 @@ def test_components_stand_where_their_labels_are() -> None:
 
 
 def test_labels_gaps_and_a_prior_together() -> None:
-    result = jgmm.fit(GAPS, K, labels=LABELS, missing="nan", prior="weak")
+    known: dict[str, Any] = {"labels": LABELS, "missing": "nan", "prior": "weak"}
+    result = jgmm.fit(GAPS, K, covariance_type="diag", **known)
     assert result.status == jgmm.Status.CONVERGED
     with pytest.raises(ValueError, match="labels: expected labels from -1"):
         jgmm.fit(X, K, labels=LABELS + 1)

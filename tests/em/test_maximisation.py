@@ -35,7 +35,7 @@ PAIRS = [
 ]
 
 
-@program()
+@program(once=True)
 def e_step(mixture: jgmm.Mixture, rows: Rows) -> SufficientStats:
     return expectation(mixture, make_samples(jax.tree.map(jnp.asarray, rows), 128))[0]
 
@@ -147,7 +147,7 @@ def test_each_sample_may_belong_to_one_component_alone(family: str) -> None:
     """Classification EM (Celeux and Govaert 1992), which starts are made by."""
     mixture = jax.tree.map(jnp.asarray, start(family, X))
     rows = jax.tree.map(jnp.asarray, SAMPLES)
-    stats = program()(lambda m: statistics(m, make_samples(rows, 128), hard(m)))(mixture)
+    stats = program(once=True)(lambda m: statistics(m, make_samples(rows, 128), hard(m)))(mixture)
     labels = reference.responsibilities(plain(mixture), X).argmax(1)
     np.testing.assert_allclose(stats.counts, W @ np.eye(K)[labels], rtol=1e-12)
     expected = reference.m_step(X, np.eye(K)[labels] * W[:, None], family, NONE)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from examples import FAMILIES, D, K, N, assert_mixtures_close, overlapping, plain, start
+from examples import D, K, N, assert_mixtures_close, overlapping, plain, start
 
 import jgmm
 from jgmm import Prior, Status
@@ -34,7 +34,8 @@ def steps(family: str, **options: Any) -> jgmm.FitResult:
     return jgmm.fit(X, K, init=mixture, covariance_type=family, prior=PRIOR, weights=W, **given)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# What a step under a prior is, test_maximisation and test_problem say of every family.
+@pytest.mark.parametrize("family", ["full", "spherical"])
 def test_a_map_fit_is_the_reference(family: str) -> None:
     result = steps(family)
     gmm = plain(start(family, X))
@@ -53,21 +54,24 @@ def test_a_map_fit_is_the_reference(family: str) -> None:
     assert (np.diff(result.history) > 0).all()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "spherical"])
 def test_no_random_step_from_the_mode_is_uphill(family: str) -> None:
     """The posterior is stationary at the fit, by a derivative that knows nothing of EM."""
-    best = steps(family, tol=1e-13, max_iter=3000, accelerate=True)
+    best = steps(family, tol=1e-13, max_iter=500, accelerate=True)
     assert best.status == Status.CONVERGED
 
     def objective(chart: Any) -> Any:
         mixture = mixture_at(chart, best.mixture)
         return jgmm.score(mixture, X, W) * W.sum() + log_density(PRIOR, mixture)
 
-    slope = program()(jax.grad(objective))(chart_of(best.mixture))
-    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)) < 1e-2
+    @program(once=True)
+    def slope(mixture: jgmm.Mixture) -> Any:
+        return jax.grad(objective)(chart_of(mixture))
+
+    assert max(np.abs(leaf).max() for leaf in map(np.asarray, slope(best.mixture))) < 1e-2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "diag", "spherical"])
 def test_the_weak_prior_keeps_the_likelihood_finite(family: str) -> None:
     """A component may not collapse onto a colour that many pixels have, even without a floor."""
     x = np.concatenate([X[:100], np.full((50, D), 9.0)])
@@ -90,18 +94,19 @@ def test_the_weak_prior_is_that_of_the_paper() -> None:
 
 
 def test_a_prior_is_equivariant_and_works_under_jit_and_vmap() -> None:
-    expected = jgmm.fit(X, K, prior="weak", search="none")
+    options: dict[str, Any] = {"covariance_type": "diag", "search": "none"}
+    expected = jgmm.fit(X, K, prior="weak", **options)
     scale = np.array([2.0, 1, 1])
-    moved = jgmm.fit(X * scale + 5, K, prior="weak", search="none")
+    moved = jgmm.fit(X * scale + 5, K, prior="weak", **options)
     np.testing.assert_allclose(moved.mixture.means, expected.mixture.means * scale + 5)
     strengths = jnp.array([0.01, 5.0])
     prior = jgmm.weak_prior(X, K)
 
     def fit(strength: Any) -> jgmm.FitResult:
         given = dataclasses.replace(prior, mean_strength=strength)
-        return jgmm.fit(X, K, prior=given, search="none")
+        return jgmm.fit(X, K, prior=given, **options)
 
-    lanes = program()(jax.vmap(fit))(strengths)
+    lanes = program(once=True)(jax.vmap(fit))(strengths)
     np.testing.assert_allclose(lanes.log_likelihood[0], expected.log_likelihood, rtol=1e-8)
     assert lanes.log_likelihood[1] < lanes.log_likelihood[0]
     with pytest.raises(ValueError, match="prior: expected one of weak"):

@@ -11,6 +11,7 @@ import pytest
 from examples import FAMILIES, K, N, overlapping, start
 
 import jgmm
+from jgmm.data.programs import program
 from jgmm.data.samples import Rows, make_samples
 from jgmm.data.subsample import batches
 from jgmm.image import read_image
@@ -27,7 +28,7 @@ def by_gradient(family: str, **options: Any) -> jgmm.FitResult:
 
 
 def em(family: str, **options: Any) -> jgmm.FitResult:
-    options = {"max_iter": 3000, "tol": 1e-12, "accelerate": False, **options}
+    options = {"tol": 1e-12, **options}
     return jgmm.fit(X, K, weights=W, init=start(family, X), covariance_type=family, **options)
 
 
@@ -48,16 +49,17 @@ def test_it_reaches_the_optimum_of_em(family: str) -> None:
     np.testing.assert_allclose(np.nanmax(history), result.log_likelihood, rtol=1e-10)
 
 
-@pytest.mark.parametrize("optimizer", [LBFGS, ADAM], ids=["lbfgs", "adam"])
-def test_so_do_other_optimizers(optimizer: optax.GradientTransformation) -> None:
-    result = by_gradient("full", optimizer=optimizer, n_steps=1000, tol=1e-7)
+def test_so_do_other_optimizers() -> None:
+    """And one with a line search, under a prior."""
+    result = by_gradient("diag", optimizer=ADAM, n_steps=1000, tol=1e-7)
     assert result.status == jgmm.Status.CONVERGED
-    np.testing.assert_allclose(result.log_likelihood, em("full").log_likelihood, atol=1e-4)
+    np.testing.assert_allclose(result.log_likelihood, em("diag").log_likelihood, atol=1e-4)
 
 
 def test_it_maximises_the_posterior_under_a_prior() -> None:
     prior = jgmm.weak_prior(X, K, W)
-    expected, result = em("full", prior=prior), by_gradient("full", optimizer=LBFGS, prior=prior)
+    expected, result = em("diag", prior=prior), by_gradient("diag", optimizer=LBFGS, prior=prior)
+    assert result.status == jgmm.Status.CONVERGED
     np.testing.assert_allclose(result.log_likelihood, expected.log_likelihood, atol=1e-5)
     np.testing.assert_allclose(np.nanmax(result.history), np.nanmax(expected.history), atol=1e-6)
 
@@ -72,13 +74,13 @@ def test_covariances_come_to_the_floor_and_stay_above_it() -> None:
 
 
 def test_batches_come_near_and_em_polishes() -> None:
-    expected = em("full").log_likelihood
-    rough = by_gradient("full", batch_size=64, n_steps=300)
+    expected = em("diag").log_likelihood
+    rough = by_gradient("diag", batch_size=64, n_steps=300)
     assert rough.status == jgmm.Status.MAX_ITER
     assert rough.n_iter == 300
     assert abs(rough.log_likelihood - expected) < 0.02
     np.testing.assert_allclose(rough.history[300], rough.log_likelihood, rtol=1e-10)
-    fine = by_gradient("full", batch_size=64, n_steps=300, polish="em", tol=1e-9)
+    fine = by_gradient("diag", batch_size=64, n_steps=300, polish="em", tol=1e-9)
     assert fine.status == jgmm.Status.CONVERGED
     np.testing.assert_allclose(fine.log_likelihood, expected, atol=1e-6)
     assert fine.history.shape == (801,)
@@ -91,8 +93,12 @@ def test_batches_come_near_and_em_polishes() -> None:
 def test_batches_are_drawn_in_proportion_to_the_weights() -> None:
     weights = np.where(np.arange(N) % 3 == 0, 0, W)
     index = np.arange(N, dtype=float)[:, None]
-    rows = Rows(features=jnp.asarray(index), weights=jnp.asarray(weights))
-    drawn = batches(make_samples(rows, 64), 10_000, jax.random.key(0))(jnp.asarray(3))
+
+    @program(once=True)
+    def draw(rows: Rows) -> Any:
+        return batches(make_samples(rows, 64), 10_000, jax.random.key(0))(jnp.asarray(3))
+
+    drawn = jax.device_get(draw(Rows(features=index, weights=weights)))
     real = drawn.weights.ravel() > 0
     found = drawn.features[:, 0].ravel()[real].astype(int)
     assert len(found) == 10_000
@@ -110,7 +116,7 @@ def test_missing_features_and_labels() -> None:
     labels = np.where(np.arange(N) < 9, np.arange(N) % K, -1)
     options: dict[str, Any] = {"missing": "nan", "labels": labels, "covariance_type": "diag"}
     options["init"] = start("diag", X)
-    expected = jgmm.fit(gaps, K, tol=1e-9, max_iter=2000, accelerate=False, **options)
+    expected = jgmm.fit(gaps, K, tol=1e-9, **options)
     result = jgmm.fit_gradient(gaps, K, tol=1e-8, **options)
     np.testing.assert_allclose(result.log_likelihood, expected.log_likelihood, atol=1e-5)
 
@@ -128,7 +134,7 @@ def test_photographs(shared_data: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::jgmm.FitWarning")
 def test_data_that_cannot_be_fitted() -> None:
-    none = jgmm.fit_gradient(X, K, weights=np.zeros(N), init=start("full", X), n_steps=5)
+    none = jgmm.fit_gradient(X, K, weights=np.zeros(N), init=start("full", X), tol=1e-9)
     assert none.status == jgmm.Status.NONFINITE
 
 
@@ -139,4 +145,4 @@ def test_wrong_calls() -> None:
         jgmm.fit_gradient(X, K, batch_size=0)
     with pytest.raises(TypeError, match="optimizer: expected an optax GradientTransformation"):
         jgmm.fit_gradient(X, K, optimizer="adam")  # type: ignore[arg-type]
-    assert by_gradient("full", n_steps=0).n_iter == 0
+    assert by_gradient("spherical", n_steps=0).n_iter == 0

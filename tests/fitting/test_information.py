@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from examples import FAMILIES, D, K, N, overlapping, start
+from examples import D, K, N, overlapping, start
 
 import jgmm
 from jgmm.data.programs import program
@@ -31,12 +31,13 @@ def test_of_one_component_they_are_known() -> None:
     np.testing.assert_allclose(errors.covariances[0], expected, rtol=1e-8)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# Matrices, one that is shared, and variances; what is free of them, the contract of families says.
+@pytest.mark.parametrize("family", ["full", "tied", "spherical"])
 def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
     """200 samples of the same mixture, fitted each: their spread is what the errors say.
 
-    The spread of 200 is known to 5 %, and the errors, which hold for large samples, come out some
-    per cent low at 600.
+    By EM as it is, which compiles faster than a fit. The spread of 200 is known to 5 %, and the
+    errors, which hold for large samples, come out some per cent low at 600.
     """
     truth = jgmm.Mixture(
         weights=jnp.array([0.4, 0.6]),
@@ -46,8 +47,12 @@ def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
 
     def one(key: Any) -> Any:
         pixels, _ = jgmm.sample(truth, 600, key=key)
-        result = jgmm.fit(pixels, 2, init=truth, covariance_type=family, tol=1e-8, max_iter=200)
-        return result.mixture, jgmm.standard_errors(result.mixture, pixels)
+
+        def step(_: Any, mixture: jgmm.Mixture) -> jgmm.Mixture:
+            return jgmm.em_step(mixture, pixels, covariance_type=family)[0]
+
+        fitted = jax.lax.fori_loop(0, 40, step, truth)
+        return fitted, jgmm.standard_errors(fitted, pixels)
 
     keys = jax.random.split(jax.random.key(3), 200)
     mixtures, errors = program()(jax.vmap(one))(keys)
@@ -58,7 +63,7 @@ def test_they_are_those_of_a_parametric_bootstrap(family: str) -> None:
 
 
 def test_weights_are_counts_and_units_are_those_of_the_data() -> None:
-    counts = np.random.default_rng(0).integers(0, 3, size=N)
+    counts = np.random.default_rng(0).multinomial(N, np.ones(N) / N)
     mixture = best(weights=counts)
     errors = jgmm.standard_errors(mixture, X, counts)
     repeated = jgmm.standard_errors(mixture, np.repeat(X, counts, axis=0))
@@ -91,18 +96,18 @@ def test_float32_is_near_float64() -> None:
 
 def test_nan_where_nothing_can_be_said() -> None:
     found = best("diag")
-    wider = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), found)
+    wider = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf[:1]]), found)
     unused = jgmm.Mixture(
-        weights=wider.weights.at[K].set(0), means=wider.means, covariances=wider.covariances
+        weights=np.append(found.weights, 0), means=wider.means, covariances=wider.covariances
     )
     alone, beside = jgmm.standard_errors(found, X), jgmm.standard_errors(unused, X)
     for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(beside), strict=True):
         np.testing.assert_allclose(b[:K], a, rtol=1e-8)
         assert np.isnan(b[K]).all()
-    # Two components that are the same: how the weight is shared cannot be told.
+    # Components that are the same: how the weight is shared cannot be told.
     twins = jgmm.Mixture(
-        weights=jnp.ones(2) / 2,
-        means=jnp.broadcast_to(jnp.asarray(X.mean(0)), (2, D)),
-        covariances=jnp.broadcast_to(jnp.asarray(X.var(0)), (2, D)),
+        weights=np.ones(K + 1) / (K + 1),
+        means=np.broadcast_to(X.mean(0), (K + 1, D)),
+        covariances=np.broadcast_to(X.var(0), (K + 1, D)),
     )
     assert np.isnan(jgmm.standard_errors(twins, X).means).all()

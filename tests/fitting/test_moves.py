@@ -49,7 +49,7 @@ def test_lots_fill_the_cube_evenly() -> None:
 def test_moves_keep_to_the_family_and_the_floor(family: str) -> None:
     here = mixture(family)
     kind = here.family
-    traced = program()(move)
+    traced = program(once=True)(move)
     for lot in lots(2, 10).reshape(-1, 3):
         moved = move(here, merges_of(here), FLOOR, lot)
         assert isinstance(moved.means, np.ndarray)
@@ -132,7 +132,7 @@ def test_those_that_go_on_come_first_and_moves_from_each_follow(n: int) -> None:
     parents, _ = several(2.0, 1.0)
     table = lots(1, 5)[0]
     tried = descendants(parents, n, table, FLOOR)
-    traced = jax.jit(descendants)(jax.tree.map(jnp.asarray, parents), n, table, FLOOR)
+    traced = program(once=True)(descendants)(jax.tree.map(jnp.asarray, parents), n, table, FLOOR)
     for i in range(n):
         np.testing.assert_array_equal(tried.means[i], parents.means[i])
     for i in range(n, 5):

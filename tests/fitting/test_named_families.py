@@ -12,6 +12,7 @@ import pytest
 from examples import FAMILIES, X, assert_mixtures_close, plain
 
 import jgmm
+from jgmm.data.programs import program
 
 # One component and one feature: all that shapes can tell are matrices from variances.
 ONE = X[:, :1]
@@ -40,9 +41,12 @@ def test_it_is_named(x: np.ndarray, k: int, family: str, tmp_path: Path) -> None
     assert again.mixture.covariance_type == family
 
 
-@pytest.mark.parametrize(("x", "k", "family"), CASES[:3], ids=NAMES[:3])
+@pytest.mark.parametrize(("x", "k", "family"), CASES[:1], ids=NAMES[:1])
 def test_it_is_named_under_transformations(x: np.ndarray, k: int, family: str) -> None:
-    """Without compiling anything: a family is a part of the structure."""
+    """Without compiling anything: a family is a part of the structure.
+
+    Whatever took it from the shape would take this one for another.
+    """
 
     def fitted(x: Any) -> jgmm.Mixture:
         return fit(x, k, family).mixture
@@ -70,7 +74,8 @@ def test_it_is_named_by_a_sweep(family: str) -> None:
 
 def test_jit_and_vmap_give_the_tied_mixture_itself() -> None:
     expected = fit(X, 1, "tied").mixture
-    batch = jax.jit(jax.vmap(lambda x: fit(x, 1, "tied").mixture))(np.stack([X, X]))
+    together = program(once=True)(jax.vmap(lambda x: fit(x, 1, "tied").mixture))
+    batch = together(np.stack([X, X]))
     assert batch.covariance_type == "tied"
     for i in (0, 1):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], batch)

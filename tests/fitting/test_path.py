@@ -23,7 +23,7 @@ from jgmm.fitting.path import _cut_up
 from jgmm.fitting.population import plan_for
 from jgmm.mixture.mixture import Mixture
 
-K, D, N = 4, 3, 600
+K, D, N = 4, 3, 240
 X = overlapping(seed=5, n=N, k=K)
 KS = (6, 1, 2, 4)  # not in order
 FLOOR = np.full(D, 1e-3)
@@ -35,7 +35,7 @@ def never_falls(result: jgmm.SweepResult) -> bool:
     return bool((rises >= -1e-9).all())
 
 
-CASES = [("full", 1), ("full", 2), ("tied", 1), ("spherical", 1), ("VEE", 1)]
+CASES = [("full", 2), ("tied", 1), ("spherical", 1), ("VEE", 1)]
 
 
 @pytest.mark.parametrize(("family", "n_restarts"), CASES)
@@ -53,7 +53,7 @@ def test_the_likelihood_never_falls(family: str, n_restarts: int) -> None:
 
 def test_it_does_not_where_more_components_than_samples_are_asked_for() -> None:
     with pytest.warns(jgmm.FitWarning):
-        result = jgmm.sweep(X[:7], (3, 7, 12), search="best")
+        result = jgmm.sweep(X[:5], (2, 5, 8), search="best")
     assert np.isfinite(result.fits.log_likelihood).all()
     assert never_falls(result)
 
@@ -74,15 +74,20 @@ def test_no_component_is_there_twice(seed: int) -> None:
 
 
 def test_under_a_trace_it_is_the_same() -> None:
-    eager = jgmm.sweep(X, KS, max_iter=60)
-    traced = program()(lambda x: jgmm.sweep(x, KS, max_iter=60))(jnp.asarray(X))
+    options: dict[str, Any] = {"covariance_type": "diag", "max_iter": 60}
+    eager = jgmm.sweep(X, (4, 1, 2), **options)
+    traced = program(once=True)(lambda x: jgmm.sweep(x, (4, 1, 2), **options))(jnp.asarray(X))
     np.testing.assert_allclose(eager.fits.log_likelihood, traced.fits.log_likelihood, atol=1e-3)
     assert never_falls(traced)
 
 
 def test_neighbours_help_where_the_search_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if searches had found nothing but their starts' own mean."""
-    whole = jgmm.sweep(X, KS, max_iter=200).fits.log_likelihood
+    """As if searches had found nothing but their starts' own mean.
+
+    Of spheres: 6 of them end 0.046 short where the path goes down alone.
+    """
+    options: dict[str, Any] = {"covariance_type": "spherical", "max_iter": 200}
+    whole = jgmm.sweep(X, KS, **options).fits.log_likelihood
     search = dispatch.search
 
     def poor(request: Any, rows: Any, keys: Any) -> Any:
@@ -93,14 +98,14 @@ def test_neighbours_help_where_the_search_does_not(monkeypatch: pytest.MonkeyPat
         return build(type(found), **{**found.__dict__, "mixtures": worse, "value": found.value - 9})
 
     monkeypatch.setattr(dispatch, "search", poor)
-    result = jgmm.sweep(X, KS, max_iter=200).fits.log_likelihood
+    result = jgmm.sweep(X, KS, **options).fits.log_likelihood
     assert np.max(np.asarray(whole) - np.asarray(result)) < 0.02
 
 
 def test_of_many_samples_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_for(6, D, thorough=False)
-    monkeypatch.setattr(options, "search_of", lambda *arguments: (256, plan))
-    assert never_falls(jgmm.sweep(X, KS, max_iter=60))
+    monkeypatch.setattr(options, "search_of", lambda *arguments: (128, plan))
+    assert never_falls(jgmm.sweep(X, KS, covariance_type="diag", max_iter=60))
 
 
 def test_without_a_search_each_is_on_its_own() -> None:
@@ -112,9 +117,10 @@ def test_without_a_search_each_is_on_its_own() -> None:
 
 def test_under_a_prior_objectives_may_fall_and_each_is_its_own() -> None:
     prior = weak_prior(X, 4)
-    result = jgmm.sweep(X, (2, 4), prior=prior, max_iter=60)
+    options: dict[str, Any] = {"covariance_type": "diag", "prior": prior, "max_iter": 60}
+    result = jgmm.sweep(X, (2, 4), **options)
     for k in (2, 4):
-        single = jgmm.fit(X, k, prior=prior, max_iter=60)
+        single = jgmm.fit(X, k, **options)
         assert result[k].objective > single.objective - 1e-3
 
 

@@ -22,7 +22,7 @@ from jgmm.fitting.options import read, search_of
 from jgmm.fitting.population import Plan, plan_for
 from jgmm.fitting.search import n_samples
 
-N, K = 600, 4
+N, K = 240, 4
 X = overlapping(seed=5, n=N, k=K)
 
 
@@ -66,8 +66,8 @@ def test_the_history_tells_of_the_search(accelerate: bool) -> None:
 
 
 def test_under_a_trace_it_is_the_same() -> None:
-    eager = jgmm.fit(X, K)
-    traced = program()(lambda x: jgmm.fit(x, K))(jnp.asarray(X))
+    eager = jgmm.fit(X, K, covariance_type="diag")
+    traced = program(once=True)(lambda x: jgmm.fit(x, K, covariance_type="diag"))(jnp.asarray(X))
     # Of runs that came to one optimum, rounding says which goes on.
     early = slice(0, 3)
     np.testing.assert_allclose(eager.history[early], traced.history[early], rtol=1e-6)
@@ -80,9 +80,13 @@ def test_the_same_key_gives_the_same_fit_and_another_may_not() -> None:
     assert jgmm.fit(X, K, key=4).history[0] != one.history[0]
 
 
-@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical", "EVE"])
+@pytest.mark.parametrize("family", ["tied", "VEI"])
 def test_it_works_with_what_else_is_known(family: str) -> None:
-    """Weights, a prior, features missing; and for all families."""
+    """Weights, a prior, features missing.
+
+    Of the family only the moves know something, which test_moves looks at for each: those of a
+    covariance that is shared, and of variances that are in part.
+    """
     gaps = X.copy()
     gaps[::9, 1] = np.nan
     weights = np.random.default_rng(1).uniform(0.5, 2, N)
@@ -97,12 +101,12 @@ def test_it_works_with_what_else_is_known(family: str) -> None:
 def test_many_samples_are_searched_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if these were many: the fit itself sees all of them."""
     plan = plan_for(K, 3, thorough=False)
-    monkeypatch.setattr(_options, "search_of", lambda *arguments: (256, plan))
-    result = jgmm.fit(X, K)
+    monkeypatch.setattr(_options, "search_of", lambda *arguments: (128, plan))
+    result = jgmm.fit(X, K, covariance_type="diag")
     assert result.status == Status.CONVERGED
     assert (np.diff(result.learning_curve) >= 0).all()
     np.testing.assert_allclose(jgmm.score(result.mixture, X), result.log_likelihood, rtol=1e-9)
-    traced = program()(lambda x: jgmm.fit(x, K))(jnp.asarray(X))
+    traced = program(once=True)(lambda x: jgmm.fit(x, K, covariance_type="diag"))(jnp.asarray(X))
     np.testing.assert_allclose(result.log_likelihood, traced.log_likelihood, rtol=1e-6)
 
 

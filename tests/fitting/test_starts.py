@@ -72,7 +72,7 @@ def test_random_from_data_draws_by_weight() -> None:
     x = np.repeat([[0.0], [1.0]], [20, 20], axis=0)
     weights = np.repeat([3.0, 1.0], 20)
     keys = jax.random.split(jax.random.key(0), 400)
-    draw = program()(
+    draw = program(once=True)(
         jax.vmap(
             lambda key: jgmm.fit(
                 x, 1, key=key, init="random_from_data", weights=weights, max_iter=0
@@ -115,7 +115,8 @@ def test_random_samples_are_from_anywhere_in_their_strata() -> None:
     """The draw of samples knows nothing of the draw of the subsample that they are taken from."""
     n, k = 1 << 17, 32
     within = np.tile(np.arange(8), n // 8).astype(np.float32)[:, None]
-    starts = jgmm.fit(within, k, init="random_from_data", max_iter=0, reg_covar=1.0)
+    options: dict[str, Any] = {"init": "random_from_data", "covariance_type": "spherical"}
+    starts = jgmm.fit(within, k, max_iter=0, reg_covar=1.0, **options)
     means = np.asarray(starts.mixture.means).ravel()
     assert 2 < means.mean() < 5
 

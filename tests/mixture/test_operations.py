@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import reference
 from examples import FAMILIES, D, K, overlapping, plain, start
 
 import jgmm
+from jgmm.data.programs import program
 
 X = overlapping()
 
@@ -42,14 +45,14 @@ def test_marginal_times_conditional_is_the_whole(family: str) -> None:
 def test_the_entropy_lies_between_its_bounds(family: str) -> None:
     mixture = start(family, X)
     lower, upper = jax.jit(jgmm.entropy)(mixture)
-    draws, _ = jgmm.sample(mixture, 20_000)
+    draws, _ = jgmm.sample(mixture, 10_000)
     estimate = -float(jgmm.score(mixture, draws))
     assert lower - 0.03 < estimate < upper + 0.03
     assert 0 < upper - lower < 1.5
     # Components far apart: what component it is and where are two separate questions.
     apart = jgmm.Mixture(mixture.weights, mixture.means + 1e3 * np.eye(K), mixture.covariances)
     lower, upper = jgmm.entropy(apart)
-    draws, _ = jgmm.sample(apart, 20_000)
+    draws, _ = jgmm.sample(apart, 10_000)
     np.testing.assert_allclose(-jgmm.score(apart, draws), upper, atol=0.05)
 
 
@@ -102,13 +105,18 @@ def test_operations_are_one_program_each() -> None:
             jax.monitoring.unregister_event_duration_listener(listen)
         assert len(compiled) <= 4, compiled
         del compiled[:]
-        for got, expected in (
-            (drawn, jax.jit(lambda m: jgmm.sample(m, 77, key=key))(mixture)),
-            (kept, jax.jit(lambda m: jgmm.marginal(m, [2, 0]))(mixture)),
-            (given, jax.jit(lambda m: jgmm.condition(m, [2, 0], values))(mixture)),
-            (bounds, jax.jit(jgmm.entropy)(mixture)),
-            (distance, jax.jit(lambda m: jgmm.kl_divergence(m, m, n=77, key=key))(mixture)),
-        ):
-            assert jax.tree.structure(got) == jax.tree.structure(expected)
-            for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+        @program(once=True)
+        def together(mixture: jgmm.Mixture) -> Any:
+            return (
+                jgmm.sample(mixture, 77, key=key),
+                jgmm.marginal(mixture, [2, 0]),
+                jgmm.condition(mixture, [2, 0], values),
+                jgmm.entropy(mixture),
+                jgmm.kl_divergence(mixture, mixture, n=77, key=key),
+            )
+
+        got, expected = (drawn, kept, given, bounds, distance), together(mixture)
+        assert jax.tree.structure(got) == jax.tree.structure(expected)
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)

@@ -20,7 +20,7 @@ from jgmm.data.samples import Rows, make_samples
 from jgmm.mixture.posterior import centered, counted, judgement, log_joint, normalise
 
 LABELS = np.where(np.arange(N) % 5 == 0, np.arange(N) % K, -1)
-judge = program()(judgement)
+judge = program(once=True)(judgement)
 
 
 def rows_of(x: np.ndarray, w: np.ndarray = W, labels: np.ndarray | None = None) -> Rows:
@@ -69,7 +69,7 @@ def test_log_joints_are_the_reference(family: str) -> None:
     mixture = dataclasses.replace(mixture, weights=jnp.array([0.4, 0.0, 0.6]))
     block = jax.tree.map(lambda leaf: leaf[0], make_samples(rows_of(X, labels=LABELS), N).blocks)
 
-    @program()
+    @program(once=True)
     def joint(mixture: jgmm.Mixture, labels: Any) -> jax.Array:
         return log_joint(mixture, mixture.kernel().evaluate(block), labels)
 

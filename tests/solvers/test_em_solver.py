@@ -30,12 +30,12 @@ def problem_of(family: str) -> Problem:
     return pose(make_samples(rows, 256), family_of(family), jnp.zeros(D))
 
 
-@program("solver")
+@program("solver", once=True)
 def iterated(solver: Solver, problem: Problem, first: Mixture, stop: Any) -> Run:
     return iterate(problem, solver, first, stop, STEPS + 1, jax.random.key(0))
 
 
-@program()
+@program(once=True)
 def by_hand(problem: Problem, first: Mixture) -> tuple[Mixture, Mixture, jax.Array]:
     """All mixtures on the way, the one after them, and their objectives."""
 

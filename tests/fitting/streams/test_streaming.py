@@ -140,6 +140,22 @@ def test_plain_steps_with_a_prior() -> None:
     assert_same(stream(X, **options), whole(**options))
 
 
+def test_no_pass_traces_again() -> None:
+    traced: list[str] = []
+
+    def listen(event: str, _: float, **about: object) -> None:
+        if event.endswith("jaxpr_trace_duration"):
+            traced.append(str(about.get("fun_name")))
+
+    stream(X, max_iter=2, tol=0)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        stream(X, max_iter=4, tol=0)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert traced == []
+
+
 def test_weights() -> None:
     def pairs() -> Iterator[Any]:
         for i in range(0, len(X), 101):
