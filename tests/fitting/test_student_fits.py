@@ -279,7 +279,7 @@ def test_other_ways_to_fit_come_to_the_same() -> None:
         np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, rtol=1e-6)
         dof = expected.mixture.degrees_of_freedom
         np.testing.assert_allclose(found.mixture.degrees_of_freedom, dof, rtol=0.05)
-    swept = jgmm.sweep(HEAVY, [1, 2, 3], distribution="student_t")
+    swept = jgmm.sweep(HEAVY, [1, 2, 3], distribution="student_t", tol=1e-9)
     assert swept.best().mixture.distribution == StudentT()
     assert "Student-t mixtures" in repr(swept)
     curve = [float(swept[k].log_likelihood) for k in (1, 2, 3)]

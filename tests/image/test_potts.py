@@ -43,7 +43,8 @@ def test_noise_of_a_synthetic_image_is_overcome() -> None:
     truth, noisy = synthetic()
     plain = jgmm.predict(jgmm.fit(noisy, 4).mixture, noisy)
     found = fit_potts(noisy, 4, **COMMON)
-    assert mislabelled(np.asarray(plain), truth) > 0.25
+    # Each pixel for itself, 0.23 to 0.35 of them, by what a fit of classes that overlap ends in.
+    assert mislabelled(np.asarray(plain), truth) > 0.2
     assert wrong(found, noisy, truth) <= 0.05
     assert found.beta > 0.5
     np.testing.assert_allclose(
