@@ -177,9 +177,10 @@ def _label_bands(
 
 def thinned(band: Image, start: int, stride: int) -> Image:
     """Every so manieth row, counted from that of the image, and column of a band from ``start``."""
-    skip = -start % stride
-    alpha = None if band.alpha is None else band.alpha[skip::stride, ::stride]
-    pixels = band.pixels[skip::stride, ::stride].copy()  # or the band would stay with them
+    some = slice(-start % stride, None, stride), slice(None, None, stride)
+    # Of their own, where they are a part, or the band would stay with them.
+    pixels = np.ascontiguousarray(band.pixels[some])
+    alpha = None if band.alpha is None else np.ascontiguousarray(band.alpha[some])
     return dataclasses.replace(band, pixels=pixels, alpha=alpha)
 
 

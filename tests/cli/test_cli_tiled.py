@@ -320,3 +320,13 @@ def test_pages_are_taken_by_tiles_as_in_memory(
         assert (found["pages_taken"], found["pages"]) == ([page], 3)
         expected = iio.imread("whole/x/labels_k2.png")
         np.testing.assert_array_equal(tifffile.imread("jgmm-applied/x/segmented_k2.tif"), expected)
+
+
+def test_a_part_of_a_band_does_not_keep_it_in_memory() -> None:
+    band = Image(np.zeros((8, 6, 3), np.uint8), np.ones((8, 6), bool), Path("x.tif"))
+    part = cutting.thinned(band, 5, 2)
+    assert part.pixels.shape == (4, 3, 3)
+    assert part.alpha is not None
+    assert band.alpha is not None
+    assert not np.shares_memory(part.pixels, band.pixels)
+    assert not np.shares_memory(part.alpha, band.alpha)
