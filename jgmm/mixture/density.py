@@ -83,8 +83,7 @@ def evaluate(
     if not on_host((mixture, flat)):
         found = _evaluate(mixture, pad_rows(flat), kinds=kinds, incomplete=incomplete)
         return tuple(leaf[:n].reshape(*shape, *leaf.shape[1:]) for leaf in found)
-    padded = pad(jax.device_get(mixture), round_up(k, flat.size))
-    found = jax.device_get(_evaluate(padded, pad_rows(flat), kinds=kinds, incomplete=incomplete))
+    found = jax.device_get(_evaluate(*_padded(mixture, flat), kinds=kinds, incomplete=incomplete))
     # On the host, where nothing is compiled.
     cut = (leaf[:n, :k] if leaf.ndim > 1 else leaf[:n] for leaf in found)
     return tuple(jax.device_put(leaf.reshape(*shape, *leaf.shape[1:])) for leaf in cut)
@@ -179,9 +178,12 @@ def alike(mixture: Mixture, pixels: Array, weights: Array) -> tuple[Mixture, Arr
     """
     if not (are_few(pixels.size) and pixels.size and on_host((mixture, pixels, weights))):
         return mixture, pixels, weights
-    flat = pixels.reshape(-1, mixture.n_features)
-    padded = pad(jax.device_get(mixture), round_up(mixture.n_components, flat.size))
-    return padded, pad_rows(flat), pad_rows(weights)
+    return *_padded(mixture, pixels.reshape(-1, mixture.n_features)), pad_rows(weights)
+
+
+def _padded(mixture: Mixture, flat: Array) -> tuple[Mixture, Array]:
+    """A mixture on the host, and pixels [N, D], of one of the sizes that are compiled for."""
+    return pad(jax.device_get(mixture), round_up(mixture.n_components, flat.size)), pad_rows(flat)
 
 
 @program("incomplete", "mesh")
