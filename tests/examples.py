@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ import reference
 
 import jgmm
 from jgmm.data.programs import program
+from jgmm.data.samples import Rows
+from jgmm.solvers.implicit import Given, attach
 
 # Up to 256 samples are padded to one length, so all of N <= 256 is one program.
 N, D, K = 240, 3, 3
@@ -135,6 +138,46 @@ def assert_derivatives_are_right(
     assert abs(forwards) > 1e-3
     np.testing.assert_allclose(forwards, (there - back) / (2 * step), rtol=rtol)
     np.testing.assert_allclose(backwards, forwards, rtol=1e-9)
+
+
+def slope_at_the_end(
+    function: Callable[..., Any], end: jgmm.FitResult, x: Any, way: Any, weights: Any = None
+) -> Any:
+    """The derivative by the samples along ``way`` of ``function(mixture, log_likelihood)``.
+
+    As `jgmm.fit` has it where EM has come to its fixed point; one program, without the fit.
+    """
+    weights = np.ones(len(x)) if weights is None else weights
+
+    @program()
+    def along(x: Any, way: Any) -> Any:
+        still = jax.tree.map(jnp.zeros_like, end.mixture)
+
+        def attached(x: Any) -> Any:
+            rows = Rows(features=x, weights=jnp.asarray(weights))
+            given = Given(rows=rows, floor=jnp.full(x.shape[1], 1e-6), prior=None)
+            ends = end.mixture, end.log_likelihood
+            return function(*attach(*ends, still, given, incomplete=False))
+
+        return jax.jvp(attached, (x,), (way,))[1]
+
+    return along(x, way)
+
+
+@contextmanager
+def heard(event: str) -> Iterator[list[str]]:
+    """The names of the functions of which JAX tells such an event meanwhile."""
+    names: list[str] = []
+
+    def note(key: str, duration_secs: float, **about: str | int) -> None:
+        if key.endswith(event):
+            names.append(str(about.get("fun_name", key)))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def finite(tree: Any) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from examples import heard
 
 import jgmm
 from jgmm import _checks
@@ -44,15 +45,8 @@ def test_an_array_is_what_jax_makes_of_it(value: Any, dtype: Any, wide: bool) ->
 @pytest.fixture
 def compiled() -> Iterator[list[str]]:
     """The programs that are compiled during a test."""
-    names: list[str] = []
-
-    def note(event: str, duration_secs: float, **about: str | int) -> None:
-        if event.endswith("backend_compile_duration"):
-            names.append(str(about.get("fun_name", event)))
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(note)
+    with heard("backend_compile_duration") as names:
+        yield names
 
 
 def test_of_another_shape_only_the_programs_of_a_fit_are_compiled(compiled: list[str]) -> None:

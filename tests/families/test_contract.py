@@ -8,6 +8,7 @@ whose statistics are of another kind, in test_factor.py.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -31,12 +32,13 @@ from examples import (
     assert_history_is_right,
     assert_mixtures_close,
     cast,
+    slope_at_the_end,
     start,
 )
 
 import jgmm
 from jgmm.data.programs import program
-from jgmm.data.samples import Block, Rows
+from jgmm.data.samples import Block
 from jgmm.em.maximisation import maximisation
 from jgmm.em.prior import log_density
 from jgmm.em.statistics import SufficientStats
@@ -47,7 +49,6 @@ from jgmm.families.scatters import Scatters, of_one_sample
 from jgmm.families.table import FAMILIES
 from jgmm.mixture.components import pad, take
 from jgmm.mixture.mixture import checked
-from jgmm.solvers.implicit import Given, attach
 
 
 def one_variance(scatters: np.ndarray, counts: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -618,21 +619,7 @@ def test_the_derivative_of_a_fit_is_its_finite_difference(row: Row) -> None:
     nearby = [cast(fit(APART + h * change), np.float64) for h in (step, -step)]
     up, down = (np.array(summary(f.mixture, f.log_likelihood, np)) for f in nearby)
     best = fit(APART)
-
-    @program()
-    def along(x: Any, way: Any) -> Any:
-        """What `jgmm.fit` has of a family, where it is at the fixed point."""
-        still = jax.tree.map(jnp.zeros_like, best.mixture)
-
-        def attached(x: Any) -> tuple[Any, Any]:
-            rows = Rows(features=x, weights=jnp.asarray(W))
-            given = Given(rows=rows, floor=jnp.full(D, 1e-6), prior=None)
-            ends = best.mixture, best.log_likelihood
-            return summary(*attach(*ends, still, given, incomplete=False), jnp)
-
-        return jax.jvp(attached, (x,), (way,))
-
-    _, slopes = along(APART, change)
+    slopes = slope_at_the_end(functools.partial(summary, xp=jnp), best, APART, change, W)
     np.testing.assert_allclose(slopes, (up - down) / (2 * step), rtol=1e-5)
 
 

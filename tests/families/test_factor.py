@@ -15,15 +15,20 @@ import pytest
 import reference
 import scipy.linalg
 import scipy.stats
-from examples import STEPS, TOLERANCE, assert_history_is_right, assert_mixtures_close, cast
+from examples import (
+    STEPS,
+    TOLERANCE,
+    assert_history_is_right,
+    assert_mixtures_close,
+    cast,
+    slope_at_the_end,
+)
 
 import jgmm
 from jgmm.data.programs import program
-from jgmm.data.samples import Rows
 from jgmm.families.factor import Factor
 from jgmm.families.ppca import Ppca
 from jgmm.families.table import OF_RANK, family_of, with_rank
-from jgmm.solvers.implicit import Given, attach
 
 K, D, Q, N = 2, 5, 2, 240
 NAMES = (f"factor({Q})", f"ppca({Q})")
@@ -277,19 +282,7 @@ def test_the_derivative_of_a_fit_is_its_finite_difference() -> None:
         for h in (step, -step)
     )
 
-    @program()
-    def along(x: Any, way: Any) -> Any:
-        still = jax.tree.map(jnp.zeros_like, best.mixture)
-
-        def attached(x: Any) -> Any:
-            rows = Rows(features=x, weights=jnp.ones(N))
-            given = Given(rows=rows, floor=jnp.full(D, 1e-6), prior=None)
-            ends = best.mixture, best.log_likelihood
-            return summary(attach(*ends, still, given, incomplete=False)[0])
-
-        return jax.jvp(attached, (x,), (way,))
-
-    _, found = along(X, change)
+    found = slope_at_the_end(lambda mixture, _: summary(mixture), best, X, change)
     np.testing.assert_allclose(found, (up - down) / (2 * step), rtol=1e-4)
 
 

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from examples import D, K, N, X, cast, plain
+from examples import D, K, N, X, cast, plain, slope_at_the_end
 
 import jgmm
 from jgmm import plot
-from jgmm.data.programs import program
-from jgmm.data.samples import Rows
-from jgmm.solvers.implicit import Given, attach
 
 LABELS = np.random.default_rng(0).integers(K, size=N)
 OPTIONS: dict[str, Any] = {"covariance_type": "VEV", "search": "none"}
@@ -101,20 +97,7 @@ def test_the_derivative_of_a_fit_is_its_finite_difference() -> None:
     step = 1e-4
     up, down = (widths(ending(apart + h * change).mixture) for h in (step, -step))
     best = ending(apart)
-
-    @program()
-    def along(x: Any, way: Any) -> Any:
-        still = jax.tree.map(jnp.zeros_like, best.mixture)
-
-        def attached(x: Any) -> Any:
-            rows = Rows(features=x, weights=jnp.ones(N))
-            given = Given(rows=rows, floor=jnp.full(D, 1e-6), prior=None)
-            ends = best.mixture, best.log_likelihood
-            return widths(attach(*ends, still, given, incomplete=False)[0])
-
-        return jax.jvp(attached, (x,), (way,))
-
-    _, slope = along(apart, change)
+    slope = slope_at_the_end(lambda mixture, _: widths(mixture), best, apart, change)
     np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-5)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from examples import FAMILIES, D, K, overlapping, plain, start
+from examples import FAMILIES, D, K, heard, overlapping, plain, start
 
 import jgmm
 from jgmm.data.programs import program
@@ -84,27 +84,17 @@ def test_wrong_features_are_told() -> None:
 
 def test_operations_are_one_program_each() -> None:
     mixture = start("full", X)
-    compiled: list[str] = []
-
-    def listen(event: str, _: float, **about: object) -> None:
-        if event.endswith("backend_compile_duration"):
-            compiled.append(str(about.get("fun_name")))
-
     with jax.enable_x64(False):
         mixture = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), mixture)
         key = jax.random.key(3)
         values = np.zeros(2, np.float32)
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
+        with heard("backend_compile_duration") as compiled:
             drawn = jgmm.sample(mixture, 77, key=key)
             kept = jgmm.marginal(mixture, [2, 0])
             given = jgmm.condition(mixture, [2, 0], values)
             bounds = jgmm.entropy(mixture)
             distance = jgmm.kl_divergence(mixture, mixture, n=77, key=key)
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
         assert len(compiled) <= 4, compiled
-        del compiled[:]
 
         @program(once=True)
         def together(mixture: jgmm.Mixture) -> Any:

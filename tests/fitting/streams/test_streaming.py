@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import reference
+from examples import heard
 from streamed import CHUNK, START, WEIGHTS, X, stream
 
 import jgmm
@@ -141,18 +142,9 @@ def test_plain_steps_with_a_prior() -> None:
 
 
 def test_no_pass_traces_again() -> None:
-    traced: list[str] = []
-
-    def listen(event: str, _: float, **about: object) -> None:
-        if event.endswith("jaxpr_trace_duration"):
-            traced.append(str(about.get("fun_name")))
-
     stream(X, max_iter=2, tol=0)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with heard("jaxpr_trace_duration") as traced:
         stream(X, max_iter=4, tol=0)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert traced == []
 
 
