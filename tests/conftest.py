@@ -40,8 +40,8 @@ hypothesis.settings.load_profile("jgmm")
 
 
 # So many maps of memory programs may take in a process, of the 65,530 that Linux gives: a file of
-# tests that finds the programs of those before it need not trace them again.
-_MOST_MAPS = 40_000
+# tests that finds the programs of those before it need not trace them again. 20,000 are 3 GB.
+_MOST_MAPS = 20_000
 _executables._MOST_MAPS = _MOST_MAPS  # less for users, who have other libraries too
 
 _PROGRAMS = "JGMM_TEST_PROGRAMS"  # the folder, for the processes that the run is shared out over

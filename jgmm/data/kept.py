@@ -124,7 +124,8 @@ def place_of(function: Callable[..., Any], fixed: dict[str, Any], kind: Any) -> 
         fixed: arguments that it was compiled for.
         kind: of the other arguments, the compiler's options and JAX's settings.
     """
-    if _folder is None:
+    # What the functions that a function makes do, their names do not say.
+    if _folder is None or "<" in function.__qualname__:
         return None
     what = repr((function.__module__, function.__qualname__, fixed, kind))
     # Functions and meshes are told by an address, or by devices.

@@ -84,7 +84,7 @@ class Mixture(Shown):
         distribution: Any = self.distribution
         if isinstance(distribution, str):
             distribution = distribution_of(distribution)
-        if self.degrees_of_freedom is not None and distribution is GAUSSIAN:
+        if self.degrees_of_freedom is not None and distribution == GAUSSIAN:
             distribution = STUDENT_T
         object.__setattr__(self, "distribution", distribution)
 

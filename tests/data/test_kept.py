@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jgmm
 from jgmm.data import kept
+from jgmm.data.programs import program
 
 # A program with a factorisation, whose code JAX looks up when it lowers one. Says what came out,
 # and how often a function was traced.
@@ -77,6 +79,20 @@ def test_beside_a_cache_of_jax_that_the_user_set_up(tmp_path: Path) -> None:
         assert work(tmp_path / "two", **cache) == [first, [2]]
     assert not list((tmp_path / "two").rglob("*.program"))
     assert not list((tmp_path / "two").rglob("*-cache"))
+
+
+def test_what_a_function_makes_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several of one name do different things."""
+    monkeypatch.setattr(kept, "_folder", tmp_path)
+
+    def raised_to(power: int) -> Any:
+        def work(x: Any) -> Any:
+            return x**power
+
+        return program()(work)
+
+    for power in (2, 3):
+        assert raised_to(power)(np.float32(3)) == 3**power
 
 
 def test_a_folder_that_others_may_write_to(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from functools import partial
 
 import jax
@@ -176,6 +177,17 @@ def test_means_alone_may_be_mapped() -> None:
     for shift, lane in zip(shifts, together, strict=True):
         alone = jgmm.log_prob(dataclasses.replace(mixture, means=mixture.means + shift), X[:5])
         np.testing.assert_allclose(lane, alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_another_process_it_is_the_same(family: str) -> None:
+    """Families and distributions are told by what they are, and not by where in memory."""
+    mixture = start(family, X)
+    there = pickle.loads(pickle.dumps(mixture))
+    assert there == mixture
+    assert jax.tree.structure(there) == jax.tree.structure(mixture)
+    heavy = dataclasses.replace(there, degrees_of_freedom=np.full(K, 3.0))
+    assert heavy == dataclasses.replace(mixture, degrees_of_freedom=np.full(K, 3.0))
 
 
 def test_a_mixture_is_frozen() -> None:
