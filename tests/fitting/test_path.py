@@ -105,7 +105,7 @@ def test_neighbours_help_where_the_search_does_not(monkeypatch: pytest.MonkeyPat
 def test_of_many_samples_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_for(6, D, thorough=False)
     monkeypatch.setattr(options, "search_of", lambda *arguments: (128, plan))
-    assert never_falls(jgmm.sweep(X, KS, covariance_type="diag", max_iter=60))
+    assert never_falls(jgmm.sweep(X, KS, covariance_type="diag", max_iter=120))
 
 
 def test_without_a_search_each_is_on_its_own() -> None:
