@@ -39,7 +39,7 @@ class FitResult(Shown):
         history: the objective of the start, after the stages of a search, and after every step
             [max_iter + 1], NaN after the last; `learning_curve` is without those.
         n_iter: stages of a search, which are many passes over the data each, and steps, which are
-            one pass over all pixels each, together [].
+            one pass over all pixels each, together []. Passes over a subsample are not counted.
         status: how it ended [], a `Status` as int32.
         weight: of all pixels together [], their number if they have no weights; None if unknown.
         at_floor: which components ``reg_covar`` alone keeps from collapsing [K], because some

@@ -20,6 +20,7 @@ from jgmm.data.arrays import module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.em.result import FitResult, of_components
 from jgmm.fitting.batch import few, finished, started, whole
+from jgmm.fitting.crossing import run_behind
 from jgmm.fitting.options import Request
 from jgmm.fitting.path import along, never_falling
 from jgmm.fitting.running import Numbers, no_longer, prior_of, run
@@ -148,8 +149,8 @@ def _from_found(
     request: Request, rows: Numbers, restarts: Numbers, found: Searched
 ) -> Run[Mixture]:
     """Runs on all samples, and how a search led up to them."""
-    problem, keys = whole(request.problem, request.options.cut), keys_of(request, restarts)
-    runs = run(request, problem, rows, keys, found.mixtures, left(request))
+    keys = keys_of(request, restarts)
+    runs = run_behind(request, rows, keys, found.mixtures, left(request))
     return after_search(runs, found.way) if request.n_told else runs
 
 

@@ -89,7 +89,9 @@ def fit(
             steps and extrapolation with ``accelerate``.
         reg_covar: least variance of a component along any direction, relative to the variance of
             the data; a number or [D], all positive or all 0. Of spherical mixtures the mean counts.
-        accelerate: extrapolate with SQUAREM. The likelihood never falls, with it or without.
+        accelerate: extrapolate with SQUAREM. The likelihood never falls, with it or without. Where
+            a search saw a subsample, a fit outside of traces that is still on its way after 45
+            steps lets the subsample show the way between any two further ones.
         prior: a `Prior`, or "weak" for that of `weak_prior`: the fit maximises the posterior,
             and objective and history are log-likelihood plus log-prior (up to a constant).
         missing: "nan" takes NaN features as missing and fits the likelihood of the others;
@@ -108,7 +110,8 @@ def fit(
             search included, and as it goes on from there. The same call goes on from the file, to
             the same result to the bit as without a break, when the one before was ended by
             whatever; after its end it gives the result again. A file of other data or other
-            options, or of samples on another number of devices, is refused.
+            options, or of samples on another number of devices, is refused. No subsample shows the
+            way then.
         every: steps between two writes of that file, which is written whole or not at all; no
             more of them are lost.
         progress: show a bar on the error stream (in a notebook, below the cell) with steps, the
