@@ -17,7 +17,6 @@ import jax
 import pytest
 
 from jgmm.cli import runtime as _runtime
-from jgmm.data import executables as _executables
 
 # Programs that a shell starts in the background ignore interrupts, and so would those that tests
 # start and interrupt.
@@ -38,11 +37,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("jgmm")
 
-
-# So many maps of memory programs may take in a process, of the 65,530 that Linux gives: a file of
-# tests that finds the programs of those before it need not trace them again. 20,000 are 3 GB.
-_MOST_MAPS = 20_000
-_executables._MOST_MAPS = _MOST_MAPS  # less for users, who have other libraries too
 
 _PROGRAMS = "JGMM_TEST_PROGRAMS"  # the folder, for the processes that the run is shared out over
 
@@ -76,10 +70,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs() -> Iterator[None]:
-    """Compiled programs stay for the files to come, but for when there are too many."""
+    """Compiled programs stay for the files to come, but for when there are too many.
+
+    Each is a few maps of memory, of which Linux gives a process 65,530; XLA aborts at the end.
+    """
     yield
     maps = Path("/proc/self/maps")
-    if not maps.exists() or maps.read_bytes().count(b"\n") > _MOST_MAPS:
+    if not maps.exists() or maps.read_bytes().count(b"\n") > 10_000:
         jax.clear_caches()
 
 

@@ -7,7 +7,6 @@ Linux gives a process 65,530, and XLA ends the process that asks for more.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from jgmm.data import kept, lapack
 
 # Of memory maps in the process, and where these cannot be counted, of programs.
 _MOST_MAPS, _MOST_PROGRAMS = 15_000, 200
-_EVERY = 8  # programs are compiled between two counts, which take milliseconds each
 _LEAST = 16  # programs that are kept even where others than these take all the maps
 _MODES = (
     "jax_enable_x64",
@@ -35,7 +33,6 @@ _MODES = (
 _programs: OrderedDict[Any, Compiled] = OrderedDict()  # the one used last is the last
 _locks: dict[Any, threading.Lock] = {}
 _guard = threading.Lock()
-_compiled = itertools.count()
 
 
 def run(
@@ -127,8 +124,6 @@ def _compile(
 
 def _let_go() -> None:
     """Forget the half of all programs that was not used for longest, where there are many."""
-    if next(_compiled) % _EVERY:
-        return
     maps = _count_maps()
     with _guard:
         if maps > _MOST_MAPS if maps else len(_programs) >= _MOST_PROGRAMS:

@@ -20,7 +20,6 @@ X = np.arange(6.0).reshape(2, 3)
 @pytest.fixture
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executables, "_programs", type(executables._programs)())
-    monkeypatch.setattr(executables, "_EVERY", 1)  # maps are counted for each program
 
 
 def counted() -> tuple[Any, list[int]]:
