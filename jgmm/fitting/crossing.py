@@ -7,9 +7,7 @@ time; so it is only for fits on the host, taken one after the other.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import numpy as np
 from jax import Array
 
 from jgmm._status import Status
@@ -17,7 +15,7 @@ from jgmm.data import monitor
 from jgmm.data.samples import Span
 from jgmm.fitting.batch import whole
 from jgmm.fitting.options import Request, as_int32
-from jgmm.fitting.running import Numbers, run
+from jgmm.fitting.running import Numbers, after_search, run
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run, StoppingRule
 from jgmm.solvers.scouting import Scouting
@@ -46,7 +44,8 @@ def run_behind(
         request, options=dataclasses.replace(request.options, stages=stages)
     )
     left = stop.relaxed(0, as_int32(int(stop.max_iter) - PATIENCE))
-    return _joined(first, run(scouts, problem, rows, keys, first.best, left))
+    second = run(scouts, problem, rows, keys, first.best, left)
+    return after_search(second, first.history[..., : first.n_iter.item()])
 
 
 def _crosses(request: Request, stop: StoppingRule) -> bool:
@@ -59,13 +58,3 @@ def _crosses(request: Request, stop: StoppingRule) -> bool:
         and isinstance(request.problem.samples.visited, Span)
         and int(stop.max_iter) > PATIENCE
     )
-
-
-def _joined(first: Run[Any], second: Run[Any]) -> Run[Any]:
-    """Two runs [1, 1] on the host as one."""
-    n = first.n_iter.item()
-    history: Any = np.array(first.history)
-    # Another program may round otherwise.
-    history[..., :n] = np.minimum(history[..., :n], second.history[..., :1])
-    history[..., n:] = second.history[..., : history.shape[-1] - n]
-    return dataclasses.replace(second, history=history, n_iter=first.n_iter + second.n_iter)

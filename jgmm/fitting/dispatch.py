@@ -23,7 +23,7 @@ from jgmm.fitting.batch import few, finished, started, whole
 from jgmm.fitting.crossing import run_behind
 from jgmm.fitting.options import Request
 from jgmm.fitting.path import along, never_falling
-from jgmm.fitting.running import Numbers, no_longer, prior_of, run
+from jgmm.fitting.running import Numbers, after_search, no_longer, prior_of, run
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Run, StoppingRule
@@ -157,16 +157,6 @@ def _from_found(
 def left(request: Request) -> StoppingRule:
     """The stopping rule of runs behind a search."""
     return no_longer(request, 0, request.max_iter - request.n_told)
-
-
-def after_search(runs: Run[Mixture], way: Array) -> Run[Mixture]:
-    """Runs with the way [S, R, T] that led up to them in their history."""
-    length = runs.history.shape[-1]
-    xp = module_of(runs.history)
-    way = xp.minimum(way, runs.history[..., :1])  # which another program may round otherwise
-    history = xp.concatenate([way, runs.history], axis=-1)
-    n_iter = runs.n_iter + runs.n_iter.dtype.type(way.shape[-1])
-    return dataclasses.replace(runs, history=history[..., :length], n_iter=n_iter)
 
 
 def first_of(request: Request, rows: Numbers, keys: Array) -> Mixture:

@@ -24,7 +24,6 @@ from jgmm.fitting.batch import each, whole, with_prior
 from jgmm.fitting.checkpoint import Checkpoint, about, digest
 from jgmm.fitting.choices import Choices
 from jgmm.fitting.dispatch import (
-    after_search,
     best_fit,
     dispatch,
     finish,
@@ -37,7 +36,7 @@ from jgmm.fitting.dispatch import (
     part,
 )
 from jgmm.fitting.options import Request, as_int32
-from jgmm.fitting.running import Numbers, prior_of, tell
+from jgmm.fitting.running import Numbers, after_search, prior_of, tell
 from jgmm.fitting.search import Searched, search
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import RUNNING, Loop, Solver, StoppingRule, begun, ended, stepped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from jgmm.data import monitor
-from jgmm.data.arrays import lengthened
+from jgmm.data.arrays import lengthened, module_of
 from jgmm.data.interruptible import side_by_side
 from jgmm.data.samples import Span
 from jgmm.em.prior import Prior
@@ -83,6 +84,16 @@ def run_batch(
     joined: Run[Mixture] = jax.tree.map(lambda *leaf: np.concatenate(leaf, axis=1), *parts)
     tell(request, problem, rows, joined)
     return joined
+
+
+def after_search(runs: Run[Mixture], way: Array) -> Run[Mixture]:
+    """Runs with the way [S, R, T] that led up to them in their history."""
+    length = runs.history.shape[-1]
+    xp = module_of(runs.history)
+    way = xp.minimum(way, runs.history[..., :1])  # which another program may round otherwise
+    history = xp.concatenate([way, runs.history], axis=-1)
+    n_iter = runs.n_iter + runs.n_iter.dtype.type(way.shape[-1])
+    return dataclasses.replace(runs, history=history[..., :length], n_iter=n_iter)
 
 
 def tell(request: Request, problem: Problem, rows: Numbers, runs: Run[Mixture]) -> None:

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from jgmm._status import Status
 from jgmm._struct import struct
-from jgmm.data.compensated import Compensated
+from jgmm.data.compensated import Compensated, constant
 
 T = TypeVar("T")
 RUNNING = -1
@@ -132,7 +132,7 @@ def begun(
     return Loop(
         state=solver.init(problem, start, key),
         best=start,
-        value=Compensated(value=low, error=jnp.zeros_like(low)),
+        value=constant(low),
         tested=origin,
         n_evaluated=jnp.zeros((), jnp.int32),
         history=jnp.full(max(capacity, 1), jnp.nan, low.dtype),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jgmm._struct import struct
-from jgmm.data.compensated import Compensated
+from jgmm.data.compensated import Compensated, constant
 from jgmm.solvers.iterate import Step, choose
 
 _SETTLED = 1e-5  # nats per sample that a step gains, below which pairs are tried
@@ -65,11 +65,10 @@ class Merging:
     def init(self, problem: Mergeable, start: Any, key: Array) -> _State:
         """The start, and no pair yet."""
         zero = jnp.zeros((), jnp.int32)
-        value = jnp.asarray(-jnp.inf, start.means.dtype)
         return _State(
             point=start,
             home=start,
-            value=Compensated(value=value, error=jnp.zeros_like(value)),
+            value=constant(jnp.asarray(-jnp.inf, start.means.dtype)),
             rank=zero,
             left=zero,
             n=zero,

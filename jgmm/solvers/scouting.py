@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jgmm._struct import amend, struct
-from jgmm.data.compensated import Compensated
+from jgmm.data.compensated import Compensated, constant
 from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture
 from jgmm.solvers.iterate import Step, choose
@@ -59,10 +59,9 @@ class Scouting:
 
     def init(self, problem: Problem, start: Mixture, key: Array) -> _State:
         """Before the first pass."""
-        low = jnp.asarray(-jnp.inf, start.means.dtype)
         return _State(
             point=start,
-            value=Compensated(value=low, error=jnp.zeros_like(low)),
+            value=constant(jnp.asarray(-jnp.inf, start.means.dtype)),
             best=start,
             following=start,
             n_ahead=jnp.asarray(_STEPS, jnp.int32),

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array, lax
 
 from jgmm._struct import amend, struct
-from jgmm.data.compensated import Compensated
+from jgmm.data.compensated import Compensated, constant
 from jgmm.em.problem import Problem
 from jgmm.mixture.mixture import Mixture, log_weights
 from jgmm.solvers.iterate import Step, choose
@@ -57,10 +57,9 @@ class Squarem:
 
     def init(self, problem: Problem, start: Mixture, key: Array) -> _State:
         """At the start of a cycle."""
-        low = jnp.asarray(-jnp.inf, start.means.dtype)
         return _State(
             point=start,
-            value=Compensated(value=low, error=jnp.zeros_like(low)),
+            value=constant(jnp.asarray(-jnp.inf, start.means.dtype)),
             start=start,
             fallback=start,
             longest=jnp.asarray(4, start.means.dtype),
